@@ -1,0 +1,42 @@
+//! The standard protocols as state machines over bytes: bytes in; bytes and requests out.
+//!
+//! Nothing here may touch a socket, a clock, a disk, a random source or TLS: the shell does that, and tells the session what happened.
+//! A session never panics on what a peer sends, holds a bounded amount of memory, and what it does never depends on how the bytes
+//! were cut into packets.
+//!
+//! Both sessions ([`smtp::Session`], [`pop3::Session`]) are driven alike:
+//!
+//! ```text
+//! loop {
+//!     while let Some(output) = session.poll() { carry it out; an Ask is remembered }
+//!     if an Ask is open      { session.answer(..) }                  // then poll again
+//!     if session.wants_bytes() { read at most READ_BYTES; session.receive(&bytes), or eof(), or timed_out() }
+//! }
+//! ```
+
+mod inbox;
+mod line;
+mod text;
+
+pub mod dot;
+pub mod pop3;
+pub mod sasl;
+pub mod smtp;
+
+/// How many bytes the shell should read at a time. A session keeps at most one read (what follows an open question), so this bounds it;
+/// 64 KiB keeps the cost of a system call small beside the bytes it brings.
+pub const READ_BYTES: usize = 64 * 1024;
+
+/// Where a session stops working until the shell has taken its outputs: some tens of kilobytes of answers keep a pipelining client busy.
+pub(crate) const OUTBOX_BYTES: usize = 64 * 1024;
+
+/// How far TLS is on this connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Not on, and the client can't turn it on.
+    Unavailable,
+    /// Not on; STARTTLS or STLS is offered.
+    Offered,
+    /// On (from the first byte, or after STARTTLS/STLS).
+    Active,
+}

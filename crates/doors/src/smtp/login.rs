@@ -1,0 +1,87 @@
+//! AUTH PLAIN and LOGIN (RFC 4954).
+//!
+//! Reached only under TLS. A password leaves as an [`Ask`] and nowhere else; one reply for an unknown name and a wrong password is the shell's to
+//! give, and nothing here tells them apart.
+
+use super::command::Mechanism;
+use super::reply::{self, Refusal};
+use super::session::{Answer, Ask, Open, Phase, Session};
+use crate::sasl::{Credentials, SaslError, Secret, decode_login, decode_plain};
+
+/// What the next line of the exchange is.
+pub(super) enum Login {
+    Plain,
+    Name,
+    Password(Secret),
+}
+
+impl Session {
+    pub(super) fn login(&mut self, mechanism: Mechanism, initial: Option<&str>) {
+        if self.transaction.is_some() || !self.body.is_none() {
+            return self.fault(reply::MAIL_TWICE);
+        }
+        let login = match mechanism {
+            Mechanism::Plain => Login::Plain,
+            Mechanism::Login => Login::Name,
+        };
+        match initial {
+            Some(response) => self.login_line(login, response.as_bytes()),
+            None => self.challenge(login),
+        }
+    }
+
+    pub(super) fn login_line(&mut self, login: Login, line: &[u8]) {
+        if line == b"*" {
+            return self.fault(reply::AUTH_CANCELLED);
+        }
+        let credentials = match login {
+            Login::Plain => decode_plain(line),
+            Login::Name => match decode_login(line) {
+                Ok(name) => return self.challenge(Login::Password(name)),
+                Err(error) => Err(error),
+            },
+            Login::Password(name) => decode_login(line)
+                .and_then(|password| Credentials::new(name.expose(), password.expose())),
+        };
+        match credentials {
+            Ok(credentials) => {
+                let name = credentials.name.clone();
+                self.ask(Ask::Authenticate(credentials), Open::Authenticate { name });
+            }
+            Err(SaslError::Malformed) => self.fault(reply::AUTH_MALFORMED),
+            Err(SaslError::OtherIdentity) => self.fault(reply::AUTH_OTHER),
+        }
+    }
+
+    pub(super) fn authenticated(&mut self, name: String, answer: Answer) {
+        match answer {
+            Answer::Yes | Answer::Accepted { .. } => {
+                self.identity = Some(name);
+                self.failed_logins = 0;
+                self.reply(reply::AUTH_OK);
+            }
+            // Not the client's fault, so not counted.
+            Answer::No(refusal) if refusal.is_temporary() => {
+                self.refuse(&Refusal::auth_unavailable())
+            }
+            Answer::No(_) => {
+                self.failed_logins += 1;
+                self.refuse(&Refusal::bad_credentials());
+                if self.failed_logins >= self.config.limits.auth_tries {
+                    self.close_with(reply::TOO_MANY_TRIES);
+                }
+            }
+        }
+    }
+
+    /// The challenges of LOGIN are base64 of `Username:` and `Password:`; PLAIN has an empty one.
+    fn challenge(&mut self, login: Login) {
+        let challenge: &[u8] = match login {
+            Login::Plain => b"334 \r\n",
+            Login::Name => b"334 VXNlcm5hbWU6\r\n",
+            Login::Password(_) => b"334 UGFzc3dvcmQ6\r\n",
+        };
+        self.write(|out| out.extend_from_slice(challenge));
+        self.phase = Phase::Login(login);
+    }
+}
