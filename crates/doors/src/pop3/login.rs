@@ -1,0 +1,95 @@
+//! USER/PASS and AUTH PLAIN (RFC 5034).
+//!
+//! Nothing here is reached without TLS. USER is answered alike for every name; whether name and password are right is one question to the shell.
+
+use super::mailbox::Mailbox;
+use super::reply::{self, Reason, Reply};
+use super::session::{Answer, Ask, Open, Phase, Session};
+use crate::Tls;
+use crate::sasl::{Credentials, SaslError, decode_plain};
+
+impl Session {
+    pub(super) fn user(&mut self, name: &str) {
+        match self.may_log_in() {
+            Err(why) => self.fault(why),
+            Ok(()) if self.count_idle() => {
+                self.user = Some(name.to_owned());
+                self.reply(reply::PASSWORD_PLEASE);
+            }
+            // Closed by the count.
+            Ok(()) => {}
+        }
+    }
+
+    pub(super) fn pass(&mut self, password: &str) {
+        match (self.may_log_in(), self.user.take()) {
+            (Err(why), _) => self.fault(why),
+            (Ok(()), None) => self.fault(reply::USER_FIRST),
+            (Ok(()), Some(name)) => self.try_login(Credentials::new(&name, password)),
+        }
+    }
+
+    pub(super) fn auth_plain(&mut self, initial: Option<&str>) {
+        match (self.may_log_in(), initial) {
+            (Err(why), _) => self.fault(why),
+            (Ok(()), Some(response)) => self.auth_response(response.as_bytes()),
+            (Ok(()), None) => {
+                self.phase = Phase::AuthResponse;
+                self.write(|out| out.extend_from_slice(b"+ \r\n"));
+            }
+        }
+    }
+
+    pub(super) fn auth_response(&mut self, line: &[u8]) {
+        if line == b"*" {
+            self.fault(reply::AUTH_CANCELLED);
+        } else {
+            self.try_login(decode_plain(line));
+        }
+    }
+
+    pub(super) fn login_answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Mailbox(entries) => {
+                let mailbox = Mailbox::new(entries);
+                let (messages, bytes) = mailbox.totals();
+                self.mailbox = Some(mailbox);
+                self.write(|out| {
+                    out.extend_from_slice(
+                        format!("+OK {messages} messages ({bytes} octets)\r\n").as_bytes(),
+                    )
+                });
+            }
+            Answer::No(refusal) => {
+                self.write(|out| refusal.write(out));
+                match refusal.reason {
+                    Reason::Credentials => self.failed_logins += 1,
+                    // Not the client's fault, so not counted.
+                    Reason::InUse | Reason::LoginDelay | Reason::Temporary | Reason::Permanent => {}
+                }
+                if self.failed_logins >= self.config.limits.auth_tries {
+                    self.close_with(reply::TOO_MANY_TRIES);
+                }
+            }
+            // Not an answer to this question: a yes without a mailbox is none.
+            Answer::Deleted => self.reply(reply::NO_MAILBOX),
+        }
+    }
+
+    fn may_log_in(&self) -> Result<(), Reply> {
+        match (self.config.tls, &self.mailbox) {
+            (_, Some(_)) => Err(reply::LOGIN_ALREADY),
+            (Tls::Active, None) => Ok(()),
+            (Tls::Offered, None) => Err(reply::TLS_FIRST),
+            (Tls::Unavailable, None) => Err(reply::NOT_OFFERED),
+        }
+    }
+
+    fn try_login(&mut self, credentials: Result<Credentials, SaslError>) {
+        match credentials {
+            Ok(credentials) => self.ask(Ask::Authenticate(credentials), Open::Login),
+            Err(SaslError::Malformed) => self.fault(reply::AUTH_MALFORMED),
+            Err(SaslError::OtherIdentity) => self.fault(reply::AUTH_OTHER),
+        }
+    }
+}
