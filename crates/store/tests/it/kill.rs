@@ -14,10 +14,15 @@ use crate::help::{
 
 /// Kills in an ordinary run; `GRAPEVINE_KILLS` asks for another number.
 const KILLS: u64 = 200;
+/// Kills on the same files. Then new ones, so that the making of a store is killed too, and the journal stays short
+/// enough for the time a test may take.
+const KILLS_PER_FOLDER: u64 = 20;
 /// Batch n removes what batch n - WINDOW put.
 const WINDOW: u64 = 20;
-/// The longest a child may live, from its start: it takes about 30 ms to open the store.
-const LIFE_MAX_US: u64 = 150_000;
+/// The longest a child may live.
+const LIFE_MAX_US: u64 = 60_000;
+/// A child that takes longer to open the store is stuck.
+const OPEN_MAX: Duration = Duration::from_secs(60);
 /// Commits of a child that wait at once.
 const IN_FLIGHT_MAX: u64 = 8;
 
@@ -72,17 +77,27 @@ fn a_store_killed_at_any_instant_keeps_all_it_acknowledged_and_nothing_half() {
         .unwrap()
         .as_nanos() as u64;
     let mut random = seed | 1;
-    let dir = tempfile::tempdir().unwrap();
+    let mut dir = tempfile::tempdir().unwrap();
     let mut first_new = 0;
     let mut with_progress = 0;
     for round in 0..kills {
+        if round.is_multiple_of(KILLS_PER_FOLDER) {
+            dir = tempfile::tempdir().unwrap();
+            first_new = 0;
+        }
         // Xorshift: any instant will do, and no dependency is needed for it.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
+        let counted = if round % 4 == 0 {
+            Counted::FromStart
+        } else {
+            Counted::FromOpen
+        };
         let acked = live_and_die(
             dir.path(),
             first_new,
+            counted,
             Duration::from_micros(random % LIFE_MAX_US),
         );
         let next = check(
@@ -101,18 +116,41 @@ fn a_store_killed_at_any_instant_keeps_all_it_acknowledged_and_nothing_half() {
     );
 }
 
+/// From when a child's life is counted.
+#[derive(Clone, Copy)]
+enum Counted {
+    /// From its start: it dies while it recovers what the one before it left.
+    FromStart,
+    /// From when it has opened the store: it dies while it writes.
+    FromOpen,
+}
+
 /// Runs a child for a while and kills it. Gives the first number that was not acknowledged.
-fn live_and_die(dir: &Path, first_new: u64, life: Duration) -> u64 {
+fn live_and_die(dir: &Path, first_new: u64, counted: Counted, life: Duration) -> u64 {
     let mut process = child("kill::child_that_writes", dir, first_new)
         .spawn()
         .unwrap();
     let out = process.stdout.take().unwrap();
+    let (has_opened, opened) = sync_channel(1);
     let (sender, last_acked) = sync_channel(1);
     let reader = std::thread::spawn(move || {
-        let lines = BufReader::new(out).lines().map_while(Result::ok);
-        let acked = lines.filter_map(|line| line.strip_prefix("ack ")?.parse::<u64>().ok());
-        sender.send(acked.last()).unwrap();
+        let mut last = None;
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            if line == "open" {
+                has_opened.send(()).unwrap();
+            } else if let Some(n) = line.strip_prefix("ack ") {
+                // The last line may be cut short.
+                last = n.parse::<u64>().ok().or(last);
+            }
+        }
+        sender.send(last).unwrap();
     });
+    match counted {
+        Counted::FromStart => {}
+        Counted::FromOpen => opened
+            .recv_timeout(OPEN_MAX)
+            .expect("the child opens the store"),
+    }
     let ended_by_itself = last_acked.recv_timeout(life).is_ok();
     process.kill().unwrap();
     process.wait().unwrap();
@@ -173,6 +211,7 @@ fn child_that_writes() {
         return;
     };
     let store = open(&dir);
+    tell_parent("open");
     let waiting = Arc::new((Mutex::new(0_u64), Condvar::new()));
     for n in first.. {
         let ops = batch(&store, n);
