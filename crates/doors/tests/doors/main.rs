@@ -1,0 +1,18 @@
+//! The doors, from outside: transcripts, smuggling, splits and fuzzing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod fuzz;
+mod pop3;
+mod pop3_client;
+mod script;
+mod smtp;
+mod smtp_client;
+mod smtp_limits;
+mod smuggling;
+mod splits;
