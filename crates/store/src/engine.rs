@@ -5,15 +5,17 @@
 //! never make a batch visible before it is as durable as was asked.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fjall::config::CompressionPolicy;
 use fjall::{
-    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+    AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions,
+    PersistMode,
 };
 
 use crate::contract::{Damaged, Table};
@@ -32,6 +34,14 @@ const SEPARATED_VALUE_BYTES: u32 = 2 * 1024;
 /// With less space than this left, a failure in the background counts as a full disk. The engine does not
 /// say what its workers failed with.
 const FULL_DISK_BYTES: u64 = 1 << 20;
+
+/// Memtables of one partition that may wait for their flush: the engine takes 4, and only then waits.
+const SEALED_MEMTABLES_MAX: usize = 3;
+/// Flushed runs of one partition that may wait for compaction; at 30 the engine stops.
+const L0_RUNS_MAX: usize = 24;
+/// A flush of a memtable takes well under a second; this long means that nobody does it any more.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(60);
+const ROOM_WAIT_STEP: Duration = Duration::from_millis(1);
 
 /// Longest key the engine can hold.
 pub(crate) const MAX_KEY_BYTES: usize = u16::MAX as usize;
@@ -111,6 +121,7 @@ pub(crate) struct Engine {
     db: Database,
     parts: BTreeMap<Part, Keyspace>,
     dir: PathBuf,
+    options: Options,
 }
 
 impl Engine {
@@ -147,6 +158,7 @@ impl Engine {
                 db,
                 parts,
                 dir: dir.to_path_buf(),
+                options: options.clone(),
             };
             engine.check_parts(&absent)?;
             Ok(engine)
@@ -206,6 +218,10 @@ impl Engine {
             .iter()
             .map(|((_, key), change)| key.len() + change.len_bytes());
         let bytes = bytes.sum::<usize>() as u64;
+        let touched: BTreeSet<Part> = changes.keys().map(|(part, _)| *part).collect();
+        for part in touched {
+            self.wait_for_room(part)?;
+        }
         self.guarded_write(|| {
             let mut batch =
                 fjall::OwnedWriteBatch::with_capacity(self.db.clone(), changes.len() + 1)
@@ -227,13 +243,51 @@ impl Engine {
         Ok(bytes)
     }
 
+    /// Waits until the workers have caught up with a partition. The engine would wait by itself, but later,
+    /// with more in memory, and for ever if its workers have failed meanwhile.
+    fn wait_for_room(&self, part: Part) -> Result<(), CommitError> {
+        let keyspace = self.part(part).map_err(|e| CommitError::Broken(e.0))?;
+        let until = Instant::now() + ROOM_WAIT_MAX;
+        loop {
+            let sealed = keyspace.tree.sealed_memtable_count();
+            let is_large = keyspace.tree.active_memtable().size() > 2 * self.memtable_bytes(part);
+            if sealed < SEALED_MEMTABLES_MAX && is_large {
+                // Both workers are busy with other things than taking it out of our way.
+                self.guarded_write(|| {
+                    let rotated = keyspace.rotate_memtable();
+                    rotated.map(drop).map_err(|e| self.commit_error(&e))
+                })?;
+            } else if sealed < SEALED_MEMTABLES_MAX && keyspace.tree.l0_run_count() < L0_RUNS_MAX {
+                return Ok(());
+            }
+            // Says so when a worker has failed.
+            self.persist(PersistMode::Buffer)?;
+            if Instant::now() > until {
+                let name = part.name();
+                return Err(CommitError::Broken(format!(
+                    "the partition {name} was not flushed in time"
+                )));
+            }
+            std::thread::park_timeout(ROOM_WAIT_STEP);
+        }
+    }
+
+    fn memtable_bytes(&self, part: Part) -> u64 {
+        match part {
+            Part::Inline => self.options.body_memtable_bytes,
+            Part::House | Part::Bodies | Part::Trash | Part::Table(_) => {
+                self.options.table_memtable_bytes
+            }
+        }
+    }
+
     /// Makes all that was written durable.
     pub(crate) fn sync(&self) -> Result<(), CommitError> {
-        self.guarded_write(|| {
-            self.db
-                .persist(persist_mode(Sync::Yes))
-                .map_err(|e| self.commit_error(&e))
-        })
+        self.persist(persist_mode(Sync::Yes))
+    }
+
+    fn persist(&self, mode: PersistMode) -> Result<(), CommitError> {
+        self.guarded_write(|| self.db.persist(mode).map_err(|e| self.commit_error(&e)))
     }
 
     fn part(&self, part: Part) -> Result<&Keyspace, Damaged> {
