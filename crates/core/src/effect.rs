@@ -1,0 +1,177 @@
+//! The alphabet of the core: what goes in and what comes out.
+//!
+//! One enum of inputs is at once the simulator's alphabet, the fuzzer's and the
+//! replay log's. **Barrier rule: nothing that was computed from a change leaves
+//! before that change is durable.** `Server` holds such effects back itself, so
+//! the shell may carry out whatever it is given at once.
+
+use grapevine_model::{
+    BodyInfo, MessageId, Name, PeerMessage, Refusal, Reply, Request, RequestId, Secret, ServerInfo,
+    ServerName, Speaker, Submission,
+};
+
+use crate::tables::Op;
+
+/// A body that the shell has received and measured, and holds under a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Staged {
+    /// The shell's token.
+    pub token: u64,
+    /// The measure, taken by the shell itself.
+    pub body: BodyInfo,
+}
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A server said something; TLS has proved that it is this one.
+    Peer {
+        /// Who.
+        from: ServerName,
+        /// What.
+        message: PeerMessage,
+        /// The body that came with a `Body` message.
+        staged: Option<Staged>,
+    },
+    /// The connection to a server was refused or broke.
+    PeerLost {
+        /// Which.
+        server: ServerName,
+    },
+    /// A client asks.
+    Request {
+        /// Joins request and reply.
+        id: RequestId,
+        /// Who, as the shell has authenticated it.
+        speaker: Speaker,
+        /// What.
+        request: Request,
+    },
+    /// A client, or the shell with a report it has composed, hands in a message.
+    Submit {
+        /// Joins submission and reply.
+        id: RequestId,
+        /// The message.
+        submission: Submission,
+        /// Its body.
+        staged: Staged,
+    },
+    /// A password was checked.
+    Verified {
+        /// The effect's ticket.
+        ticket: u64,
+        /// Whether it was right.
+        right: bool,
+    },
+    /// A commit is durable.
+    Committed {
+        /// Which.
+        seq: u64,
+    },
+    /// The disk is nearly full, or no longer.
+    DiskNearlyFull(bool),
+}
+
+/// The shell is to do something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Write all of it or none of it; report `Committed` when it is durable. Commits are written
+    /// in order. If it can't be written the shell stops the server: memory and disk would differ.
+    Commit {
+        /// Rises by one with each commit.
+        seq: u64,
+        /// In order.
+        ops: Vec<Op>,
+        /// Whether somebody waits: without a waiter it may ride along with the next one.
+        awaited: bool,
+    },
+    /// Say this to a server; may be lost.
+    Send {
+        /// Whom.
+        to: ServerName,
+        /// What. With `PeerMessage::Body` goes the body of that message.
+        message: PeerMessage,
+    },
+    /// Answer a request or submission.
+    Reply {
+        /// Which.
+        id: RequestId,
+        /// What.
+        result: Result<Reply, Refusal>,
+    },
+    /// Check a password against a hash, away from the core: it is meant to be slow.
+    Verify {
+        /// For `Verified`.
+        ticket: u64,
+        /// The hash (PHC); none when there is no such individual: then spend the same time and
+        /// say no.
+        hash: Option<Secret>,
+        /// The password.
+        password: Secret,
+    },
+    /// Compose a report (RFC 3464) and hand it in as `submission`, with its body.
+    Report(Box<ReportOrder>),
+    /// A staged body is not wanted.
+    Discard {
+        /// Its token.
+        staged: u64,
+    },
+    /// The servers to keep connections with have changed.
+    Servers(Vec<ServerInfo>),
+    /// Something that an operator would tell as a story, or must act on.
+    Note(Note),
+}
+
+/// What a report is to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportOrder {
+    /// The submission without its body: id, envelope, what it reports.
+    pub submission: Submission,
+    /// The message reported on, whose header (or all of it) is to come back.
+    pub about: MessageId,
+    /// Whether the whole message is to come back.
+    pub full: bool,
+    /// The sender's own name for the submission.
+    pub envelope_id: Option<String>,
+    /// When the message was accepted, milliseconds since 1970.
+    pub accepted_ms: u64,
+    /// The recipients with what became of them.
+    pub lines: Vec<ReportLine>,
+}
+
+/// One recipient in a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportLine {
+    /// Who.
+    pub name: Name,
+    /// The original recipient as the sender gave it, in xtext.
+    pub original: Option<String>,
+    /// Whether it was delivered (a report of success) or not.
+    pub delivered: bool,
+    /// RFC 3463 status.
+    pub status: String,
+    /// Why, for a person.
+    pub reason: String,
+}
+
+/// What is logged, once, by the shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// How urgent.
+    pub level: NoteLevel,
+    /// What happened, in one line; no secrets, no bodies.
+    pub text: String,
+    /// The message concerned, if one is.
+    pub message: Option<MessageId>,
+}
+
+/// How urgent a note is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoteLevel {
+    /// A person must act. Fails every test and simulation that did not expect it.
+    Error,
+    /// Odd, but working.
+    Warn,
+    /// A story: accepted, deposited, took over.
+    Info,
+}

@@ -1,0 +1,12 @@
+//! Grapevine's servers as a pure state machine: no socket, no clock, no disk,
+//! no randomness of its own.
+//!
+//! [`Server`] takes inputs with the time and gives effects; what it remembers
+//! goes through [`Tables`] and [`Op`]. A whole cluster of them runs in one test
+//! process with every fault that the simulator can think of.
+
+mod effect;
+mod tables;
+
+pub use effect::{Effect, Input, Note, NoteLevel, ReportLine, ReportOrder, Staged};
+pub use tables::{Damaged, Op, Row, Table, Tables};

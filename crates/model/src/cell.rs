@@ -1,0 +1,189 @@
+//! Cells: everything that is replicated, registries and mailboxes alike.
+//!
+//! Merge keeps the greater stamp, cell by cell, so it is commutative,
+//! associative and idempotent (P4); the laws are tested below.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Incarnation, OriginId};
+use crate::name::RegistryName;
+use crate::stamp::{Hlc, Stamp};
+
+/// What is replicated as a whole, between its own set of servers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SpaceId {
+    /// A registry, between its holders.
+    Registry(RegistryName),
+    /// The mailbox of an individual, between its inbox sites.
+    Mailbox(Incarnation),
+}
+
+/// Where a cell stands in its space.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CellKey {
+    /// The entry's incarnation, or the message's id.
+    pub item: u128,
+    /// Which field (see `Field`); unknown numbers are kept and passed on.
+    pub field: u16,
+    /// Which item of a list field; empty for a single-valued one.
+    pub element: Vec<u8>,
+}
+
+/// One replicated value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// What decides the merge.
+    pub stamp: Stamp,
+    /// Which write brought it: what version vectors count. Equal to `stamp` in registries.
+    pub dot: Stamp,
+    /// The value; none is a tombstone.
+    pub value: Option<Vec<u8>>,
+}
+
+/// What a merge did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merge {
+    /// The incoming cell won.
+    Taken,
+    /// The present one is as new or newer.
+    Kept,
+}
+
+impl Cell {
+    /// Whether `self` must give way to `incoming`.
+    ///
+    /// Equal stamps with different values cannot come from an honest writer; the greater value
+    /// wins then, so that replicas still agree.
+    pub fn merge(&self, incoming: &Self) -> Merge {
+        let (mine, theirs) = ((self.stamp, &self.value), (incoming.stamp, &incoming.value));
+        if theirs > mine {
+            Merge::Taken
+        } else {
+            Merge::Kept
+        }
+    }
+}
+
+/// For each origin, up to which dot all its writes to a space are known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VersionVector(BTreeMap<OriginId, Hlc>);
+
+impl VersionVector {
+    /// The last known write of an origin; zero when there is none.
+    pub fn get(&self, origin: OriginId) -> Hlc {
+        self.0.get(&origin).copied().unwrap_or_default()
+    }
+
+    /// Whether a write is covered.
+    pub fn covers(&self, dot: Stamp) -> bool {
+        self.get(dot.origin) >= dot.time
+    }
+
+    /// Whether everything in `other` is covered.
+    pub fn covers_all(&self, other: &Self) -> bool {
+        other
+            .0
+            .iter()
+            .all(|(origin, time)| self.get(*origin) >= *time)
+    }
+
+    /// Raises one origin, never lowers it.
+    pub fn raise(&mut self, origin: OriginId, time: Hlc) {
+        let known = self.0.entry(origin).or_default();
+        *known = (*known).max(time);
+    }
+
+    /// Raises every origin to the greater of the two.
+    pub fn join(&mut self, other: &Self) {
+        for (origin, time) in &other.0 {
+            self.raise(*origin, *time);
+        }
+    }
+
+    /// The origins and their last known writes, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (OriginId, Hlc)> + '_ {
+        self.0.iter().map(|(origin, time)| (*origin, *time))
+    }
+
+    /// How many origins.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A digest that is equal exactly when the vectors are (64 bits of BLAKE3).
+    pub fn digest(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        for (origin, time) in &self.0 {
+            hasher.update(&origin.0.to_be_bytes());
+            hasher.update(&time.0.to_be_bytes());
+        }
+        let mut first = [0; 8];
+        hasher.finalize_xof().fill(&mut first);
+        u64::from_be_bytes(first)
+    }
+}
+
+impl FromIterator<(OriginId, Hlc)> for VersionVector {
+    fn from_iter<I: IntoIterator<Item = (OriginId, Hlc)>>(pairs: I) -> Self {
+        let mut vector = Self::default();
+        for (origin, time) in pairs {
+            vector.raise(origin, time);
+        }
+        vector
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cell() -> impl Strategy<Value = Cell> {
+        (0u64..4, 0u64..3, proptest::option::of(0u8..3)).prop_map(|(time, origin, value)| {
+            let stamp = Stamp {
+                time: Hlc(time),
+                origin: OriginId(origin),
+            };
+            Cell {
+                stamp,
+                dot: stamp,
+                value: value.map(|v| vec![v]),
+            }
+        })
+    }
+
+    fn merged(a: &Cell, b: &Cell) -> Cell {
+        match a.merge(b) {
+            Merge::Taken => b.clone(),
+            Merge::Kept => a.clone(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn merge_is_commutative_associative_and_idempotent(a in cell(), b in cell(), c in cell()) {
+            prop_assert_eq!(merged(&a, &b), merged(&b, &a));
+            prop_assert_eq!(merged(&merged(&a, &b), &c), merged(&a, &merged(&b, &c)));
+            prop_assert_eq!(merged(&a, &a), a);
+        }
+
+        #[test]
+        fn joined_vectors_cover_both(a in proptest::collection::vec((0u64..4, 0u64..9), 0..6), b in proptest::collection::vec((0u64..4, 0u64..9), 0..6)) {
+            let vector = |v: Vec<(u64, u64)>| v.into_iter().map(|(o, t)| (OriginId(o), Hlc(t))).collect::<VersionVector>();
+            let (a, b) = (vector(a), vector(b));
+            let mut both = a.clone();
+            both.join(&b);
+            prop_assert!(both.covers_all(&a) && both.covers_all(&b));
+            let mut other = b.clone();
+            other.join(&a);
+            prop_assert_eq!(both.digest(), other.digest());
+        }
+    }
+}

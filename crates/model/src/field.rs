@@ -1,0 +1,63 @@
+//! The fields of entries and messages, by their numbers on the wire and on disk.
+//!
+//! A number is never used for another meaning. Cells with a number that this
+//! release does not know are kept and passed on (mixed versions, checklist 42).
+
+use serde::{Deserialize, Serialize};
+
+/// A field of an entry (below 1,000) or of a message in a mailbox (from 1,000).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u16)]
+pub enum Field {
+    /// What the entry is and how it is called; its tombstone is the entry's death.
+    Identity = 1,
+    /// Free text.
+    Remark = 2,
+    /// The password's Argon2id hash (PHC string).
+    Password = 3,
+    /// One inbox site an element (server); the value is its order.
+    InboxSite = 4,
+    /// One alias an element (folded simple name of the same registry).
+    Alias = 5,
+    /// One forwarding address an element.
+    Forward = 6,
+    /// One connect site an element (`door host:port`).
+    ConnectSite = 7,
+    /// One member an element; the value points at its incarnation.
+    Member = 8,
+    /// One owner an element.
+    Owner = 9,
+    /// One friend an element.
+    Friend = 10,
+    /// Who may post.
+    Posting = 11,
+    /// A server's public key (SubjectPublicKeyInfo, DER).
+    PublicKey = 12,
+    /// A server's roles.
+    Roles = 13,
+    /// One join token an element (BLAKE3 of the secret); the value says until when.
+    JoinToken = 14,
+    /// The life of the disk that a server now writes with (its origin id).
+    Origin = 15,
+    /// That a server is being retired.
+    Retiring = 16,
+    /// That a message is in the mailbox; the tombstone is its expunge.
+    Message = 1000,
+}
+
+impl Field {
+    /// The number.
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryKind {
+    /// A person, a program or a server: has credentials and places where it is found.
+    Individual,
+    /// A distribution list, an access list and a service pool in one.
+    Group,
+}

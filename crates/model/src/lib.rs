@@ -1,0 +1,48 @@
+//! Grapevine's words as types: names, stamps, cells, messages, requests and
+//! what servers say to each other.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number. A value that
+//! exists is valid: parsing is the only way in.
+
+mod cell;
+mod cluster;
+mod error;
+mod field;
+mod id;
+mod message;
+pub mod name;
+mod peer;
+mod request;
+mod stamp;
+
+pub use cell::{Cell, CellKey, Merge, SpaceId, VersionVector};
+pub use cluster::{Door, ServerInfo, ServerRole};
+pub use error::{ErrorKind, Refusal};
+pub use field::{EntryKind, Field};
+pub use id::{
+    Incarnation, MessageId, MessageIdError, OriginId, RequestId, ServerName, ServerNameError,
+};
+pub use message::{
+    BodyInfo, Envelope, EnvelopeRecipient, MailboxEntry, Notify, ReportReason, ReturnContent,
+    Submission,
+};
+pub use name::{Member, Name, NameError, RegistryName};
+pub use peer::{
+    Answer, Beat, CustodyRecord, DepositOutcome, PeerMessage, Question, Resolution, Update,
+};
+pub use request::{
+    Authenticated, Check, EntryChange, EntryView, GroupList, InboxListing, ListedMessage, PeerView,
+    QueueView, RegistryView, Reply, Request, Secret, ServerStatus, Speaker, Trace, TraceRecipient,
+    Welcome, Written,
+};
+pub use stamp::{Hlc, Now, Stamp};
+
+/// Longest value of one cell, in bytes: a remark or a public key fits many times over, and one
+/// cell can never fill a peer's message.
+pub const MAX_CELL_VALUE_BYTES: usize = 16 * 1024;
+/// Longest element of one cell, in bytes: a name (254) or a connect site.
+pub const MAX_CELL_ELEMENT_BYTES: usize = 512;
+/// Most recipients of one envelope; RFC 5321 4.5.3.1.8 asks for 100 at least.
+pub const MAX_RECIPIENTS: usize = 1_000;
+/// Largest message body in bytes that any door takes.
+pub const MAX_MESSAGE_BYTES: u64 = 100 * 1024 * 1024;

@@ -1,0 +1,266 @@
+//! What servers say to each other. One-way messages: the network may lose,
+//! double and reorder them, and every protocol here survives that.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cell::{Cell, CellKey, SpaceId, VersionVector};
+use crate::error::Refusal;
+use crate::id::{Incarnation, MessageId, OriginId, ServerName};
+use crate::message::{BodyInfo, Envelope};
+use crate::name::{Name, RegistryName};
+use crate::request::{GroupList, Reply, Request, Speaker};
+use crate::stamp::{Hlc, Stamp};
+
+/// A replicated cell with its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// Where.
+    pub key: CellKey,
+    /// What.
+    pub cell: Cell,
+}
+
+/// "I am here", once a second, with what is needed to notice a difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beat {
+    /// The life of the sender's disk.
+    pub origin: OriginId,
+    /// The sender's hybrid clock.
+    pub time: Hlc,
+    /// Messages in its custody.
+    pub pending: u64,
+    /// Whether it takes new custody (not retiring, disk not nearly full).
+    pub accepts: bool,
+    /// Digests over the vectors of the spaces that the two share, by bucket.
+    pub digests: Vec<u64>,
+}
+
+/// A message in custody, as the deputy keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustodyRecord {
+    /// Which.
+    pub message: MessageId,
+    /// Who answers for it.
+    pub custodian: ServerName,
+    /// The life of the custodian's disk then.
+    pub origin: OriginId,
+    /// Measure of its body.
+    pub body: BodyInfo,
+    /// From and for whom.
+    pub envelope: Envelope,
+    /// Milliseconds since 1970 when it was accepted.
+    pub accepted_ms: u64,
+}
+
+/// What became of one recipient at an inbox site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DepositOutcome {
+    /// In the mailbox (now or already), durable on so many sites.
+    Stored {
+        /// Sites known to have it.
+        copies: u8,
+    },
+    /// This server is no inbox site of it.
+    NotHere,
+    /// Not now.
+    Later(String),
+}
+
+/// A question about a name, to a holder of its registry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Question {
+    /// What is this name, and where does its mail go?
+    Resolve(Name),
+    /// Is somebody in a list of a group? `depth` levels of nesting remain.
+    IsIn {
+        /// The group.
+        group: Name,
+        /// Which list.
+        list: GroupList,
+        /// Who.
+        who: Name,
+        /// What the name means, if known.
+        incarnation: Option<Incarnation>,
+        /// Levels that remain.
+        depth: u8,
+    },
+}
+
+impl Question {
+    /// The registry whose holders can answer.
+    pub fn registry(&self) -> &RegistryName {
+        match self {
+            Self::Resolve(name) => name.registry(),
+            Self::IsIn { group, .. } => group.registry(),
+        }
+    }
+}
+
+/// What a name is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Resolution {
+    /// An individual.
+    Individual {
+        /// In the spelling of its entry.
+        name: Name,
+        /// Its incarnation.
+        incarnation: Incarnation,
+        /// Ordered inbox sites.
+        sites: Vec<ServerName>,
+        /// Where its mail goes instead, if anywhere.
+        forward: Vec<Name>,
+    },
+    /// A group.
+    Group {
+        /// In the spelling of its entry.
+        name: Name,
+        /// Its incarnation.
+        incarnation: Incarnation,
+    },
+    /// A holder of the registry says that there is no such name.
+    NoSuch,
+}
+
+/// The answer to a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// What the name is.
+    Resolved(Resolution),
+    /// Yes or no.
+    IsIn(bool),
+    /// Can't tell: not a holder, or a nested group could not be asked.
+    Unavailable,
+}
+
+/// All that one server says to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerMessage {
+    /// I am here.
+    Beat(Beat),
+    /// The vectors of my spaces in a bucket whose digests differ.
+    Vectors(Vec<(SpaceId, VersionVector)>),
+    /// Send me what I lack of a space, beyond this vector.
+    Pull {
+        /// Which space.
+        space: SpaceId,
+        /// What I have.
+        known: VersionVector,
+    },
+    /// New writes of one origin, which follow its write `previous`.
+    Push {
+        /// Which space.
+        space: SpaceId,
+        /// The origin, and its last write to the space before these.
+        previous: Stamp,
+        /// In order of their dots.
+        updates: Vec<Update>,
+    },
+    /// The answer to a pull.
+    Page {
+        /// Which space.
+        space: SpaceId,
+        /// The `known` of the pull that it answers.
+        from: VersionVector,
+        /// What the receiver has when it has this too and had `from`.
+        progress: VersionVector,
+        /// Whether nothing remains at this moment.
+        complete: bool,
+        /// In no particular order.
+        updates: Vec<Update>,
+    },
+    /// What I have of a space, durably.
+    Have {
+        /// Which space.
+        space: SpaceId,
+        /// Up to where.
+        vector: VersionVector,
+    },
+    /// I lack these bodies for what you sent.
+    Need {
+        /// Which.
+        messages: Vec<MessageId>,
+    },
+    /// A body comes with this message.
+    Body {
+        /// Whose body.
+        message: MessageId,
+        /// Its measure.
+        body: BodyInfo,
+    },
+    /// Be the deputy for this message.
+    Custody(CustodyRecord),
+    /// I am.
+    CustodyHeld {
+        /// For which message.
+        message: MessageId,
+    },
+    /// Custody has ended.
+    CustodyEnded {
+        /// The life of the custodian's disk.
+        origin: OriginId,
+        /// Of which messages.
+        messages: Vec<MessageId>,
+    },
+    /// Are these still in your custody?
+    CustodyAsk {
+        /// The life of the custodian's disk, as the deputy knows it.
+        origin: OriginId,
+        /// Which.
+        messages: Vec<MessageId>,
+    },
+    /// Put this message into these inboxes.
+    Deposit {
+        /// Which.
+        message: MessageId,
+        /// Its measure.
+        body: BodyInfo,
+        /// The inboxes, each with its ordered sites as the sender knows them.
+        inboxes: Vec<(Incarnation, Name, Vec<ServerName>)>,
+    },
+    /// What became of a deposit.
+    Deposited {
+        /// Which.
+        message: MessageId,
+        /// By inbox.
+        outcomes: Vec<(Incarnation, DepositOutcome)>,
+    },
+    /// Take over the delivery to these recipients (nested groups of a registry that you hold).
+    Hand(CustodyRecord),
+    /// Taken over, durably.
+    Handed {
+        /// Which message.
+        message: MessageId,
+        /// The keys of the recipients taken over.
+        recipients: Vec<String>,
+    },
+    /// A question.
+    Ask {
+        /// Joins question and answer.
+        id: u64,
+        /// What.
+        question: Question,
+    },
+    /// Its answer.
+    Answered {
+        /// Of which question.
+        id: u64,
+        /// What.
+        answer: Answer,
+    },
+    /// A client's request for a registry or mailbox that you hold.
+    Forward {
+        /// Joins request and reply.
+        id: u64,
+        /// Who asks, as the sender has authenticated it.
+        speaker: Speaker,
+        /// What.
+        request: Request,
+    },
+    /// Its reply.
+    Forwarded {
+        /// Of which request.
+        id: u64,
+        /// What.
+        result: Result<Reply, Refusal>,
+    },
+}

@@ -1,0 +1,478 @@
+//! What clients ask of a server, and what it answers.
+//!
+//! A server evaluates each request itself, for the speaker that it has itself
+//! authenticated (P8); a request for a registry held elsewhere is passed to a
+//! holder with its speaker.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cell::SpaceId;
+use crate::cluster::{ServerInfo, ServerRole};
+use crate::field::EntryKind;
+use crate::id::{Incarnation, MessageId, ServerName};
+use crate::message::BodyInfo;
+use crate::name::{Member, Name, RegistryName};
+use crate::stamp::Stamp;
+
+/// Who speaks, as the shell or a peer has authenticated it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Speaker {
+    /// Nobody in particular.
+    Anonymous,
+    /// An individual whose password was right.
+    Individual {
+        /// Its name.
+        name: Name,
+        /// What the name meant then.
+        incarnation: Incarnation,
+    },
+    /// The operator of this server's machine (the admin socket's file permissions decided).
+    Operator,
+    /// A server of this Grapevine, on its own behalf.
+    Server(ServerName),
+}
+
+/// A password on its way to be checked; never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A list of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupList {
+    /// Who gets the mail and whom the door opens for.
+    Members,
+    /// Who may change the group.
+    Owners,
+    /// Who may join it.
+    Friends,
+}
+
+/// One change of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EntryChange {
+    /// A new password, as Argon2id hash in PHC form.
+    Password(Secret),
+    /// Free text.
+    Remark(String),
+    /// The ordered inbox sites.
+    Sites(Vec<ServerName>),
+    /// Where mail goes instead; empty for nowhere else.
+    Forward(Vec<Name>),
+    /// A further simple name.
+    AliasAdd(Name),
+    /// One fewer.
+    AliasRemove(Name),
+    /// One more in a list of a group.
+    ListAdd(GroupList, Member),
+    /// One fewer.
+    ListRemove(GroupList, Member),
+    /// The speaker joins a group.
+    Join,
+    /// The speaker leaves a group.
+    Leave,
+}
+
+/// Everything a client can ask that is no message body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Is this the password of that individual?
+    Authenticate {
+        /// Who.
+        name: Name,
+        /// The password.
+        password: Secret,
+    },
+    /// A new registry.
+    RegistryCreate {
+        /// Its name.
+        registry: RegistryName,
+        /// Its holders; empty for every server that is not being retired.
+        holders: Vec<ServerName>,
+        /// Its registrars.
+        registrars: Vec<Name>,
+    },
+    /// A registry, with all its entries, is no more.
+    RegistryDelete {
+        /// Which.
+        registry: RegistryName,
+    },
+    /// The registries.
+    RegistryList,
+    /// One registry.
+    RegistryShow {
+        /// Which.
+        registry: RegistryName,
+    },
+    /// One holder more.
+    HolderAdd {
+        /// Of which registry.
+        registry: RegistryName,
+        /// The server.
+        server: ServerName,
+    },
+    /// One holder fewer.
+    HolderRemove {
+        /// Of which registry.
+        registry: RegistryName,
+        /// The server.
+        server: ServerName,
+    },
+    /// A new individual.
+    IndividualCreate {
+        /// Its name.
+        name: Name,
+        /// Its password's hash; without one nobody can log in as it.
+        password: Option<Secret>,
+        /// Its inbox sites; empty for two servers chosen by the registry's holder.
+        sites: Vec<ServerName>,
+    },
+    /// A new group.
+    GroupCreate {
+        /// Its name.
+        name: Name,
+        /// Free text.
+        remark: String,
+        /// Its owners.
+        owners: Vec<Member>,
+    },
+    /// An entry is no more.
+    Delete {
+        /// Which.
+        name: Name,
+    },
+    /// An entry is changed.
+    Change {
+        /// Which.
+        name: Name,
+        /// How.
+        change: EntryChange,
+    },
+    /// An entry, without its secrets.
+    Show {
+        /// Which.
+        name: Name,
+    },
+    /// Is somebody in a list of a group, over nested groups and registries?
+    Check {
+        /// The group.
+        group: Name,
+        /// Which of its lists.
+        list: GroupList,
+        /// Who.
+        who: Name,
+    },
+    /// The next page of a list of a group.
+    Members {
+        /// The group.
+        group: Name,
+        /// Which of its lists.
+        list: GroupList,
+        /// After this member's key; none for the first page.
+        after: Option<String>,
+        /// How many at most; the server may give fewer.
+        limit: u32,
+    },
+    /// Would a message be taken for this recipient?
+    CheckRecipient {
+        /// Who.
+        name: Name,
+    },
+    /// May the speaker send as this name?
+    MaySendAs {
+        /// The return path that it gives.
+        name: Name,
+    },
+    /// A secret, known here by its BLAKE3, that lets one server in until then.
+    TokenCreate {
+        /// BLAKE3 of the secret, 32 bytes.
+        digest: Vec<u8>,
+        /// Milliseconds since 1970.
+        expires_ms: u64,
+    },
+    /// A new server comes in by a token.
+    Join {
+        /// BLAKE3 of the secret.
+        digest: Vec<u8>,
+        /// The server as it wants to be recorded.
+        server: ServerInfo,
+    },
+    /// A server is to be relieved of all it has, and leaves.
+    Retire {
+        /// Which.
+        server: ServerName,
+    },
+    /// The servers of this Grapevine.
+    Servers,
+    /// How this server is.
+    Status,
+    /// What this server knows of a message.
+    Trace {
+        /// Which.
+        message: MessageId,
+    },
+    /// The messages in an inbox.
+    InboxList {
+        /// Whose.
+        name: Name,
+    },
+    /// Messages read and to be deleted.
+    InboxDelete {
+        /// Whose.
+        name: Name,
+        /// Which.
+        messages: Vec<MessageId>,
+    },
+}
+
+/// The answer to a request that was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// A change is durable.
+    Written(Written),
+    /// The password was right.
+    Authenticated(Authenticated),
+    /// The registries.
+    Registries(Vec<RegistryName>),
+    /// One registry.
+    Registry(RegistryView),
+    /// An entry.
+    Entry(EntryView),
+    /// Yes or no; "can't tell" is a refusal of kind unavailable.
+    Check(Check),
+    /// A page of members, and the key after which the next page begins.
+    Members {
+        /// In order of their keys.
+        members: Vec<Member>,
+        /// None on the last page.
+        next: Option<String>,
+    },
+    /// Yes.
+    Ok,
+    /// A new server is in.
+    Welcome(Welcome),
+    /// The servers.
+    Servers(Vec<ServerInfo>),
+    /// How this server is.
+    Status(Box<ServerStatus>),
+    /// What this server knows of a message.
+    Trace(Box<Trace>),
+    /// The messages in an inbox.
+    Inbox(InboxListing),
+    /// A message is accepted: it will be delivered or explained.
+    Accepted {
+        /// Its id.
+        message: MessageId,
+        /// On how many servers' disks it is.
+        copies: u8,
+    },
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Check {
+    /// It is a member.
+    Yes,
+    /// It is surely none.
+    No,
+}
+
+/// A change that is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Its stamp: hand it in to read at least as new (none if nothing had to change).
+    pub stamp: Option<Stamp>,
+    /// On how many servers' disks it is.
+    pub copies: u8,
+}
+
+/// An individual whose password was right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authenticated {
+    /// The name, in the spelling of its entry.
+    pub name: Name,
+    /// What the name means now.
+    pub incarnation: Incarnation,
+}
+
+/// A registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryView {
+    /// Its name.
+    pub registry: RegistryName,
+    /// The servers that hold it.
+    pub holders: Vec<ServerName>,
+    /// Who administers it.
+    pub registrars: Vec<Member>,
+    /// Living entries; none where the answering server does not hold it.
+    pub entries: Option<u64>,
+}
+
+/// An entry, without its secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryView {
+    /// Its name.
+    pub name: Name,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// Free text.
+    pub remark: String,
+    /// Ordered inbox sites.
+    pub sites: Vec<ServerName>,
+    /// Where mail goes instead.
+    pub forward: Vec<Name>,
+    /// Further names.
+    pub aliases: Vec<Name>,
+    /// `door host:port`.
+    pub connect_sites: Vec<String>,
+    /// How many members.
+    pub members: u64,
+    /// Owners, the first hundred.
+    pub owners: Vec<Member>,
+    /// Friends, the first hundred.
+    pub friends: Vec<Member>,
+    /// Whether it stands aside because an earlier entry has the name.
+    pub conflict: bool,
+}
+
+/// What a new server starts with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// All servers, itself included.
+    pub servers: Vec<ServerInfo>,
+    /// The registries that it holds from now on.
+    pub holds: Vec<RegistryName>,
+}
+
+/// A queue of pending work, counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct QueueView {
+    /// Messages in custody here.
+    pub messages: u64,
+    /// Recipients that wait.
+    pub recipients: u64,
+    /// Messages whose second copy is held here for another custodian.
+    pub deputy_for: u64,
+    /// Messages in custody here that have no deputy.
+    pub without_deputy: u64,
+    /// Undeliverable reports kept for the operator.
+    pub dead_letters: u64,
+    /// Age of the oldest in milliseconds.
+    pub oldest_ms: u64,
+}
+
+/// How a server sees another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// Who.
+    pub server: ServerName,
+    /// Whether it is heard.
+    pub up: bool,
+    /// Milliseconds since it was last heard; none if never.
+    pub silent_ms: Option<u64>,
+    /// Shared spaces whose vectors differed at the last comparison.
+    pub behind: u64,
+}
+
+/// How a server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Itself.
+    pub server: ServerName,
+    /// What it does.
+    pub role: ServerRole,
+    /// The registries it holds, with living entries and a digest equal at all holders that agree.
+    pub registries: Vec<(RegistryName, u64, u64)>,
+    /// Mailboxes it holds, and a digest over their vectors.
+    pub mailboxes: u64,
+    /// Pending work.
+    pub queue: QueueView,
+    /// The others.
+    pub peers: Vec<PeerView>,
+    /// What a person should know.
+    pub alarms: Vec<String>,
+    /// Registries that it ought to hold and has not yet fetched.
+    pub fetching: Vec<RegistryName>,
+}
+
+/// What a server knows of one recipient of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceRecipient {
+    /// Who.
+    pub name: Name,
+    /// What became of it: `waiting`, `deposited`, `expanded`, `forwarded`, `reported`.
+    pub state: String,
+    /// Why it waits, or where it went.
+    pub reason: String,
+    /// Milliseconds until it is tried again.
+    pub next_ms: Option<u64>,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// What a server knows of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Which.
+    pub message: MessageId,
+    /// Who answers.
+    pub server: ServerName,
+    /// Its role for this message: `custodian`, `deputy`, `inbox site`, `done`.
+    pub roles: Vec<String>,
+    /// The other server that has it in custody.
+    pub partner: Option<ServerName>,
+    /// Where reports go.
+    pub return_path: Option<Name>,
+    /// Measure of its body, if it is here.
+    pub body: Option<BodyInfo>,
+    /// References to the body on this server.
+    pub references: u32,
+    /// Its recipients, as far as this server knows.
+    pub recipients: Vec<TraceRecipient>,
+}
+
+/// One message of an inbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedMessage {
+    /// Its id.
+    pub message: MessageId,
+    /// Its size in octets.
+    pub len: u64,
+    /// When it was deposited, milliseconds since 1970.
+    pub deposited_ms: u64,
+}
+
+/// The messages in an inbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxListing {
+    /// Whose.
+    pub incarnation: Incarnation,
+    /// In order of their ids.
+    pub messages: Vec<ListedMessage>,
+    /// Inbox sites that hold this mailbox and that this server is, as first.
+    pub sites: Vec<ServerName>,
+    /// Whether a site that could not be reached may have more.
+    pub partial: bool,
+}
+
+/// A space by its name for a person.
+impl fmt::Display for SpaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(registry) => write!(f, "registry {registry}"),
+            Self::Mailbox(incarnation) => write!(f, "mailbox {incarnation}"),
+        }
+    }
+}

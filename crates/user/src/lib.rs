@@ -1,0 +1,1 @@
+//! GrapevineUser: finds the servers, fails over, loses nothing and doubles nothing.
