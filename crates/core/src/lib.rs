@@ -5,8 +5,16 @@
 //! goes through [`Tables`] and [`Op`]. A whole cluster of them runs in one test
 //! process with every fault that the simulator can think of.
 
+mod config;
 mod effect;
+#[cfg(feature = "planted-faults")]
+mod planted;
+mod server;
 mod tables;
 
+pub use config::{Alone, Config, Start, Times};
 pub use effect::{Effect, Input, Note, NoteLevel, ReportLine, ReportOrder, Staged};
+#[cfg(feature = "planted-faults")]
+pub use planted::Planted;
+pub use server::Server;
 pub use tables::{Damaged, Op, Row, Table, Tables};

@@ -1,0 +1,92 @@
+//! What a server is told when it starts: who it is, its limits in time, and how its folder began.
+
+use grapevine_model::{Name, ServerInfo, ServerName, Welcome};
+use serde::{Deserialize, Serialize};
+
+/// Who a server is and how patient.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name, `S@gv`.
+    pub server: ServerName,
+    /// The server as it now is (key, doors): its entry in `gv` is kept equal to it.
+    pub info: ServerInfo,
+    /// How patient it is.
+    pub times: Times,
+    /// What an accepted message or update needs when no other server can be reached.
+    pub alone: Alone,
+    /// Mistakes planted for tests that must find them.
+    #[cfg(feature = "planted-faults")]
+    pub planted: Option<crate::planted::Planted>,
+}
+
+/// What to do with a message when no second disk can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Alone {
+    /// Accept it with one copy, say so, and make the second as soon as possible.
+    Accept,
+    /// Refuse it for now.
+    Refuse,
+}
+
+/// All time-outs and periods, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// Between two beats to each server.
+    pub beat_ms: u64,
+    /// Without a beat for so long, a server counts as down.
+    pub silent_ms: u64,
+    /// A deputy takes over when the custodian has been silent for so long.
+    pub take_over_ms: u64,
+    /// A yes waits so long for its second disk.
+    pub second_copy_ms: u64,
+    /// A question to another server is answered within this, or the next one is asked.
+    pub ask_ms: u64,
+    /// The first pause before a recipient is tried again; it doubles.
+    pub retry_first_ms: u64,
+    /// The longest pause.
+    pub retry_most_ms: u64,
+    /// A message is reported as undeliverable after so long.
+    pub give_up_ms: u64,
+    /// A remembered answer about a name serves so long.
+    pub hint_ms: u64,
+    /// A stamp from another server may be so far ahead of this clock.
+    pub drift_ms: u64,
+    /// What became of a message is remembered so long.
+    pub history_ms: u64,
+    /// A body that nothing refers to is removed after so long.
+    pub orphan_ms: u64,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            beat_ms: 1_000,
+            silent_ms: 3_500,
+            take_over_ms: 15_000,
+            second_copy_ms: 2_000,
+            ask_ms: 2_000,
+            retry_first_ms: 500,
+            retry_most_ms: 15 * 60_000,
+            give_up_ms: 5 * 24 * 3_600_000,
+            hint_ms: 60_000,
+            drift_ms: 2 * 3_600_000,
+            history_ms: 2 * 24 * 3_600_000,
+            orphan_ms: 10 * 60_000,
+        }
+    }
+}
+
+/// How the data folder that a server starts with came to be.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// It has one: go on.
+    Resume,
+    /// It founds a new Grapevine: `gv` and `ms` with itself in them.
+    Found {
+        /// The owners of `gv@gv`, to be created later.
+        owners: Vec<Name>,
+    },
+    /// It was let in by a token; it fetches everything from the servers named.
+    Join(Welcome),
+}

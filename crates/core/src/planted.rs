@@ -1,0 +1,43 @@
+//! Mistakes that can be switched on in tests only, to show that the simulator sees them.
+//! Each names the promise that it breaks.
+
+/// A mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Planted {
+    /// Effects leave before their change is durable (P1, P2).
+    ReplyBeforeDurable,
+    /// The yes does not wait for the deputy (P2).
+    AcceptBeforeDeputy,
+    /// Stamps are the wall clock's, whatever the cell has (P4).
+    WallClockStamps,
+    /// A deposit ignores what the mailbox remembers (at most one copy seen).
+    DedupForgotten,
+    /// A push that leaves a gap raises the vector all the same (P4).
+    VectorOverGap,
+    /// The deputy never takes over (P1).
+    NoTakeOver,
+    /// A remembered `no such name` is believed for ever (P1).
+    HintTrusted,
+    /// A membership that can't be asked is taken for a no (P7).
+    UnknownIsNo,
+    /// Custody ends with the first copy in a mailbox (P2).
+    OneCopyIsEnough,
+    /// Access is not checked for changes to lists (P5, P8).
+    NoAccessCheck,
+}
+
+impl Planted {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::ReplyBeforeDurable,
+        Self::AcceptBeforeDeputy,
+        Self::WallClockStamps,
+        Self::DedupForgotten,
+        Self::VectorOverGap,
+        Self::NoTakeOver,
+        Self::HintTrusted,
+        Self::UnknownIsNo,
+        Self::OneCopyIsEnough,
+        Self::NoAccessCheck,
+    ];
+}
