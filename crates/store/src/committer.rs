@@ -3,7 +3,6 @@
 //! Promises: a commit that asked to be synced is answered after the sync that covers it; answers come in the order of the
 //! commits; after the first failure nothing more is written, because nobody knows what the disk kept.
 
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +11,7 @@ use std::time::Instant;
 
 use crate::engine::{Changes, Engine, Sync};
 use crate::error::CommitError;
-use crate::folder::Folder;
+use crate::folder::{Folder, Lock};
 use crate::group::{Batch, Group, Leftovers};
 use crate::stage::Spool;
 use crate::stats::StoreStats;
@@ -59,7 +58,7 @@ pub(crate) struct Inner {
     pub(crate) stats: StoreStats,
     pub(crate) failure: OnceLock<CommitError>,
     /// Last, so that the folder is free only when the engine has closed.
-    pub(crate) _lock: File,
+    pub(crate) _lock: Lock,
 }
 
 /// What the committer's thread is told.

@@ -18,7 +18,7 @@ use fjall::{
     PersistMode,
 };
 
-use crate::contract::{Damaged, Table};
+use crate::contract::{Damaged, Row, Table};
 use crate::error::{CommitError, OpenError, is_full};
 use crate::journal_check::check_journals;
 use crate::options::Options;
@@ -113,9 +113,6 @@ pub(crate) enum Sync {
     No,
 }
 
-/// Keys with their values.
-pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
-
 /// An open engine.
 pub(crate) struct Engine {
     db: Database,
@@ -180,14 +177,14 @@ impl Engine {
         })
     }
 
-    /// The first `limit` pairs of `from..until`, ascending; without `until`, to the end.
+    /// The first `limit` rows of `from..until`, ascending; without `until`, to the end.
     pub(crate) fn scan(
         &self,
         part: Part,
         from: &[u8],
         until: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Pairs, Damaged> {
+    ) -> Result<Vec<Row>, Damaged> {
         if until.is_some_and(|until| from >= until) {
             return Ok(Vec::new());
         }

@@ -21,6 +21,19 @@ pub(crate) struct Folder {
     dir: PathBuf,
 }
 
+/// The held lock of a store's folder.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process that is just being started has the file open too.
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "could not unlock the store's folder");
+        }
+    }
+}
+
 impl Folder {
     /// Names a folder, which need not exist.
     pub(crate) fn new(dir: &Path) -> Self {
@@ -74,8 +87,8 @@ impl Folder {
     }
 
     /// Creates the folder and takes the lock, for as long as what it returns lives.
-    pub(crate) fn lock(&self) -> Result<File, OpenError> {
-        fs::create_dir_all(&self.dir).map_err(open_io("create the store's folder"))?;
+    pub(crate) fn lock(&self) -> Result<Lock, OpenError> {
+        create_private(&self.dir).map_err(open_io("create the store's folder"))?;
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -100,7 +113,7 @@ impl Folder {
         if let Err(error) = noted {
             tracing::warn!(%error, "could not note the pid in the lock file");
         }
-        Ok(file)
+        Ok(Lock(file))
     }
 
     /// Checks the format version; writes it where there is no store yet.
@@ -119,6 +132,15 @@ impl Folder {
             Err(error) => Err(open_io("open the FORMAT file")(error)),
         }
     }
+}
+
+/// Makes a folder that nobody else on the machine can look into: it will have everybody's mail.
+fn create_private(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
 }
 
 /// Writes a small file so that after a crash it is there whole or not at all.

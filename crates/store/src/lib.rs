@@ -34,7 +34,7 @@ mod witness;
 
 pub use body::BodyReader;
 pub use committer::Durability;
-pub use contract::{Damaged, MessageId, Op, Table, Tables};
+pub use contract::{Damaged, MessageId, Op, Row, Table, Tables};
 pub use error::{CommitError, OpenError};
 pub use options::Options;
 pub use stage::{INLINE_BODY_MAX_BYTES, Stage, Staged};

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use crate::body::BodyReader;
 use crate::committer::{Answer, Committer, Durability, Inner, Job, Message};
-use crate::contract::{Damaged, MessageId, Op, Table, Tables};
+use crate::contract::{Damaged, MessageId, Op, Row, Table, Tables};
 use crate::engine::{Engine, MAX_KEY_BYTES, MAX_VALUE_BYTES, Part};
 use crate::error::{CommitError, OpenError, open_io};
 use crate::folder::{Folder, sync_folder};
@@ -236,7 +236,7 @@ impl Tables for StoreView {
         from: &[u8],
         until: &[u8],
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Damaged> {
+    ) -> Result<Vec<Row>, Damaged> {
         self.inner
             .engine
             .scan(table.into(), from, Some(until), limit)

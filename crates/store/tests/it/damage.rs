@@ -11,7 +11,7 @@ use crate::help::{adopt, commit, content, copy_folder, files_below, message, ope
 const ROWS: u64 = 400;
 const BODIES: u64 = 12;
 /// Flips tried in each of the engine's files.
-const FLIPS_PER_FILE: u64 = 12;
+const FLIPS_PER_FILE: u64 = 5;
 
 fn flip(path: &Path, at: u64) {
     let mut bytes = std::fs::read(path).unwrap();

@@ -117,3 +117,16 @@ fn a_creation_that_was_cut_short_is_begun_again() {
     commit(&store, vec![put(Table::Meta, "a", "1")]);
     assert_eq!(store.view().get(Table::Meta, b"a"), Ok(Some(b"1".to_vec())));
 }
+
+#[cfg(unix)]
+#[test]
+fn a_new_store_is_nobody_elses_business() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let store_dir = dir.path().join("data");
+    drop(open(&store_dir));
+    assert_eq!(
+        store_dir.metadata().unwrap().permissions().mode() & 0o077,
+        0
+    );
+}

@@ -66,19 +66,19 @@ fn lazy_commits_alone_are_not_synced_and_ride_along_with_the_next_that_is() {
     for n in 0..10 {
         let key = format!("{n}");
         store
-            .commit_and_wait(vec![put(Table::Seen, key, "v")], Durability::Lazy)
+            .commit_and_wait(vec![put(Table::Orphans, key, "v")], Durability::Lazy)
             .unwrap();
     }
     assert_eq!(store.stats().read().syncs, 0);
     assert_eq!(
         store
             .view()
-            .scan(Table::Seen, b"", b"\xff", 100)
+            .scan(Table::Orphans, b"", b"\xff", 100)
             .unwrap()
             .len(),
         10
     );
-    commit(&store, vec![put(Table::Seen, "synced", "v")]);
+    commit(&store, vec![put(Table::Orphans, "synced", "v")]);
     assert_eq!(store.stats().read().syncs, 1);
 }
 
