@@ -4,10 +4,10 @@
 //! commits; after the first failure nothing more is written, because nobody knows what the disk kept.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::engine::{Changes, Engine, Sync};
 use crate::error::CommitError;
@@ -25,11 +25,18 @@ const GROUP_MAX_COMMITS: usize = 1_024;
 /// in the group don't wait long for each other, and bounded memory.
 const GROUP_MAX_BYTES: usize = 4 << 20;
 
+/// How long a deferred commit waits for others to share a sync with: long enough to cost an idle disk nothing, short
+/// enough that what depends on it is not held up for a person to notice.
+const DEFERRED_MAX: Duration = Duration::from_millis(200);
+
 /// How durable a commit has to be when it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// It survives a power cut.
     Synced,
+    /// It survives a power cut, and nobody waits for that: it rides along with the next sync, and gets one of its
+    /// own only after 200 ms. Its answer, and those of all that come after it, wait as long.
+    Deferred,
     /// It survives this process. A power cut may take it, whole, with all that came after it, until the next
     /// synced commit.
     Lazy,
@@ -79,6 +86,15 @@ pub(crate) struct Committer {
     pub(crate) unsynced: bool,
     /// Files to be removed after the next sync.
     pub(crate) leftovers: Vec<Leftovers>,
+    /// Answers that wait for the next sync, and until when at the latest.
+    pub(crate) held: Held,
+}
+
+/// Answers that wait for a sync, in order; each with its refusal, if it has one.
+#[derive(Default)]
+pub(crate) struct Held {
+    answers: Vec<(Answer, Option<CommitError>)>,
+    until: Option<Instant>,
 }
 
 impl Committer {
@@ -96,20 +112,22 @@ impl Committer {
         while !stopping {
             let mut jobs = Vec::new();
             let mut bytes = 0;
-            let mut next = receiver.recv().ok();
-            loop {
-                match next {
-                    Some(Message::Commit(job)) => {
+            let mut next = match self.wait(receiver) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.sync();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            while let Some(message) = next {
+                match message {
+                    Message::Commit(job) => {
                         bytes += job.bytes;
                         jobs.push(job);
                     }
-                    Some(Message::Stop) => {
+                    Message::Stop => {
                         stopping = true;
-                        break;
-                    }
-                    None => {
-                        // Nobody waits, or nobody is left; the next wait tells.
-                        stopping = jobs.is_empty();
                         break;
                     }
                 }
@@ -122,10 +140,21 @@ impl Committer {
                 self.commit_group(jobs);
             }
         }
-        self.finish();
+        self.sync();
+    }
+
+    /// The next message; times out when held answers have waited long enough.
+    fn wait(&self, receiver: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
+        match self.held.until {
+            Some(until) => receiver.recv_timeout(until.saturating_duration_since(Instant::now())),
+            None => receiver.recv().map_err(RecvTimeoutError::from),
+        }
     }
 
     fn commit_group(&mut self, jobs: Vec<Job>) {
+        let holds = jobs
+            .iter()
+            .any(|job| job.durability == Durability::Deferred);
         let mut answers = Vec::with_capacity(jobs.len());
         let written = match self.inner.failure.get() {
             Some(failure) => {
@@ -134,16 +163,51 @@ impl Committer {
             }
             None => self.write_group(jobs, &mut answers),
         };
-        if let Err(failure) = &written
-            && self.inner.failure.set(failure.clone()).is_ok()
-        {
+        self.held.answers.extend(answers);
+        match written {
+            Err(failure) => self.fail(failure),
+            Ok(Sync::Yes) => self.give_held(&Ok(())),
+            Ok(Sync::No) if holds => {
+                let until = Instant::now() + DEFERRED_MAX;
+                self.held.until.get_or_insert(until);
+            }
+            Ok(Sync::No) if self.held.until.is_none() => self.give_held(&Ok(())),
+            Ok(Sync::No) => {}
+        }
+    }
+
+    /// Syncs what was written and not synced, and answers who waits for it.
+    fn sync(&mut self) {
+        let synced = match self.inner.failure.get() {
+            Some(failure) => Err(failure.clone()),
+            None if self.unsynced => {
+                let started = Instant::now();
+                let synced = self.inner.engine.sync();
+                self.inner.stats.count_sync(started.elapsed());
+                synced
+            }
+            None => Ok(()),
+        };
+        match synced {
+            Ok(()) => {
+                self.synced();
+                self.give_held(&Ok(()));
+            }
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    fn fail(&mut self, failure: CommitError) {
+        if self.inner.failure.set(failure.clone()).is_ok() {
             tracing::error!(error = %failure, "the store has failed and takes no more commits");
         }
-        for (answer, refusal) in answers {
-            let outcome = match refusal {
-                Some(refusal) => Err(refusal),
-                None => written.clone(),
-            };
+        self.give_held(&Err(failure));
+    }
+
+    fn give_held(&mut self, outcome: &Result<(), CommitError>) {
+        let held = std::mem::take(&mut self.held);
+        for (answer, refusal) in held.answers {
+            let outcome = refusal.map_or_else(|| outcome.clone(), Err);
             if outcome.is_err() {
                 self.inner.stats.count_failed();
             }
@@ -156,7 +220,7 @@ impl Committer {
         &mut self,
         jobs: Vec<Job>,
         answers: &mut Vec<(Answer, Option<CommitError>)>,
-    ) -> Result<(), CommitError> {
+    ) -> Result<Sync, CommitError> {
         let inner = Arc::clone(&self.inner);
         let mut group = Group::new(
             &inner.folder,
@@ -182,7 +246,7 @@ impl Committer {
         }
         added?;
         if commits == 0 {
-            return Ok(());
+            return Ok(Sync::No);
         }
         let started = Instant::now();
         let (bytes, leftovers) = group.write(self.commit + 1, sync)?;
@@ -196,7 +260,7 @@ impl Committer {
             }
             Sync::No => self.unsynced = true,
         }
-        Ok(())
+        Ok(sync)
     }
 
     fn synced(&mut self) {
@@ -208,16 +272,6 @@ impl Committer {
         }
         if let Err(error) = self.witness.note(self.commit) {
             tracing::warn!(%error, "could not write the witness; a loss at the journal's end may go unnoticed");
-        }
-    }
-
-    fn finish(mut self) {
-        if !self.unsynced || self.inner.failure.get().is_some() {
-            return;
-        }
-        match self.inner.engine.sync() {
-            Ok(()) => self.synced(),
-            Err(error) => tracing::error!(%error, "the last commits could not be synced"),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use crate::body::BodyReader;
-use crate::committer::{Answer, Committer, Durability, Inner, Job, Message};
+use crate::committer::{Answer, Committer, Durability, Held, Inner, Job, Message};
 use crate::contract::{Damaged, MessageId, Op, Row, Table, Tables};
 use crate::engine::{Engine, MAX_KEY_BYTES, MAX_VALUE_BYTES, Part};
 use crate::error::{CommitError, OpenError, open_io};
@@ -75,6 +75,7 @@ impl Store {
             // What a killed process wrote may be in the system's memory only.
             unsynced: true,
             leftovers: Vec::new(),
+            held: Held::default(),
         };
         let (sender, thread) = committer
             .start()

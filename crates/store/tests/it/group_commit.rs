@@ -114,6 +114,52 @@ fn answers_come_in_the_order_of_the_commits_and_later_ones_win() {
 }
 
 #[test]
+fn a_deferred_commit_is_answered_with_the_sync_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (sender, answers) = sync_channel(THREADS);
+    for (n, durability) in [Durability::Deferred, Durability::Lazy, Durability::Synced]
+        .into_iter()
+        .enumerate()
+    {
+        let sender = sender.clone();
+        let key = format!("{n}");
+        store.commit(
+            vec![put(Table::History, key, "v")],
+            durability,
+            move |outcome| {
+                sender.send((n, outcome)).unwrap();
+            },
+        );
+    }
+    let answered: Vec<_> = (0..3).map(|_| answers.recv().unwrap()).collect();
+    assert_eq!(answered, [(0, Ok(())), (1, Ok(())), (2, Ok(()))]);
+    assert_eq!(store.stats().read().syncs, 1);
+}
+
+#[test]
+fn a_deferred_commit_alone_is_synced_before_it_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store
+        .commit_and_wait(vec![put(Table::History, "a", "v")], Durability::Deferred)
+        .unwrap();
+    assert_eq!(store.stats().read().syncs, 1);
+    // And closing does not let one wait.
+    let (sender, answer) = sync_channel(1);
+    store.commit(
+        vec![put(Table::History, "b", "v")],
+        Durability::Deferred,
+        move |outcome| {
+            sender.send(outcome).unwrap();
+        },
+    );
+    store.close();
+    assert_eq!(answer.recv().unwrap(), Ok(()));
+    assert_eq!(store.stats().read().syncs, 2);
+}
+
+#[test]
 fn an_answer_that_panics_stops_nobody_else() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
