@@ -71,7 +71,8 @@ pub enum DepositOutcome {
 pub enum Question {
     /// What is this name, and where does its mail go?
     Resolve(Name),
-    /// Is somebody in a list of a group? `depth` levels of nesting remain.
+    /// Is somebody in a list of a group, as far as the holders of its registry can tell? The
+    /// asker walks on through the groups elsewhere itself, so that cycles end.
     IsIn {
         /// The group.
         group: Name,
@@ -81,8 +82,6 @@ pub enum Question {
         who: Name,
         /// What the name means, if known.
         incarnation: Option<Incarnation>,
-        /// Levels that remain.
-        depth: u8,
     },
 }
 
@@ -126,8 +125,13 @@ pub enum Resolution {
 pub enum Answer {
     /// What the name is.
     Resolved(Resolution),
-    /// Yes or no.
-    IsIn(bool),
+    /// As far as one registry reaches.
+    Level {
+        /// Surely in it.
+        found: bool,
+        /// Nested groups of other registries, which may know more.
+        elsewhere: Vec<Name>,
+    },
     /// Can't tell: not a holder, or a nested group could not be asked.
     Unavailable,
 }
