@@ -1,0 +1,103 @@
+//! A body being read, wherever it is: from this server's disk or from another server.
+//!
+//! Must never give out the last bytes of a body whose digest is wrong; both kinds check it before.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use grapevine_model::Refusal;
+use grapevine_store::BodyReader;
+use tokio::sync::mpsc;
+
+/// What is read and sent in one go: small enough to be fair, large enough to be fast.
+pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks that another server may be ahead of the reader.
+pub(crate) const REMOTE_CHUNKS_MAX: usize = 4;
+
+/// A body, chunk by chunk.
+pub(crate) struct BodySource {
+    len_bytes: u64,
+    from: From,
+}
+
+enum From {
+    /// This server's disk; none when all of it was read.
+    Local(Option<BodyReader>),
+    /// Another server: a task feeds it and has checked it.
+    Remote(mpsc::Receiver<Result<Bytes, Refusal>>),
+}
+
+impl BodySource {
+    /// From this server's disk.
+    pub(crate) fn local(reader: BodyReader) -> Self {
+        Self {
+            len_bytes: reader.len(),
+            from: From::Local(Some(reader)),
+        }
+    }
+
+    /// From another server.
+    pub(crate) fn remote(len_bytes: u64, chunks: mpsc::Receiver<Result<Bytes, Refusal>>) -> Self {
+        Self {
+            len_bytes,
+            from: From::Remote(chunks),
+        }
+    }
+
+    /// Its length.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    /// The next piece; none after the last.
+    ///
+    /// # Errors
+    /// Damage, or the other server was lost on the way: what was given out is not the body.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Refusal> {
+        match &mut self.from {
+            From::Remote(chunks) => chunks.recv().await.transpose(),
+            From::Local(held) => {
+                let Some(reader) = held.take() else {
+                    return Ok(None);
+                };
+                if let Some(bytes) = reader.inline() {
+                    return Ok((!bytes.is_empty()).then(|| Bytes::copy_from_slice(bytes)));
+                }
+                let (reader, chunk) = blocking(move || read_chunk(reader)).await??;
+                // A reader is only given back while there is more.
+                *held = reader;
+                Ok(chunk)
+            }
+        }
+    }
+}
+
+/// Runs something that reads a disk away from the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Refusal::unavailable(format!("this server is stopping: {error}")))
+}
+
+type Read1 = (Option<BodyReader>, Option<Bytes>);
+
+fn read_chunk(mut reader: BodyReader) -> Result<Read1, Refusal> {
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+    let read = (&mut reader)
+        .take(CHUNK_BYTES as u64)
+        .read_to_end(&mut chunk)
+        .map_err(|error| {
+            tracing::error!(%error, "a body on this server's disk can't be read");
+            Refusal::new(
+                grapevine_model::ErrorKind::Internal,
+                format!("a body on this server's disk can't be read: {error}"),
+            )
+        })?;
+    Ok(if read == 0 {
+        (None, None)
+    } else {
+        (Some(reader), Some(chunk.into()))
+    })
+}

@@ -1,0 +1,361 @@
+//! The thread that owns the core: takes inputs in batches, carries out effects.
+//!
+//! Guards group commit (many inputs, one flush) and fail-stop: when a commit can't be written,
+//! memory and disk differ, so the server stops and the others take over. It must never wait for the
+//! network, and the committer must never wait for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use grapevine_core::{Config, Damaged, Effect, Input, Note, NoteLevel, Server, Start};
+use grapevine_model::{Reply, RequestId, Secret, ServerName};
+use grapevine_store::{CommitError, Durability, Store};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::core_task::{Answer, CoreHandle, ToCore};
+use crate::password::Passwords;
+use crate::peers::Peers;
+use crate::reports;
+
+/// Inputs handled before their changes are committed together: enough for group commit, few enough
+/// that the first does not wait long for the last.
+const BATCH_MAX_INPUTS: usize = 256;
+/// At the end the last commits are waited for this long, so that their replies still go out.
+const LAST_COMMITS_LIMIT: Duration = Duration::from_secs(5);
+
+/// All that the core's thread needs.
+pub(crate) struct CoreParts {
+    /// Who the server is.
+    pub(crate) config: Config,
+    /// How its folder began.
+    pub(crate) start: Start,
+    /// A handle, for inputs that follow from effects.
+    pub(crate) handle: CoreHandle,
+    /// What reaches it.
+    pub(crate) inputs: mpsc::Receiver<ToCore>,
+    /// The other servers.
+    pub(crate) peers: Peers,
+    /// Checks passwords.
+    pub(crate) passwords: Passwords,
+    /// Ends the thread.
+    pub(crate) stop: CancellationToken,
+    /// Is cancelled by the thread when the server can't go on.
+    pub(crate) failed: CancellationToken,
+    /// The clock.
+    pub(crate) clock: Clock,
+}
+
+/// Why the core's thread did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// What the store has can't be read.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// The system refused something.
+    #[error("{0}")]
+    System(String),
+}
+
+/// Starts the thread; returns when the core has recovered.
+pub(crate) async fn start(parts: CoreParts) -> Result<JoinHandle<()>, StartError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)
+        .map_err(|error| StartError::System(format!("no random bytes: {error}")))?;
+    let runtime = Handle::current();
+    let (recovered, told) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("core".to_owned())
+        .spawn(move || {
+            let tables = Box::new(parts.handle.store().view());
+            let now = parts.clock.now();
+            let core = Server::recover(parts.config, parts.start, tables, seed, now);
+            match core {
+                Err(damage) => {
+                    // Nobody listens only when the whole server is gone.
+                    let _ = recovered.send(Err(damage));
+                }
+                Ok(core) => {
+                    let _ = recovered.send(Ok(()));
+                    let core_loop = CoreLoop {
+                        core,
+                        store: Arc::clone(parts.handle.store()),
+                        server: parts.handle.server().clone(),
+                        handle: parts.handle,
+                        peers: parts.peers,
+                        passwords: parts.passwords,
+                        failed: parts.failed,
+                        clock: parts.clock,
+                        runtime,
+                        commits: Arc::default(),
+                        reported: 0,
+                        answers: HashMap::new(),
+                        next_request: 1,
+                    };
+                    core_loop.run(parts.inputs, &parts.stop);
+                }
+            }
+        })
+        .map_err(|error| StartError::System(format!("no thread for the core: {error}")))?;
+    match told.await {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(damage)) => Err(damage.into()),
+        Err(_) => Err(StartError::System("the core's thread ended".to_owned())),
+    }
+}
+
+/// What the committer's thread tells the core's, without ever waiting.
+#[derive(Default)]
+struct Commits {
+    /// Everything up to this one is durable: commits are answered in order.
+    durable: AtomicU64,
+    changed: Notify,
+}
+
+struct CoreLoop {
+    core: Server,
+    store: Arc<Store>,
+    server: ServerName,
+    handle: CoreHandle,
+    peers: Peers,
+    passwords: Passwords,
+    failed: CancellationToken,
+    clock: Clock,
+    runtime: Handle,
+    commits: Arc<Commits>,
+    /// Commits up to this one were reported to the core; the last one issued is `issued`.
+    reported: u64,
+    answers: HashMap<RequestId, oneshot::Sender<Answer>>,
+    next_request: u64,
+}
+
+/// Why the loop woke up.
+enum Wake {
+    Message(Option<ToCore>),
+    Committed,
+    Due,
+    Stop,
+}
+
+impl CoreLoop {
+    fn run(mut self, mut inputs: mpsc::Receiver<ToCore>, stop: &CancellationToken) {
+        // What recovery itself decided.
+        let mut issued = self.settle();
+        loop {
+            let wake = self.sleep(&mut inputs, stop);
+            let stopping = match wake {
+                Wake::Stop | Wake::Message(None) => true,
+                Wake::Message(Some(first)) => {
+                    self.take(first);
+                    false
+                }
+                Wake::Committed | Wake::Due => false,
+            };
+            let mut taken = 1;
+            while taken < BATCH_MAX_INPUTS {
+                let Ok(message) = inputs.try_recv() else {
+                    break;
+                };
+                self.take(message);
+                taken += 1;
+            }
+            self.report_commits();
+            let now = self.clock.now();
+            if now.mono_ms >= self.core.next_timeout() {
+                self.core.handle_timeout(now);
+            }
+            issued = issued.max(self.settle());
+            if stopping || self.failed.is_cancelled() {
+                break;
+            }
+        }
+        self.finish(issued);
+    }
+
+    /// Waits until there is something to do.
+    fn sleep(&self, inputs: &mut mpsc::Receiver<ToCore>, stop: &CancellationToken) -> Wake {
+        let due = self.clock.at(self.core.next_timeout());
+        let commits = Arc::clone(&self.commits);
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = stop.cancelled() => Wake::Stop,
+                () = commits.changed.notified() => Wake::Committed,
+                message = inputs.recv() => Wake::Message(message),
+                () = tokio::time::sleep_until(due.into()) => Wake::Due,
+            }
+        })
+    }
+
+    fn take(&mut self, message: ToCore) {
+        let now = self.clock.now();
+        let input = match message {
+            ToCore::Input(input) => {
+                metrics::counter!("grapevine_inputs_total", "kind" => kind_of(&input)).increment(1);
+                input
+            }
+            ToCore::Request {
+                speaker,
+                request,
+                answer,
+            } => {
+                metrics::counter!("grapevine_inputs_total", "kind" => "request").increment(1);
+                Input::Request {
+                    id: self.expect(answer),
+                    speaker,
+                    request,
+                }
+            }
+            ToCore::Submit {
+                submission,
+                staged,
+                answer,
+            } => {
+                metrics::counter!("grapevine_inputs_total", "kind" => "submit").increment(1);
+                Input::Submit {
+                    id: self.expect(answer),
+                    submission: *submission,
+                    staged,
+                }
+            }
+        };
+        self.core.handle(now, input);
+    }
+
+    fn expect(&mut self, answer: oneshot::Sender<Answer>) -> RequestId {
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        self.answers.insert(id, answer);
+        id
+    }
+
+    fn report_commits(&mut self) {
+        let durable = self.commits.durable.load(Ordering::Acquire);
+        while self.reported < durable {
+            self.reported += 1;
+            let seq = self.reported;
+            self.core.handle(self.clock.now(), Input::Committed { seq });
+        }
+    }
+
+    /// Closes the batch and carries out all effects. Gives the last commit issued, or 0.
+    fn settle(&mut self) -> u64 {
+        self.core.flush();
+        let mut issued = 0;
+        while let Some(effect) = self.core.poll_effect() {
+            match effect {
+                Effect::Commit { seq, ops, awaited } => {
+                    issued = seq;
+                    // The first commit after a start says where the core's numbers begin.
+                    if self.reported == 0 {
+                        self.reported = seq.saturating_sub(1);
+                    }
+                    self.commit(seq, ops, awaited);
+                }
+                Effect::Send { to, message } => self.peers.send(&to, message),
+                Effect::Reply { id, result } => self.reply(id, result),
+                Effect::Verify {
+                    ticket,
+                    hash,
+                    password,
+                } => self.verify(ticket, hash, password),
+                Effect::Report(order) => {
+                    let handle = self.handle.clone();
+                    self.runtime.spawn(reports::hand_in(handle, *order));
+                }
+                Effect::Discard { staged } => self.store.discard(staged),
+                Effect::Servers(servers) => self.peers.update(servers),
+                Effect::Note(note) => log(&self.server, &note),
+            }
+        }
+        issued
+    }
+
+    fn commit(&self, seq: u64, ops: Vec<grapevine_core::Op>, awaited: bool) {
+        let durability = if awaited {
+            Durability::Synced
+        } else {
+            Durability::Deferred
+        };
+        let commits = Arc::clone(&self.commits);
+        let failed = self.failed.clone();
+        self.store
+            .commit(ops, durability, move |outcome| match outcome {
+                Ok(()) => {
+                    commits.durable.fetch_max(seq, Ordering::Release);
+                    commits.changed.notify_one();
+                }
+                Err(CommitError::Closed) => {}
+                Err(error) => {
+                    // Once: what follows fails for the same reason.
+                    if !failed.is_cancelled() {
+                        tracing::error!(%error, seq, "a commit could not be written; this server stops, and the others take over");
+                    }
+                    failed.cancel();
+                    commits.changed.notify_one();
+                }
+            });
+    }
+
+    fn reply(&mut self, id: RequestId, result: Answer) {
+        if let Ok(Reply::Accepted { copies, .. }) = &result {
+            metrics::counter!("grapevine_accepted_total", "copies" => copies.to_string())
+                .increment(1);
+        }
+        if let Some(answer) = self.answers.remove(&id) {
+            // Who asked may have gone away.
+            let _ = answer.send(result);
+        }
+    }
+
+    fn verify(&self, ticket: u64, hash: Option<Secret>, password: Secret) {
+        let (handle, passwords) = (self.handle.clone(), self.passwords.clone());
+        self.runtime.spawn(async move {
+            let right = passwords.check(hash, password).await;
+            handle.input(Input::Verified { ticket, right }).await;
+        });
+    }
+
+    /// Waits for the last commits, so that whoever was to be told still is.
+    fn finish(mut self, mut issued: u64) {
+        let until = Instant::now() + LAST_COMMITS_LIMIT;
+        while self.commits.durable.load(Ordering::Acquire) < issued
+            && !self.failed.is_cancelled()
+            && Instant::now() < until
+        {
+            let commits = Arc::clone(&self.commits);
+            // Whether it was notified or too late, the loop's condition looks.
+            let _ = self.runtime.block_on(async {
+                tokio::time::timeout_at(until.into(), commits.changed.notified()).await
+            });
+            self.report_commits();
+            issued = issued.max(self.settle());
+        }
+    }
+}
+
+fn kind_of(input: &Input) -> &'static str {
+    match input {
+        Input::Peer { .. } => "peer",
+        Input::PeerLost { .. } => "peer_lost",
+        Input::Request { .. } => "request",
+        Input::Submit { .. } => "submit",
+        Input::Verified { .. } => "verified",
+        Input::Committed { .. } => "committed",
+        Input::DiskNearlyFull(_) => "disk",
+    }
+}
+
+fn log(server: &ServerName, note: &Note) {
+    let message = note.message.map(|message| message.to_string());
+    let text = &note.text;
+    match note.level {
+        NoteLevel::Error => tracing::error!(%server, message_id = message, "{text}"),
+        NoteLevel::Warn => tracing::warn!(%server, message_id = message, "{text}"),
+        NoteLevel::Info => tracing::info!(%server, message_id = message, "{text}"),
+    }
+}

@@ -1,0 +1,221 @@
+//! `CoreHandle`: how every task of the shell talks to the one thread that owns the core.
+//!
+//! Must never wait without a limit, and never lose a staged body: one that is not handed to the core
+//! is discarded, even when the caller goes away in the middle.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use grapevine_core::{Input, Staged};
+use grapevine_model::{
+    BodyInfo, ErrorKind, MessageId, Refusal, Reply, Request, ServerName, Speaker, Submission,
+};
+use grapevine_store::Store;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::body_source::{BodySource, blocking};
+use crate::peers::Peers;
+
+/// Inputs that may wait for the core; more wait in their senders, who then read no more from the network.
+const INPUTS_MAX: usize = 1_024;
+/// The core answers everything in seconds, if only with "unavailable". This is for a server that hangs.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// A handle on the core's thread. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct CoreHandle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    inputs: mpsc::Sender<ToCore>,
+    store: Arc<Store>,
+    server: ServerName,
+    peers: OnceLock<Peers>,
+}
+
+/// What a client or peer is told.
+pub(crate) type Answer = Result<Reply, Refusal>;
+
+/// What reaches the core's thread.
+pub(crate) enum ToCore {
+    /// Goes in as it is.
+    Input(Input),
+    /// A client asks.
+    Request {
+        /// Who.
+        speaker: Speaker,
+        /// What.
+        request: Request,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Answer>,
+    },
+    /// A client hands in a message.
+    Submit {
+        /// The message.
+        submission: Box<Submission>,
+        /// Its body.
+        staged: Staged,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Answer>,
+    },
+}
+
+/// A staged body that is the holder's to hand on; dropped, it is discarded.
+pub(crate) struct HeldStage {
+    store: Arc<Store>,
+    staged: Option<Staged>,
+}
+
+impl CoreHandle {
+    /// A handle, and the end that the core's thread reads.
+    pub(crate) fn new(store: Arc<Store>, server: ServerName) -> (Self, mpsc::Receiver<ToCore>) {
+        let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
+        let shared = Arc::new(Shared {
+            inputs,
+            store,
+            server,
+            peers: OnceLock::new(),
+        });
+        (Self { shared }, receiver)
+    }
+
+    /// Tells the handle of the peers, once.
+    pub(crate) fn set_peers(&self, peers: Peers) {
+        // A second time changes nothing.
+        let _ = self.shared.peers.set(peers);
+    }
+
+    /// Asks the core.
+    ///
+    /// # Errors
+    /// The core's refusal, or that the server is stopping.
+    pub(crate) async fn request(&self, speaker: Speaker, request: Request) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        let message = ToCore::Request {
+            speaker,
+            request,
+            answer,
+        };
+        self.shared
+            .inputs
+            .send(message)
+            .await
+            .map_err(|_| stopping())?;
+        wait(answered).await
+    }
+
+    /// Hands in a message whose body is staged. The staged body is the core's from here on.
+    ///
+    /// # Errors
+    /// The core's refusal, or that the server is stopping.
+    pub(crate) async fn submit(&self, submission: Submission, staged: Staged) -> Answer {
+        let held = self.hold(staged);
+        let permit = self
+            .shared
+            .inputs
+            .reserve()
+            .await
+            .map_err(|_| stopping())?;
+        let (answer, answered) = oneshot::channel();
+        permit.send(ToCore::Submit {
+            submission: Box::new(submission),
+            staged: held.release().unwrap_or(staged),
+            answer,
+        });
+        wait(answered).await
+    }
+
+    /// Hands in an input that nobody waits for; the caller waits while the core is busy.
+    pub(crate) async fn input(&self, input: Input) {
+        // A core that has stopped needs no inputs.
+        let _ = self.shared.inputs.send(ToCore::Input(input)).await;
+    }
+
+    /// Makes sure that a staged body which is not handed on is discarded.
+    pub(crate) fn hold(&self, staged: Staged) -> HeldStage {
+        HeldStage {
+            store: Arc::clone(&self.shared.store),
+            staged: Some(staged),
+        }
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+
+    /// This server.
+    pub(crate) fn server(&self) -> &ServerName {
+        &self.shared.server
+    }
+
+    /// Opens a message's body: from this server's disk, or else from one of its inbox sites.
+    ///
+    /// # Errors
+    /// Not found here and at no site that answers; damage.
+    pub(crate) async fn read_body(
+        &self,
+        message: MessageId,
+        sites: &[ServerName],
+    ) -> Result<BodySource, Refusal> {
+        let store = Arc::clone(&self.shared.store);
+        match blocking(move || store.body(message)).await? {
+            Ok(Some(reader)) => return Ok(BodySource::local(reader)),
+            Ok(None) => {}
+            Err(damage) => {
+                tracing::error!(%message, %damage, "a body on this server's disk can't be read");
+            }
+        }
+        match self.shared.peers.get() {
+            Some(peers) => peers.read_body(message, sites).await,
+            None => Err(Refusal::unavailable("this server is starting")),
+        }
+    }
+
+    /// Inputs that wait for the core.
+    pub(crate) fn waiting(&self) -> usize {
+        INPUTS_MAX.saturating_sub(self.shared.inputs.capacity())
+    }
+}
+
+impl HeldStage {
+    /// Hands the body on: it is no longer this holder's to discard.
+    pub(crate) fn release(mut self) -> Option<Staged> {
+        self.staged.take()
+    }
+}
+
+impl Drop for HeldStage {
+    fn drop(&mut self) {
+        if let Some(staged) = self.staged.take() {
+            self.store.discard(staged.token);
+        }
+    }
+}
+
+/// The store's measure of a staged body in the core's words.
+pub(crate) fn measured(staged: grapevine_store::Staged) -> Staged {
+    Staged {
+        token: staged.token,
+        body: BodyInfo {
+            len: staged.len,
+            digest: staged.digest,
+        },
+    }
+}
+
+async fn wait(answered: oneshot::Receiver<Answer>) -> Answer {
+    match tokio::time::timeout(ANSWER_LIMIT, answered).await {
+        Ok(Ok(answer)) => answer,
+        // It may have gone in before the core stopped.
+        Ok(Err(_)) | Err(_) => Err(Refusal::new(
+            ErrorKind::Unknown,
+            "this server stopped before it answered: it may have been done and may not",
+        )),
+    }
+}
+
+fn stopping() -> Refusal {
+    Refusal::unavailable("this server is stopping")
+}

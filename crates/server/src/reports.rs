@@ -1,0 +1,73 @@
+//! Reports (RFC 3464) that the core orders: composed, staged and handed in like any message.
+//!
+//! A report that can't be handed in is not lost: its recipients stay in custody and the core orders
+//! it again.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use grapevine_core::{ReportOrder, Staged};
+use grapevine_model::{MessageId, Refusal};
+use grapevine_store::Store;
+
+use crate::body_source::blocking;
+use crate::core_task::{CoreHandle, measured};
+use crate::report;
+
+/// Of a message only this much of its beginning comes back as its header: RFC 5322 sets no limit, and
+/// a report should not be larger than what it reports on.
+const HEADER_MAX_BYTES: u64 = 64 * 1024;
+/// A whole message comes back up to this size (RFC 3461 6.2 lets us cut).
+const WHOLE_MAX_BYTES: u64 = 1024 * 1024;
+
+/// Composes the report and hands it in.
+pub(crate) async fn hand_in(handle: CoreHandle, order: ReportOrder) {
+    let about = order.about;
+    match try_hand_in(&handle, order).await {
+        Ok(()) => {}
+        Err(refusal) => {
+            tracing::warn!(%about, %refusal, "a report could not be handed in; it will be tried again");
+        }
+    }
+}
+
+async fn try_hand_in(handle: &CoreHandle, order: ReportOrder) -> Result<(), Refusal> {
+    let store = Arc::clone(handle.store());
+    let server = handle.server().clone();
+    let mut submission = order.submission.clone();
+    let staged = blocking(move || {
+        let original = beginning(&store, order.about, order.full);
+        let bytes = report::compose(&order, &server, original.as_deref());
+        stage(&store, &bytes)
+    })
+    .await??;
+    submission.body = staged.body;
+    handle.submit(submission, staged).await.map(|_| ())
+}
+
+fn beginning(store: &Store, message: MessageId, full: bool) -> Option<Vec<u8>> {
+    let reader = match store.body(message) {
+        Ok(found) => found?,
+        Err(damage) => {
+            tracing::error!(%message, %damage, "a body on this server's disk can't be read");
+            return None;
+        }
+    };
+    let limit = if full && reader.len() <= WHOLE_MAX_BYTES {
+        WHOLE_MAX_BYTES
+    } else {
+        HEADER_MAX_BYTES
+    };
+    let mut bytes = Vec::new();
+    reader.take(limit).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn stage(store: &Store, bytes: &[u8]) -> Result<Staged, Refusal> {
+    let mut stage = store.stage();
+    stage
+        .write(bytes)
+        .and_then(|()| stage.finish())
+        .map(measured)
+        .map_err(|error| Refusal::unavailable(format!("a report could not be stored: {error}")))
+}
