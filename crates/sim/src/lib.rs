@@ -1,1 +1,33 @@
 //! The simulated cluster: network, clock and disks with faults, the oracle and the invariants.
+//!
+//! Whole clusters of the real cores run in one thread of virtual time, from a seed. First safety
+//! under faults, then everything is healed and liveness is demanded. Must never depend on
+//! anything but the seed: the same one gives the same trace, in one process and in two.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a bench for tests: a wrong index is to stop the run, as in any test"
+)]
+
+mod clock;
+mod cluster;
+mod dice;
+mod disk;
+mod effects;
+mod event;
+mod network;
+mod node;
+mod queue;
+mod trace;
+
+pub use clock::{Clock, EPOCH_MS, MAX_SKEW_MS};
+pub use cluster::{
+    AcceptedReport, CLIENT_PATIENCE_US, Cluster, Options, Skew, Verbosity, Violation,
+};
+pub use dice::Dice;
+pub use disk::{Disk, DiskSpeed, UnknownToken};
+pub use effects::hash;
+pub use event::{ActorIndex, Ask, CallId, NodeIndex, Occurrence, Outcome};
+pub use network::{Cut, Network, Weather};
+pub use node::{Doom, Fate, Moment, Node};
+pub use queue::Queue;
+pub use trace::Trace;

@@ -1,0 +1,288 @@
+//! Carrying out what the cores want done.
+//!
+//! Must do each effect as soon as it is given, in the order given: holding back what depends on a
+//! commit is the core's promise (the barrier), and a crash right after an effect is how it is
+//! tested here.
+
+use grapevine_core::{Effect, NoteLevel, ReportOrder, Staged};
+use grapevine_model::{BodyInfo, PeerMessage, Refusal, Reply, RequestId, Secret, ServerName};
+
+use crate::cluster::{AcceptedReport, Cluster};
+use crate::event::{CallId, Event, NodeIndex, Outcome};
+use crate::node::{Fate, Moment};
+
+/// More effects than this from one input are a loop.
+const MAX_EFFECTS: usize = 200_000;
+
+/// What stands before the password in a simulated hash.
+const HASH_PREFIX: &str = "hash:";
+
+/// The simulated hash of a password.
+pub fn hash(password: &str) -> Secret {
+    Secret(format!("{HASH_PREFIX}{password}"))
+}
+
+/// What the doom of a machine looks for in an effect.
+fn moment(effect: &Effect) -> Option<Moment> {
+    match effect {
+        Effect::Reply { result, .. } => match result {
+            Ok(Reply::Accepted { copies, .. }) if *copies >= 2 => Some(Moment::Accepted),
+            Ok(Reply::Written(written)) if written.copies >= 2 => Some(Moment::Written),
+            _ => None,
+        },
+        Effect::Send { .. } => Some(Moment::Sent),
+        Effect::Commit { .. } => Some(Moment::Commit),
+        Effect::Verify { .. }
+        | Effect::Report(_)
+        | Effect::Discard { .. }
+        | Effect::Servers(_)
+        | Effect::Note(_) => None,
+    }
+}
+
+impl Cluster {
+    /// Carries out all effects that wait, and plans the next timer.
+    pub(crate) fn perform(&mut self, node: NodeIndex) {
+        for _ in 0..MAX_EFFECTS {
+            let Some(server) = &mut self.nodes[node].server else {
+                return;
+            };
+            let Some(effect) = server.poll_effect() else {
+                self.plan_timer(node);
+                return;
+            };
+            let doom = self.nodes[node].doom;
+            let fate = doom.filter(|doom| moment(&effect) == Some(doom.after));
+            self.effect(node, effect);
+            if let Some(doom) = fate {
+                self.nodes[node].doom = None;
+                self.befall(node, doom.fate);
+                return;
+            }
+        }
+        self.violation("effects end", format!("node {node} has no end of effects"));
+        self.crash(node);
+    }
+
+    fn befall(&mut self, node: NodeIndex, fate: Fate) {
+        match fate {
+            Fate::Crash => self.crash(node),
+            Fate::Destroy => self.destroy(node),
+            Fate::Blackout => self.blackout(),
+        }
+    }
+
+    /// Everybody's power goes at one moment.
+    pub fn blackout(&mut self) {
+        for node in self.up() {
+            self.crash(node);
+        }
+    }
+
+    fn plan_timer(&mut self, node: NodeIndex) {
+        let now_us = self.now_us();
+        let machine = &mut self.nodes[node];
+        let Some(server) = &machine.server else {
+            return;
+        };
+        let due_us = machine.clock.true_us(server.next_timeout()).max(now_us + 1);
+        if machine.timer_us.is_none_or(|planned| due_us < planned) {
+            machine.timer_us = Some(due_us);
+            let life = machine.life;
+            self.queue.plan(due_us, Event::Timer { node, life });
+        }
+    }
+
+    fn effect(&mut self, node: NodeIndex, effect: Effect) {
+        let now_us = self.now_us();
+        if self.trace.is_verbose() {
+            self.trace_effect(node, &effect);
+        }
+        let life = self.nodes[node].life;
+        match effect {
+            Effect::Commit { seq, ops, awaited } => {
+                self.trace.number(seq);
+                for op in &ops {
+                    self.trace_op(op);
+                }
+                let disk = &mut self.nodes[node].disk;
+                match disk.begin(now_us, seq, ops, awaited, &mut self.dice) {
+                    Ok(at_us) => self.queue.plan(at_us, Event::Disk { node, life }),
+                    Err(unknown) => {
+                        let what = format!("node {node}, commit {seq}: token {}", unknown.0);
+                        self.violation("a commit adopts only staged bodies", what);
+                        self.crash(node);
+                    }
+                }
+            }
+            Effect::Send { to, message } => self.send(node, &to, message),
+            Effect::Reply { id, result } => self.reply(node, id, result),
+            Effect::Verify {
+                ticket,
+                hash,
+                password,
+            } => {
+                let right = hash.is_some_and(|hash| {
+                    hash.0.strip_prefix(HASH_PREFIX) == Some(password.0.as_str())
+                });
+                let at_us = now_us + self.dice.between(1_000, 60_000);
+                let event = Event::Verified {
+                    node,
+                    life,
+                    ticket,
+                    right,
+                };
+                self.queue.plan(at_us, event);
+            }
+            Effect::Report(order) => self.compose(node, *order),
+            Effect::Discard { staged } => self.nodes[node].disk.discard(staged),
+            Effect::Servers(servers) => {
+                self.nodes[node].known = servers.into_iter().map(|server| server.name).collect();
+            }
+            Effect::Note(note) => {
+                if note.level == NoteLevel::Error && !self.errors_expected {
+                    let name = self.nodes[node].name.clone();
+                    self.violation("no ERROR in the log", format!("{name}: {}", note.text));
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, node: NodeIndex, to: &ServerName, message: PeerMessage) {
+        let Some(to) = self.find(to) else {
+            return;
+        };
+        let body = match &message {
+            PeerMessage::Body { message, body } => {
+                let Some(here) = self.nodes[node].disk.body(*message) else {
+                    self.say(|| format!("node {node} has no body to send"));
+                    return;
+                };
+                if here != *body {
+                    let what = format!("node {node} sends another body for {message}");
+                    self.violation("bytes out are bytes in", what);
+                }
+                Some(here)
+            }
+            _ => None,
+        };
+        let now_us = self.now_us();
+        let [first, second] = self.network.arrivals(now_us, node, to, &mut self.dice);
+        self.trace.number(first.unwrap_or(1));
+        if let Some(at_us) = second {
+            let message = message.clone();
+            self.arrive(at_us, node, to, message, body);
+        }
+        if let Some(at_us) = first {
+            self.arrive(at_us, node, to, message, body);
+        }
+    }
+
+    fn arrive(
+        &mut self,
+        at_us: u64,
+        from: NodeIndex,
+        to: NodeIndex,
+        message: PeerMessage,
+        body: Option<BodyInfo>,
+    ) {
+        let event = Event::Peer {
+            to,
+            from,
+            message,
+            body,
+        };
+        self.queue.plan(at_us, event);
+    }
+
+    fn reply(&mut self, node: NodeIndex, id: RequestId, result: Result<Reply, Refusal>) {
+        self.trace.number(id.0 ^ u64::from(result.is_ok()));
+        if let Some(mut report) = self.composing.remove(&id) {
+            if let Ok(Reply::Accepted { message, .. }) = result {
+                report.report = message;
+                self.reports.push(report);
+            }
+            return;
+        }
+        let call = CallId(id.0);
+        if self.call_nodes.get(&call).is_some_and(|asked| *asked != node) {
+            let what = format!("node {node} answers call {}, asked of another", id.0);
+            self.violation("an answer comes from whom was asked", what);
+        }
+        if self.dice.chance(self.client_loss_permille) {
+            return;
+        }
+        let outcome = match result {
+            Ok(reply) => Outcome::Done(reply),
+            Err(refusal) => Outcome::Refused(refusal),
+        };
+        let at_us = self.now_us() + self.network.latency_us(&mut self.dice);
+        self.queue.plan(at_us, Event::Answer { call, outcome });
+    }
+
+    fn compose(&mut self, node: NodeIndex, order: ReportOrder) {
+        // Ids of the shell's own submissions: far above any client's call.
+        let id = RequestId((1 << 62) | self.dice.below(1 << 61));
+        let mut submission = order.submission;
+        submission.body = self.new_body();
+        let to = submission.envelope.recipients.iter();
+        let report = AcceptedReport {
+            report: order.about,
+            about: order.about,
+            failed: order
+                .lines
+                .iter()
+                .filter(|line| !line.delivered)
+                .map(|line| (line.name.clone(), line.reason.clone()))
+                .collect(),
+            to: to.map(|recipient| recipient.name.clone()).collect(),
+        };
+        self.composing.insert(id, report);
+        let life = self.nodes[node].life;
+        let staged: Staged = self.nodes[node].disk.stage(submission.body);
+        let at_us = self.now_us() + self.dice.between(200, 20_000);
+        let event = Event::Composed {
+            node,
+            life,
+            id,
+            submission: Box::new(submission),
+            staged,
+        };
+        self.queue.plan(at_us, event);
+    }
+
+    fn trace_op(&mut self, op: &grapevine_core::Op) {
+        use grapevine_core::Op;
+        match op {
+            Op::Put { table, key, value } => {
+                self.trace.number(*table as u64);
+                self.trace.bytes(key);
+                self.trace.bytes(value);
+            }
+            Op::Delete { table, key } => {
+                self.trace.number(100 + *table as u64);
+                self.trace.bytes(key);
+            }
+            Op::AdoptBody { message, .. } => self.trace.bytes(&message.to_bytes()),
+            Op::DropBody { message } => {
+                self.trace.number(200);
+                self.trace.bytes(&message.to_bytes());
+            }
+        }
+    }
+
+    fn trace_effect(&mut self, node: NodeIndex, effect: &Effect) {
+        let name = self.nodes[node].name.clone();
+        self.say(|| match effect {
+            Effect::Commit { seq, ops, awaited } => {
+                format!("{name} commit {seq} of {} ops, awaited {awaited}", ops.len())
+            }
+            Effect::Note(note) => format!("{name} {:?}: {}", note.level, note.text),
+            Effect::Servers(servers) => {
+                let names: Vec<_> = servers.iter().map(|server| &server.name).collect();
+                format!("{name} servers {names:?}")
+            }
+            other => format!("{name} -> {other:?}"),
+        });
+    }
+}

@@ -1,0 +1,124 @@
+//! One machine: its disk and clocks, which stay, and the server process on it, which comes and goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use grapevine_core::Server;
+use grapevine_model::{Door, OriginId, ServerInfo, ServerName, ServerRole};
+
+use crate::clock::Clock;
+use crate::dice::Dice;
+use crate::disk::Disk;
+
+/// A machine.
+pub struct Node {
+    /// The server's name.
+    pub name: ServerName,
+    /// Its key and doors.
+    pub info: ServerInfo,
+    /// Its disk.
+    pub disk: Disk,
+    /// Its clocks.
+    pub clock: Clock,
+    /// The server process, when it runs.
+    pub(crate) server: Option<Server>,
+    /// Counts the processes that ran here.
+    pub(crate) life: u64,
+    /// When the earliest planned timer event is due.
+    pub(crate) timer_us: Option<u64>,
+    /// Whether a flush is planned.
+    pub(crate) flush_planned: bool,
+    /// The servers it lets in, by their keys.
+    pub(crate) known: BTreeSet<ServerName>,
+    /// What is to befall it at its next fitting effect.
+    pub(crate) doom: Option<Doom>,
+    /// Disks lost for good on this machine.
+    pub disks_lost: u32,
+    /// Whether its operator has given it up: it will not come back.
+    pub gone: bool,
+    /// Timer calls in the present second, to notice one that never rests.
+    pub(crate) timer_calls: (u64, u32),
+}
+
+/// A fault that waits for the worst moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doom {
+    /// Right after which effect.
+    pub after: Moment,
+    /// What happens.
+    pub fate: Fate,
+}
+
+/// The moment after an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// A yes to a submission went out, with two copies at least.
+    Accepted,
+    /// A yes to a change went out, with two copies at least.
+    Written,
+    /// Any message to another server went out.
+    Sent,
+    /// A commit was handed to the disk.
+    Commit,
+}
+
+/// What befalls a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Its power goes.
+    Crash,
+    /// Everybody's power goes.
+    Blackout,
+    /// Its disk is lost for good.
+    Destroy,
+}
+
+impl Node {
+    /// A machine with a blank disk.
+    pub(crate) fn new(name: ServerName, clock: Clock, dice: &mut Dice) -> Self {
+        let info = new_info(&name, dice);
+        Self {
+            name,
+            info,
+            disk: Disk::default(),
+            clock,
+            server: None,
+            life: 0,
+            timer_us: None,
+            flush_planned: false,
+            known: BTreeSet::new(),
+            doom: None,
+            disks_lost: 0,
+            gone: false,
+            timer_calls: (0, 0),
+        }
+    }
+
+    /// Whether a server process runs on it.
+    pub fn is_up(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// The process is gone.
+    pub(crate) fn stop(&mut self) {
+        self.server = None;
+        self.life += 1;
+        self.timer_us = None;
+        self.flush_planned = false;
+        self.doom = None;
+    }
+
+    /// A new key and a new origin: a disk that was never anybody's.
+    pub(crate) fn renew(&mut self, dice: &mut Dice) {
+        self.info = new_info(&self.name, dice);
+    }
+}
+
+fn new_info(name: &ServerName, dice: &mut Dice) -> ServerInfo {
+    ServerInfo {
+        name: name.clone(),
+        public_key: dice.bytes32().to_vec(),
+        origin: OriginId::server(dice.next()),
+        role: ServerRole::Full,
+        doors: BTreeMap::from([(Door::Rpc, format!("{name}.example:4440"))]),
+    }
+}
