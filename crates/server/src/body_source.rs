@@ -5,7 +5,7 @@
 use std::io::Read;
 
 use bytes::Bytes;
-use grapevine_model::Refusal;
+use grapevine_model::{BodyInfo, Refusal};
 use grapevine_store::BodyReader;
 use tokio::sync::mpsc;
 
@@ -17,6 +17,7 @@ pub(crate) const REMOTE_CHUNKS_MAX: usize = 4;
 /// A body, chunk by chunk.
 pub(crate) struct BodySource {
     len_bytes: u64,
+    digest: [u8; 32],
     from: From,
 }
 
@@ -32,14 +33,16 @@ impl BodySource {
     pub(crate) fn local(reader: BodyReader) -> Self {
         Self {
             len_bytes: reader.len(),
+            digest: reader.digest(),
             from: From::Local(Some(reader)),
         }
     }
 
     /// From another server.
-    pub(crate) fn remote(len_bytes: u64, chunks: mpsc::Receiver<Result<Bytes, Refusal>>) -> Self {
+    pub(crate) fn remote(body: BodyInfo, chunks: mpsc::Receiver<Result<Bytes, Refusal>>) -> Self {
         Self {
-            len_bytes,
+            len_bytes: body.len,
+            digest: body.digest,
             from: From::Remote(chunks),
         }
     }
@@ -47,6 +50,11 @@ impl BodySource {
     /// Its length.
     pub(crate) fn len_bytes(&self) -> u64 {
         self.len_bytes
+    }
+
+    /// Its BLAKE3 digest.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        self.digest
     }
 
     /// The next piece; none after the last.

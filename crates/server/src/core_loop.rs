@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::core_task::{Answer, CoreHandle, ToCore};
-use crate::password::Passwords;
+use crate::password_cache::Passwords;
 use crate::peers::Peers;
 use crate::reports;
 
@@ -136,7 +136,7 @@ struct CoreLoop {
 
 /// Why the loop woke up.
 enum Wake {
-    Message(Option<ToCore>),
+    Message(Option<Box<ToCore>>),
     Committed,
     Due,
     Stop,
@@ -151,7 +151,7 @@ impl CoreLoop {
             let stopping = match wake {
                 Wake::Stop | Wake::Message(None) => true,
                 Wake::Message(Some(first)) => {
-                    self.take(first);
+                    self.take(*first);
                     false
                 }
                 Wake::Committed | Wake::Due => false,
@@ -185,7 +185,7 @@ impl CoreLoop {
             tokio::select! {
                 () = stop.cancelled() => Wake::Stop,
                 () = commits.changed.notified() => Wake::Committed,
-                message = inputs.recv() => Wake::Message(message),
+                message = inputs.recv() => Wake::Message(message.map(Box::new)),
                 () = tokio::time::sleep_until(due.into()) => Wake::Due,
             }
         })

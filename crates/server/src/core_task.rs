@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use grapevine_core::{Input, Staged};
 use grapevine_model::{
-    BodyInfo, ErrorKind, MessageId, Refusal, Reply, Request, ServerName, Speaker, Submission,
+    BodyInfo, ErrorKind, MessageId, PeerMessage, Refusal, Reply, Request, ServerName, Speaker,
+    Submission,
 };
 use grapevine_store::Store;
 use tokio::sync::{mpsc, oneshot};
@@ -111,12 +112,7 @@ impl CoreHandle {
     /// The core's refusal, or that the server is stopping.
     pub(crate) async fn submit(&self, submission: Submission, staged: Staged) -> Answer {
         let held = self.hold(staged);
-        let permit = self
-            .shared
-            .inputs
-            .reserve()
-            .await
-            .map_err(|_| stopping())?;
+        let permit = self.shared.inputs.reserve().await.map_err(|_| stopping())?;
         let (answer, answered) = oneshot::channel();
         permit.send(ToCore::Submit {
             submission: Box::new(submission),
@@ -130,6 +126,23 @@ impl CoreHandle {
     pub(crate) async fn input(&self, input: Input) {
         // A core that has stopped needs no inputs.
         let _ = self.shared.inputs.send(ToCore::Input(input)).await;
+    }
+
+    /// Hands in what a server said, with the body that came with it; waits while the core is busy.
+    pub(crate) async fn peer(
+        &self,
+        from: ServerName,
+        message: PeerMessage,
+        held: Option<HeldStage>,
+    ) {
+        // A core that has stopped needs no inputs; the body is discarded then.
+        if let Ok(permit) = self.shared.inputs.reserve().await {
+            permit.send(ToCore::Input(Input::Peer {
+                from,
+                message,
+                staged: held.and_then(HeldStage::release),
+            }));
+        }
     }
 
     /// Makes sure that a staged body which is not handed on is discarded.

@@ -6,9 +6,19 @@
 
 mod body_source;
 mod clock;
+mod config;
 mod core_loop;
 mod core_task;
-mod password;
+mod doors;
+mod folder;
+mod join_token;
+mod logs;
+mod password_cache;
+mod passwords;
+mod peer_link;
+mod peer_service;
 mod peers;
+mod remote_body;
 mod report;
 mod reports;
+mod rpc_service;

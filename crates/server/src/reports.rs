@@ -11,14 +11,9 @@ use grapevine_model::{MessageId, Refusal};
 use grapevine_store::Store;
 
 use crate::body_source::blocking;
+use crate::clock::wall_ms;
 use crate::core_task::{CoreHandle, measured};
-use crate::report;
-
-/// Of a message only this much of its beginning comes back as its header: RFC 5322 sets no limit, and
-/// a report should not be larger than what it reports on.
-const HEADER_MAX_BYTES: u64 = 64 * 1024;
-/// A whole message comes back up to this size (RFC 3461 6.2 lets us cut).
-const WHOLE_MAX_BYTES: u64 = 1024 * 1024;
+use crate::report::{self, HEADER_MAX_BYTES, Original, Reporter, WHOLE_MAX_BYTES};
 
 /// Composes the report and hands it in.
 pub(crate) async fn hand_in(handle: CoreHandle, order: ReportOrder) {
@@ -37,7 +32,16 @@ async fn try_hand_in(handle: &CoreHandle, order: ReportOrder) -> Result<(), Refu
     let mut submission = order.submission.clone();
     let staged = blocking(move || {
         let original = beginning(&store, order.about, order.full);
-        let bytes = report::compose(&order, &server, original.as_deref());
+        let reporter = Reporter {
+            server: &server,
+            hostname: server.as_str(),
+        };
+        let original = match &original {
+            None => Original::Missing,
+            Some((bytes, Extent::Beginning)) => Original::Beginning(bytes),
+            Some((bytes, Extent::Whole)) => Original::Whole(bytes),
+        };
+        let bytes = report::compose(&order, reporter, original, wall_ms());
         stage(&store, &bytes)
     })
     .await??;
@@ -45,7 +49,12 @@ async fn try_hand_in(handle: &CoreHandle, order: ReportOrder) -> Result<(), Refu
     handle.submit(submission, staged).await.map(|_| ())
 }
 
-fn beginning(store: &Store, message: MessageId, full: bool) -> Option<Vec<u8>> {
+enum Extent {
+    Beginning,
+    Whole,
+}
+
+fn beginning(store: &Store, message: MessageId, full: bool) -> Option<(Vec<u8>, Extent)> {
     let reader = match store.body(message) {
         Ok(found) => found?,
         Err(damage) => {
@@ -53,14 +62,14 @@ fn beginning(store: &Store, message: MessageId, full: bool) -> Option<Vec<u8>> {
             return None;
         }
     };
-    let limit = if full && reader.len() <= WHOLE_MAX_BYTES {
-        WHOLE_MAX_BYTES
+    let (limit, extent) = if full && reader.len() <= WHOLE_MAX_BYTES as u64 {
+        (WHOLE_MAX_BYTES, Extent::Whole)
     } else {
-        HEADER_MAX_BYTES
+        (HEADER_MAX_BYTES, Extent::Beginning)
     };
     let mut bytes = Vec::new();
-    reader.take(limit).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    reader.take(limit as u64).read_to_end(&mut bytes).ok()?;
+    Some((bytes, extent))
 }
 
 fn stage(store: &Store, bytes: &[u8]) -> Result<Staged, Refusal> {

@@ -1,0 +1,507 @@
+//! `grapevine.toml`: small, every key optional, unknown keys refused with the nearest known one.
+//!
+//! Holds no secret. Who a server *is* (name, key, the life of its disk) stands in its data folder, so
+//! that a configuration can be copied without making a second server of the same name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use grapevine_core::Alone;
+use grapevine_model::{Door, MAX_MESSAGE_BYTES};
+use serde::Deserialize;
+
+use crate::logs::LogFormat;
+
+/// A larger file is no configuration.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+/// A known key is only suggested when it is about this near.
+const NEAR_ENOUGH: f64 = 0.6;
+/// What large organisations allow in mail, and little enough to travel in seconds.
+const DEFAULT_MESSAGE_MIB: u64 = 50;
+/// Below this much space new messages are refused: room for what is in custody to be handed over.
+const DEFAULT_RESERVE_MIB: u64 = 256;
+/// Connections at all doors together. A process has 1,024 files by default, and the store wants its part.
+const DEFAULT_CONNECTIONS: usize = 500;
+/// From one address: a family of mail programs behind one router opens some tens.
+const DEFAULT_CONNECTIONS_PER_ADDRESS: usize = 100;
+/// RFC 5321 4.5.4.1: "the give-up time generally needs to be at least 4-5 days".
+const DEFAULT_GIVE_UP_HOURS: u64 = 5 * 24;
+
+/// Every key, by table: what `check_keys` knows and the documentation lists.
+const KEYS: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "data",
+            "hostname",
+            "alone",
+            "log",
+            "log_format",
+            "listen",
+            "advertise",
+            "tls",
+            "limits",
+        ],
+    ),
+    (
+        "listen",
+        &[
+            "rpc",
+            "http",
+            "smtp",
+            "submission",
+            "submissions",
+            "pop3",
+            "pop3s",
+        ],
+    ),
+    (
+        "advertise",
+        &[
+            "rpc",
+            "http",
+            "smtp",
+            "submission",
+            "submissions",
+            "pop3",
+            "pop3s",
+        ],
+    ),
+    ("tls", &["certificate", "key"]),
+    (
+        "limits",
+        &[
+            "message_mib",
+            "reserve_mib",
+            "connections",
+            "connections_per_address",
+            "give_up_hours",
+        ],
+    ),
+];
+
+/// A checked configuration: all defaults filled in, all paths made whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// Where it was read.
+    pub(crate) file: PathBuf,
+    /// The data folder (default: the folder of the file).
+    pub(crate) data: PathBuf,
+    /// How the server calls itself in mail (default: the machine's name).
+    pub(crate) hostname: String,
+    /// What to do with a message when no second disk can be reached (default: accept it).
+    pub(crate) alone: Alone,
+    /// What is logged: `error`, `warn`, `info`, `debug`, or filters by module (default: `info`).
+    pub(crate) log: String,
+    /// As `text` (default) or `json`.
+    pub(crate) log_format: LogFormat,
+    /// Where each open door listens.
+    pub(crate) listen: BTreeMap<Door, String>,
+    /// How each open door is reached by others.
+    pub(crate) advertise: BTreeMap<Door, String>,
+    /// The certificate of the doors for mail programs (default: one is made).
+    pub(crate) tls: Option<TlsFiles>,
+    /// How much of what.
+    pub(crate) limits: Limits,
+}
+
+/// A certificate chain and its key, in PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    /// The chain, the server's own certificate first.
+    pub(crate) certificate: PathBuf,
+    /// Its private key.
+    pub(crate) key: PathBuf,
+}
+
+/// How much of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Largest message.
+    pub(crate) message_bytes: u64,
+    /// With less free space than this, new messages are refused.
+    pub(crate) reserve_bytes: u64,
+    /// Connections, all doors together.
+    pub(crate) connections: usize,
+    /// Connections from one address.
+    pub(crate) connections_per_address: usize,
+    /// After so long a message is reported as undeliverable.
+    pub(crate) give_up_hours: u64,
+}
+
+/// Why a configuration was not taken: one line that says what, why, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for ConfigError {}
+
+/// The file as it is written.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct File {
+    data: Option<PathBuf>,
+    hostname: Option<String>,
+    alone: Option<Alone>,
+    log: Option<String>,
+    log_format: Option<LogFormat>,
+    listen: BTreeMap<String, String>,
+    advertise: BTreeMap<String, String>,
+    tls: Option<TlsTable>,
+    limits: LimitsTable,
+}
+
+#[derive(Deserialize)]
+struct TlsTable {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct LimitsTable {
+    message_mib: Option<u64>,
+    reserve_mib: Option<u64>,
+    connections: Option<usize>,
+    connections_per_address: Option<usize>,
+    give_up_hours: Option<u64>,
+}
+
+/// The word that closes a door.
+const OFF: &str = "off";
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it, and how to mend it.
+    pub(crate) fn load(file: &Path) -> Result<Self, ConfigError> {
+        let say = |why: String| ConfigError(format!("{}: {why}", file.display()));
+        let size = fs::metadata(file).map_err(|error| {
+            say(format!(
+                "{error}; `grapevine init` or `grapevine join` writes one"
+            ))
+        })?;
+        if size.len() > MAX_FILE_BYTES {
+            return Err(say(
+                "larger than 1 MiB: it can't be a configuration".to_owned()
+            ));
+        }
+        let text = fs::read_to_string(file).map_err(|error| say(error.to_string()))?;
+        Self::parse(&text, file).map_err(say)
+    }
+
+    /// Checks a file's text.
+    fn parse(text: &str, file: &Path) -> Result<Self, String> {
+        let table: toml::Table = text.parse().map_err(|error| one_line(&error))?;
+        check_keys(&table)?;
+        let read: File = toml::from_str(text).map_err(|error| one_line(&error))?;
+        let folder = match file.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_path_buf(),
+            Some(_) | None => PathBuf::from("."),
+        };
+        let hostname = match read.hostname {
+            Some(hostname) => hostname,
+            None => machine_name(),
+        };
+        if hostname.is_empty() || !hostname.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!("hostname = {hostname:?} is no name of a machine"));
+        }
+        let listen = listen(&read.listen)?;
+        let advertise = advertise(&read.advertise, &listen, &hostname)?;
+        Ok(Self {
+            file: file.to_path_buf(),
+            data: read
+                .data
+                .map_or_else(|| folder.clone(), |data| folder.join(data)),
+            hostname,
+            alone: read.alone.unwrap_or(Alone::Accept),
+            log: read.log.unwrap_or_else(|| "info".to_owned()),
+            log_format: read.log_format.unwrap_or_default(),
+            listen,
+            advertise,
+            tls: read.tls.map(|tls| TlsFiles {
+                certificate: folder.join(tls.certificate),
+                key: folder.join(tls.key),
+            }),
+            limits: read.limits.check()?,
+        })
+    }
+
+    /// What of another reading only a new start would bring into force.
+    pub(crate) fn needs_restart(&self, newer: &Self) -> Vec<&'static str> {
+        let mut changed = Vec::new();
+        let mut note = |differs: bool, key| {
+            if differs {
+                changed.push(key);
+            }
+        };
+        note(self.data != newer.data, "data");
+        note(self.hostname != newer.hostname, "hostname");
+        note(self.alone != newer.alone, "alone");
+        note(self.log_format != newer.log_format, "log_format");
+        note(self.listen != newer.listen, "listen");
+        note(self.advertise != newer.advertise, "advertise");
+        note(self.tls != newer.tls, "tls");
+        note(
+            self.limits.give_up_hours != newer.limits.give_up_hours,
+            "limits.give_up_hours",
+        );
+        changed
+    }
+}
+
+impl LimitsTable {
+    fn check(self) -> Result<Limits, String> {
+        const MIB: u64 = 1024 * 1024;
+        let message_mib = self.message_mib.unwrap_or(DEFAULT_MESSAGE_MIB);
+        if message_mib == 0 || message_mib > MAX_MESSAGE_BYTES / MIB {
+            return Err(format!(
+                "limits.message_mib = {message_mib}: give 1 to {}",
+                MAX_MESSAGE_BYTES / MIB
+            ));
+        }
+        let positive = |key: &str, value: Option<usize>, default: usize| match value {
+            Some(0) => Err(format!(
+                "limits.{key} = 0 would let nobody in: give 1 or more"
+            )),
+            Some(value) => Ok(value),
+            None => Ok(default),
+        };
+        let give_up_hours = self.give_up_hours.unwrap_or(DEFAULT_GIVE_UP_HOURS);
+        if give_up_hours == 0 {
+            return Err("limits.give_up_hours = 0 would try nothing twice: give 1 or more".into());
+        }
+        Ok(Limits {
+            message_bytes: message_mib * MIB,
+            reserve_bytes: self
+                .reserve_mib
+                .unwrap_or(DEFAULT_RESERVE_MIB)
+                .saturating_mul(MIB),
+            connections: positive("connections", self.connections, DEFAULT_CONNECTIONS)?,
+            connections_per_address: positive(
+                "connections_per_address",
+                self.connections_per_address,
+                DEFAULT_CONNECTIONS_PER_ADDRESS,
+            )?,
+            give_up_hours,
+        })
+    }
+}
+
+/// Where a door listens when nothing is said: the standard ports, and loopback for `http`, which
+/// has no log-in.
+fn default_listen(door: Door) -> &'static str {
+    match door {
+        Door::Rpc => "0.0.0.0:7101",
+        Door::Http => "127.0.0.1:7102",
+        Door::Smtp => "0.0.0.0:25",
+        Door::Submission => "0.0.0.0:587",
+        Door::Submissions => "0.0.0.0:465",
+        Door::Pop3 => "0.0.0.0:110",
+        Door::Pop3s => "0.0.0.0:995",
+    }
+}
+
+fn listen(given: &BTreeMap<String, String>) -> Result<BTreeMap<Door, String>, String> {
+    let mut listen = BTreeMap::new();
+    for door in Door::ALL {
+        let at = given
+            .get(door.as_str())
+            .map_or(default_listen(door), String::as_str);
+        match (at == OFF, door) {
+            (true, Door::Rpc) => {
+                return Err(
+                    "listen.rpc = \"off\": the other servers come in there; give an address".into(),
+                );
+            }
+            (true, _) => {}
+            (false, _) => {
+                check_address("listen", door, at)?;
+                listen.insert(door, at.to_owned());
+            }
+        }
+    }
+    Ok(listen)
+}
+
+fn advertise(
+    given: &BTreeMap<String, String>,
+    listen: &BTreeMap<Door, String>,
+    hostname: &str,
+) -> Result<BTreeMap<Door, String>, String> {
+    let mut advertise = BTreeMap::new();
+    for (door, at) in listen {
+        let reached = match given.get(door.as_str()) {
+            Some(reached) => {
+                check_address("advertise", *door, reached)?;
+                reached.clone()
+            }
+            None => match at.rsplit_once(':') {
+                // Everywhere is no place: others come by the machine's name.
+                Some(("0.0.0.0" | "[::]", port)) => format!("{hostname}:{port}"),
+                Some(_) | None => at.clone(),
+            },
+        };
+        advertise.insert(*door, reached);
+    }
+    Ok(advertise)
+}
+
+fn check_address(table: &str, door: Door, at: &str) -> Result<(), String> {
+    let sound = at
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if sound {
+        return Ok(());
+    }
+    Err(format!(
+        "{table}.{door} = {at:?} is no address: write \"host:port\", as in \"{default}\"{off}",
+        door = door.as_str(),
+        default = default_listen(door),
+        off = if table == "listen" {
+            ", or \"off\""
+        } else {
+            ""
+        },
+    ))
+}
+
+/// Refuses keys that are not known, with the nearest one that is.
+fn check_keys(table: &toml::Table) -> Result<(), String> {
+    for (name, known) in KEYS {
+        let inner = if name.is_empty() {
+            Some(table)
+        } else {
+            table.get(*name).and_then(toml::Value::as_table)
+        };
+        for key in inner.into_iter().flat_map(toml::Table::keys) {
+            if !known.contains(&key.as_str()) {
+                return Err(unknown_key(name, key));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unknown_key(table: &str, key: &str) -> String {
+    let whole = |table: &str, key: &str| {
+        if table.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{table}.{key}")
+        }
+    };
+    let written = whole(table, key);
+    let every = KEYS
+        .iter()
+        .flat_map(|(table, keys)| keys.iter().map(move |key| (*key, whole(table, key))));
+    // A key of the right name in the wrong table is near, too.
+    let nearest = every
+        .map(|(last, known)| {
+            let near = strsim::jaro_winkler(&written, &known).max(strsim::jaro_winkler(key, last));
+            (near, known)
+        })
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((near, known)) if near >= NEAR_ENOUGH => {
+            format!("there is no key {written:?}; did you mean {known:?}?")
+        }
+        Some(_) | None => format!("there is no key {written:?}"),
+    }
+}
+
+fn machine_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// An error of the TOML parser with its line, on one line.
+fn one_line(error: &toml::de::Error) -> String {
+    error
+        .to_string()
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("/etc/grapevine/grapevine.toml"))
+    }
+
+    #[test]
+    fn an_empty_file_is_a_whole_configuration() {
+        let config = parse("").unwrap();
+        assert_eq!(config.data, Path::new("/etc/grapevine"));
+        assert_eq!(config.alone, Alone::Accept);
+        assert_eq!(config.listen.len(), Door::ALL.len());
+        assert_eq!(config.limits.message_bytes, 50 * 1024 * 1024);
+        assert_eq!(
+            config.advertise[&Door::Rpc],
+            format!("{}:7101", config.hostname)
+        );
+        assert_eq!(config.advertise[&Door::Http], "127.0.0.1:7102");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+        for (text, nearest) in [
+            ("hostnmae = 'x'", "\"hostname\""),
+            ("[listen]\nsmpt = '127.0.0.1:1'", "\"listen.smtp\""),
+            ("[limits]\nmessage_mb = 3", "\"limits.message_mib\""),
+            ("message_mib = 3", "\"limits.message_mib\""),
+            ("[lisen]\nsmtp = '127.0.0.1:1'", "\"listen\""),
+        ] {
+            let refused = parse(text).unwrap_err();
+            assert!(refused.contains(nearest), "{text}: {refused}");
+            assert!(!refused.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn what_can_not_work_is_refused_with_what_would() {
+        for (text, says) in [
+            ("listen = 3", "line 1"),
+            ("[listen]\nrpc = 'off'", "listen.rpc"),
+            ("[listen]\nsmtp = 'here'", "host:port"),
+            ("[limits]\nmessage_mib = 0", "give 1 to 100"),
+            ("[limits]\nconnections = 0", "give 1 or more"),
+            ("alone = 'maybe'", "accept"),
+            ("data = ", "line 1"),
+        ] {
+            let refused = parse(text).unwrap_err();
+            assert!(refused.contains(says), "{text}: {refused}");
+            assert!(!refused.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn a_closed_door_is_neither_open_nor_advertised() {
+        let config = parse("[listen]\npop3 = 'off'").unwrap();
+        assert!(!config.listen.contains_key(&Door::Pop3));
+        assert!(!config.advertise.contains_key(&Door::Pop3));
+    }
+
+    #[test]
+    fn only_what_can_not_be_reloaded_needs_a_restart() {
+        let old = parse("").unwrap();
+        let new = parse("log = 'debug'\nalone = 'refuse'\n[limits]\nconnections = 7").unwrap();
+        assert_eq!(old.needs_restart(&new), ["alone"]);
+    }
+}

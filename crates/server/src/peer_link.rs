@@ -1,0 +1,298 @@
+//! One server's outgoing connection: two lanes, so that what is small and urgent never waits behind
+//! mail; back-off between attempts; the core is told of every loss.
+//!
+//! Must never keep what could not be sent for later: it would be stale, and the core asks again.
+
+use std::io::Read;
+use std::time::Duration;
+
+use bytes::Bytes;
+use grapevine_core::Input;
+use grapevine_model::{BodyInfo, MessageId, PeerMessage, ServerName};
+use grapevine_rpc::{
+    MAX_CHUNK_BYTES, MAX_INLINE_BODY_BYTES, encode_body, encode_chunk, encode_peer, peers_client,
+    v1::PeerFrame,
+};
+use grapevine_store::BodyReader;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use crate::body_source::blocking;
+use crate::core_task::CoreHandle;
+use crate::peers::Queue;
+
+/// Pause after the first loss: a server that was restarted is back at once.
+const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause: a server that comes back is found within this.
+const BACK_OFF_MOST: Duration = Duration::from_secs(2);
+/// Longest wait for an answer to the opening of a lane.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
+/// Frames handed to the connection ahead of time: at 256 KiB each, few.
+const FRAMES_AHEAD: usize = 8;
+
+/// Which of the two streams a message takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Beats, questions, updates of registries: small, and somebody waits.
+    Quick,
+    /// Bodies and whatever has to stay in order with them.
+    Mail,
+}
+
+/// The sending ends of both lanes.
+pub(crate) struct Queues {
+    quick: Queue,
+    mail: Queue,
+}
+
+/// The receiving ends of both lanes.
+pub(crate) struct QueueEnds {
+    quick: mpsc::Receiver<PeerMessage>,
+    mail: mpsc::Receiver<PeerMessage>,
+}
+
+/// The connection to one server.
+pub(crate) struct Link {
+    /// Whom to tell, and where bodies are.
+    pub(crate) core: CoreHandle,
+    /// The other server.
+    pub(crate) server: ServerName,
+    /// Connects by itself when it is used.
+    pub(crate) channel: Channel,
+    /// Ends it.
+    pub(crate) gone: CancellationToken,
+}
+
+impl Lane {
+    /// The lane of a message.
+    pub(crate) fn of(message: &PeerMessage) -> Self {
+        match message {
+            PeerMessage::Beat(_)
+            | PeerMessage::Vectors(_)
+            | PeerMessage::Pull { .. }
+            | PeerMessage::Push { .. }
+            | PeerMessage::Have { .. }
+            | PeerMessage::Ask { .. }
+            | PeerMessage::Answered { .. }
+            | PeerMessage::Forward { .. }
+            | PeerMessage::Forwarded { .. } => Self::Quick,
+            PeerMessage::Page { .. }
+            | PeerMessage::Need { .. }
+            | PeerMessage::Body { .. }
+            | PeerMessage::Custody(_)
+            | PeerMessage::CustodyHeld { .. }
+            | PeerMessage::CustodyEnded { .. }
+            | PeerMessage::CustodyAsk { .. }
+            | PeerMessage::Deposit { .. }
+            | PeerMessage::Deposited { .. }
+            | PeerMessage::Hand(_)
+            | PeerMessage::Handed { .. } => Self::Mail,
+        }
+    }
+}
+
+impl Queues {
+    /// Both lanes with room for so many messages each.
+    pub(crate) fn new(room: usize) -> (Self, QueueEnds) {
+        let (quick, quick_end) = mpsc::channel(room);
+        let (mail, mail_end) = mpsc::channel(room);
+        let ends = QueueEnds {
+            quick: quick_end,
+            mail: mail_end,
+        };
+        (Self { quick, mail }, ends)
+    }
+
+    /// A lane.
+    pub(crate) fn lane(&self, lane: Lane) -> &Queue {
+        match lane {
+            Lane::Quick => &self.quick,
+            Lane::Mail => &self.mail,
+        }
+    }
+}
+
+impl QueueEnds {
+    fn clear(&mut self) {
+        while self.quick.try_recv().is_ok() {}
+        while self.mail.try_recv().is_ok() {}
+    }
+}
+
+impl Link {
+    /// Keeps the connection until the server is gone.
+    pub(crate) async fn run(self, mut ends: QueueEnds) {
+        let mut pause = BACK_OFF_FIRST;
+        while !self.gone.is_cancelled() {
+            let outcome = tokio::select! {
+                () = self.gone.cancelled() => return,
+                outcome = self.talk(&mut ends) => outcome,
+            };
+            match &outcome {
+                Ended::NotReached(why) => {
+                    tracing::debug!(server = %self.server, %why, "a server could not be reached");
+                }
+                Ended::Lost(why) => {
+                    pause = BACK_OFF_FIRST;
+                    tracing::info!(server = %self.server, %why, "the connection to a server was lost");
+                }
+            }
+            let server = self.server.clone();
+            self.core.input(Input::PeerLost { server }).await;
+            tokio::select! {
+                () = self.gone.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            ends.clear();
+            pause = (pause * 2).min(BACK_OFF_MOST);
+        }
+    }
+
+    /// Connects and sends until something ends it.
+    async fn talk(&self, ends: &mut QueueEnds) -> Ended {
+        let quick = match self.open().await {
+            Ok(lane) => lane,
+            Err(why) => return Ended::NotReached(why),
+        };
+        let mail = match self.open().await {
+            Ok(lane) => lane,
+            Err(why) => return Ended::NotReached(why),
+        };
+        tracing::info!(server = %self.server, "connected to a server");
+        let (quick_frames, mut quick_answers) = quick;
+        let (mail_frames, mut mail_answers) = mail;
+        let why = tokio::select! {
+            why = self.pump(&mut ends.quick, quick_frames) => why,
+            why = self.pump(&mut ends.mail, mail_frames) => why,
+            // The other side says nothing here; when that ends, so does the connection.
+            why = until_end(&mut quick_answers) => why,
+            why = until_end(&mut mail_answers) => why,
+        };
+        Ended::Lost(why)
+    }
+
+    async fn open(&self) -> Result<(mpsc::Sender<PeerFrame>, tonic::Streaming<PeerFrame>), String> {
+        let (frames, stream) = mpsc::channel(FRAMES_AHEAD);
+        let mut client = peers_client(self.channel.clone());
+        let opening = client.exchange(ReceiverStream::new(stream));
+        match tokio::time::timeout(OPEN_LIMIT, opening).await {
+            Ok(Ok(answer)) => Ok((frames, answer.into_inner())),
+            Ok(Err(status)) => Err(said(&status)),
+            Err(_) => Err("no answer".to_owned()),
+        }
+    }
+
+    async fn pump(
+        &self,
+        queue: &mut mpsc::Receiver<PeerMessage>,
+        frames: mpsc::Sender<PeerFrame>,
+    ) -> String {
+        while let Some(message) = queue.recv().await {
+            let sent = match message {
+                PeerMessage::Body { message, body } => self.send_body(&frames, message, body).await,
+                other => frames.send(encode_peer(&other)).await.map_err(|_| closed()),
+            };
+            if let Err(why) = sent {
+                return why;
+            }
+        }
+        "it is no longer needed".to_owned()
+    }
+
+    /// Sends a body whole, or not at all: the receiver asks again for one that did not come.
+    async fn send_body(
+        &self,
+        frames: &mpsc::Sender<PeerFrame>,
+        message: MessageId,
+        body: BodyInfo,
+    ) -> Result<(), String> {
+        let store = self.core.store().clone();
+        let opened = blocking(move || store.body(message)).await;
+        let mut reader = match opened {
+            Ok(Ok(Some(reader))) if reader.digest() == body.digest => reader,
+            Ok(Ok(_)) => {
+                tracing::debug!(%message, "a body that was to be sent is no longer here");
+                return Ok(());
+            }
+            Ok(Err(damage)) => {
+                tracing::error!(%message, %damage, "a body on this server's disk can't be read");
+                return Ok(());
+            }
+            Err(stopping) => return Err(stopping.to_string()),
+        };
+        if let Some(frame) = inline_frame(message, body, &reader) {
+            return frames.send(frame).await.map_err(|_| closed());
+        }
+        let announced = encode_peer(&PeerMessage::Body { message, body });
+        frames.send(announced).await.map_err(|_| closed())?;
+        let mut left = reader.len();
+        while left > 0 {
+            let read = blocking(move || read_piece(reader)).await;
+            let (back, piece) = match read {
+                Ok(Ok(read)) => read,
+                Ok(Err(error)) => {
+                    tracing::error!(%message, %error, "a body on this server's disk can't be read");
+                    // The receiver waits for chunks: only a new connection can tell it otherwise.
+                    return Err("a body could not be read to its end".to_owned());
+                }
+                Err(stopping) => return Err(stopping.to_string()),
+            };
+            reader = back;
+            left = left.saturating_sub(piece.len() as u64);
+            let chunk = encode_chunk(piece, left == 0);
+            frames.send(chunk).await.map_err(|_| closed())?;
+        }
+        Ok(())
+    }
+}
+
+/// How a connection ended.
+enum Ended {
+    /// It did not come about.
+    NotReached(String),
+    /// It was there.
+    Lost(String),
+}
+
+fn inline_frame(message: MessageId, body: BodyInfo, reader: &BodyReader) -> Option<PeerFrame> {
+    let bytes = reader
+        .inline()
+        .filter(|bytes| bytes.len() <= MAX_INLINE_BODY_BYTES)?;
+    encode_body(message, body, Bytes::copy_from_slice(bytes))
+}
+
+fn read_piece(mut reader: BodyReader) -> std::io::Result<(BodyReader, Bytes)> {
+    let mut piece = Vec::with_capacity(MAX_CHUNK_BYTES);
+    (&mut reader)
+        .take(MAX_CHUNK_BYTES as u64)
+        .read_to_end(&mut piece)?;
+    Ok((reader, piece.into()))
+}
+
+async fn until_end(answers: &mut tonic::Streaming<PeerFrame>) -> String {
+    loop {
+        match answers.message().await {
+            // A later release may answer; nothing is expected here.
+            Ok(Some(_)) => {}
+            Ok(None) => return "the other side ended it".to_owned(),
+            Err(status) => return said(&status),
+        }
+    }
+}
+
+fn closed() -> String {
+    "the connection was closed".to_owned()
+}
+
+/// A status in one line, with the cause that tonic hides in its sources.
+fn said(status: &tonic::Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        text = error.to_string();
+        cause = error.source();
+    }
+    text
+}

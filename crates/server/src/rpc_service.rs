@@ -1,0 +1,376 @@
+//! The service for clients, over TLS and on the admin socket: who speaks is settled here, what they
+//! may do is the core's to decide.
+//!
+//! Must never let a client choose who it is: a password is checked, a server's key was proved by TLS,
+//! and the operator is whoever can open the admin socket. Clear passwords end here: the core and the
+//! other servers get hashes.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use grapevine_model::{
+    Authenticated, ErrorKind, MessageId, Refusal, Reply, Request as Ask, ServerName, Speaker,
+    Submission,
+};
+use grapevine_rpc::v1::{self, body_part, grapevine_server, submit_part};
+use grapevine_rpc::{
+    Caller, MAX_CHUNK_BYTES, PeerIdentity, SubmitHead, WireError, decode_call, decode_read_body,
+    decode_submit_head, encode_reply,
+};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::body_source::{BodySource, blocking};
+use crate::config::Limits;
+use crate::core_task::{CoreHandle, HeldStage, measured};
+use crate::password_cache::Passwords;
+use crate::passwords::{has_password, hash_passwords_in};
+use crate::peers::Peers;
+
+/// A wrong password is answered after this: guessing over one connection gets nowhere.
+const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(1);
+/// A client that is silent for so long in the middle of a message has gone.
+const PART_LIMIT: Duration = Duration::from_secs(60);
+/// Parts of a body that are read ahead of the client.
+const PARTS_AHEAD: usize = 2;
+
+/// What a connection is worth by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// TLS: a server that has proved its key, or nobody in particular.
+    Rpc,
+    /// The admin socket: the operator.
+    AdminSocket,
+}
+
+/// The service.
+pub(crate) struct ClientService {
+    /// The core.
+    pub(crate) core: CoreHandle,
+    /// Hashes passwords.
+    pub(crate) passwords: Passwords,
+    /// Who the servers are.
+    pub(crate) peers: Peers,
+    /// Which way callers come.
+    pub(crate) entrance: Entrance,
+    /// How long a message may be.
+    pub(crate) limits: watch::Receiver<Limits>,
+}
+
+/// A body on its way to a client.
+type Parts = Pin<Box<dyn Stream<Item = Result<v1::BodyPart, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl grapevine_server::Grapevine for ClientService {
+    type ReadBodyStream = Parts;
+
+    async fn call(
+        &self,
+        request: Request<v1::CallRequest>,
+    ) -> Result<Response<v1::CallReply>, Status> {
+        let server = self.server(&request)?;
+        let (caller, ask) = decode_call(request.into_inner()).map_err(malformed)?;
+        let result = self.answer(server, caller, ask).await;
+        Ok(Response::new(encode_reply(&result)))
+    }
+
+    async fn submit(
+        &self,
+        request: Request<Streaming<v1::SubmitPart>>,
+    ) -> Result<Response<v1::CallReply>, Status> {
+        let server = self.server(&request)?;
+        let mut parts = request.into_inner();
+        let Some(submit_part::Part::Head(head)) = next_part(&mut parts).await? else {
+            return Err(Status::invalid_argument(
+                "a submission begins with its head",
+            ));
+        };
+        let head = decode_submit_head(head).map_err(malformed)?;
+        let result = self.take_message(server, head, &mut parts).await?;
+        Ok(Response::new(encode_reply(&result)))
+    }
+
+    async fn read_body(
+        &self,
+        request: Request<v1::ReadBodyRequest>,
+    ) -> Result<Response<Parts>, Status> {
+        let server = self.server(&request)?;
+        let request = request.into_inner();
+        let body = match server {
+            // A server asks for a body by its id alone, and from this disk alone.
+            Some(_) if request.owner.is_empty() => {
+                let id = <[u8; 16]>::try_from(request.message.as_slice())
+                    .map_err(|_| Status::invalid_argument("a message id is 16 bytes"))?;
+                self.core.read_body(MessageId::from_bytes(id), &[]).await
+            }
+            server => {
+                let request = decode_read_body(request).map_err(malformed)?;
+                self.inbox_body(server, request).await
+            }
+        };
+        let body = body.map_err(|refusal| status_of(&refusal))?;
+        Ok(Response::new(send_body(body)))
+    }
+}
+
+impl ClientService {
+    /// The server that the connection has proved to be, if it still is one of ours.
+    fn server<T>(&self, request: &Request<T>) -> Result<Option<ServerName>, Status> {
+        let proved = match self.entrance {
+            Entrance::Rpc => PeerIdentity::of(request),
+            Entrance::AdminSocket => None,
+        };
+        match proved {
+            Some(server) if self.peers.known(&server).is_none() => Err(Status::permission_denied(
+                "no longer a server of this Grapevine",
+            )),
+            proved => Ok(proved),
+        }
+    }
+
+    async fn answer(
+        &self,
+        server: Option<ServerName>,
+        caller: Caller,
+        ask: Ask,
+    ) -> Result<Reply, Refusal> {
+        let speaker = self.speaker(server, caller).await?;
+        let asks_password = matches!(ask, Ask::Authenticate { .. });
+        let ask = if has_password(&ask) {
+            self.passwords
+                .hashed(move || hash_passwords_in(ask))
+                .await??
+        } else {
+            ask
+        };
+        let result = self.core.request(speaker, ask).await;
+        match &result {
+            Err(refusal) if asks_password && refusal.kind == ErrorKind::NotAuthenticated => {
+                wrong_password().await;
+            }
+            Ok(_) | Err(_) => {}
+        }
+        result
+    }
+
+    async fn speaker(
+        &self,
+        server: Option<ServerName>,
+        caller: Caller,
+    ) -> Result<Speaker, Refusal> {
+        match (caller, server) {
+            (Caller::Individual(credentials), _) => {
+                let ask = Ask::Authenticate {
+                    name: credentials.name,
+                    password: credentials.password,
+                };
+                match self.core.request(Speaker::Anonymous, ask).await {
+                    Ok(Reply::Authenticated(Authenticated { name, incarnation })) => {
+                        Ok(Speaker::Individual { name, incarnation })
+                    }
+                    Ok(_) => Err(Refusal::new(
+                        ErrorKind::Internal,
+                        "the password was not checked",
+                    )),
+                    Err(refusal) => {
+                        if refusal.kind == ErrorKind::NotAuthenticated {
+                            wrong_password().await;
+                        }
+                        Err(refusal)
+                    }
+                }
+            }
+            (Caller::Connection, Some(server)) => Ok(Speaker::Server(server)),
+            (Caller::Connection, None) => Ok(match self.entrance {
+                Entrance::AdminSocket => Speaker::Operator,
+                Entrance::Rpc => Speaker::Anonymous,
+            }),
+            // The operator of one machine is nobody on another, and no server speaks for a third.
+            (
+                Caller::OnBehalf(speaker @ (Speaker::Anonymous | Speaker::Individual { .. })),
+                Some(_),
+            ) => Ok(speaker),
+            (Caller::OnBehalf(_), _) => Err(Refusal::not_allowed(
+                "only a server may speak for somebody else, and only for an individual",
+            )),
+        }
+    }
+
+    /// Takes a message: first who it is from, then its body.
+    async fn take_message(
+        &self,
+        server: Option<ServerName>,
+        head: SubmitHead,
+        parts: &mut Streaming<v1::SubmitPart>,
+    ) -> Result<Result<Reply, Refusal>, Status> {
+        let speaker = match self.speaker(server, head.caller).await {
+            Ok(Speaker::Anonymous) => {
+                return Ok(Err(Refusal::new(
+                    ErrorKind::NotAuthenticated,
+                    "who hands in a message says who it is: give a name and a password",
+                )));
+            }
+            Ok(speaker) => speaker,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let held = match self.stage(parts).await? {
+            Ok(held) => held,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let Some(staged) = held.release() else {
+            return Err(Status::internal("a body was staged and is not there"));
+        };
+        let submission = Submission {
+            id: head.id,
+            speaker,
+            envelope: head.envelope,
+            body: staged.body,
+            reports: None,
+        };
+        Ok(self.core.submit(submission, staged).await)
+    }
+
+    async fn stage(
+        &self,
+        parts: &mut Streaming<v1::SubmitPart>,
+    ) -> Result<Result<HeldStage, Refusal>, Status> {
+        let most_bytes = self.limits.borrow().message_bytes;
+        let mut stage = self.core.store().stage();
+        let mut len_bytes = 0_u64;
+        while let Some(part) = next_part(parts).await? {
+            let submit_part::Part::Chunk(chunk) = part else {
+                return Err(Status::invalid_argument("a submission has one head"));
+            };
+            len_bytes += chunk.len() as u64;
+            if len_bytes > most_bytes {
+                return Ok(Err(Refusal::new(
+                    ErrorKind::TooLarge,
+                    format!("the message is longer than this server takes ({most_bytes} bytes)"),
+                )));
+            }
+            let written = blocking(move || stage.write(&chunk).map(|()| stage)).await;
+            stage = match written {
+                Ok(Ok(stage)) => stage,
+                Ok(Err(error)) => return Ok(Err(not_stored(&error))),
+                Err(stopping) => return Ok(Err(stopping)),
+            };
+        }
+        Ok(match blocking(move || stage.finish()).await {
+            Ok(Ok(staged)) => Ok(self.core.hold(measured(staged))),
+            Ok(Err(error)) => Err(not_stored(&error)),
+            Err(stopping) => Err(stopping),
+        })
+    }
+
+    /// A body of an inbox, for somebody who may list it.
+    async fn inbox_body(
+        &self,
+        server: Option<ServerName>,
+        request: grapevine_rpc::ReadBodyRequest,
+    ) -> Result<BodySource, Refusal> {
+        let speaker = self.speaker(server, request.caller).await?;
+        let ask = Ask::InboxList {
+            name: request.owner.clone(),
+        };
+        let Reply::Inbox(listing) = self.core.request(speaker, ask).await? else {
+            return Err(Refusal::new(
+                ErrorKind::Internal,
+                "the inbox was not listed",
+            ));
+        };
+        let listed = listing
+            .messages
+            .iter()
+            .any(|listed| listed.message == request.message);
+        if !listed {
+            return Err(Refusal::not_found(format!(
+                "{} in the inbox of {}",
+                request.message, request.owner
+            )));
+        }
+        self.core.read_body(request.message, &listing.sites).await
+    }
+}
+
+/// The next part of a submission; none at its end.
+async fn next_part(
+    parts: &mut Streaming<v1::SubmitPart>,
+) -> Result<Option<submit_part::Part>, Status> {
+    match tokio::time::timeout(PART_LIMIT, parts.message()).await {
+        // A part of a kind that this release does not know can't be left out of a message.
+        Ok(Ok(Some(part))) => part
+            .part
+            .map(Some)
+            .ok_or_else(|| Status::invalid_argument("a part of an unknown kind")),
+        Ok(Ok(None)) => Ok(None),
+        Ok(Err(status)) => Err(status),
+        Err(_) => Err(Status::deadline_exceeded("the message did not go on")),
+    }
+}
+
+fn send_body(mut body: BodySource) -> Parts {
+    let (sender, parts) = mpsc::channel(PARTS_AHEAD);
+    let head = v1::BodyInfo {
+        len: body.len_bytes(),
+        digest: body.digest().to_vec(),
+    };
+    tokio::spawn(async move {
+        let mut next = Ok(v1::BodyPart {
+            part: Some(body_part::Part::Head(head)),
+        });
+        loop {
+            let failed = next.is_err();
+            if sender.send(next).await.is_err() || failed {
+                return;
+            }
+            next = match body.chunk().await {
+                Ok(Some(chunk)) => {
+                    debug_assert!(chunk.len() <= MAX_CHUNK_BYTES);
+                    Ok(v1::BodyPart {
+                        part: Some(body_part::Part::Chunk(chunk)),
+                    })
+                }
+                Ok(None) => return,
+                Err(refusal) => Err(status_of(&refusal)),
+            };
+        }
+    });
+    Box::pin(ReceiverStream::new(parts))
+}
+
+async fn wrong_password() {
+    metrics::counter!("grapevine_wrong_passwords_total", "door" => "rpc").increment(1);
+    tokio::time::sleep(WRONG_PASSWORD_DELAY).await;
+}
+
+fn malformed(error: WireError) -> Status {
+    match error {
+        WireError::Invalid(why) => Status::invalid_argument(why),
+        WireError::Newer(what) => Status::unimplemented(format!(
+            "this server's release does not know it: {what}; try another server"
+        )),
+    }
+}
+
+fn not_stored(error: &std::io::Error) -> Refusal {
+    tracing::warn!(%error, "a message could not be stored");
+    Refusal::unavailable(format!("the message could not be stored here: {error}"))
+}
+
+/// For streams, which have no place for a refusal.
+fn status_of(refusal: &Refusal) -> Status {
+    let code = match refusal.kind {
+        ErrorKind::Invalid => Code::InvalidArgument,
+        ErrorKind::NotAuthenticated => Code::Unauthenticated,
+        ErrorKind::NotAllowed => Code::PermissionDenied,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::Conflict => Code::AlreadyExists,
+        ErrorKind::TooLarge => Code::OutOfRange,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Unknown => Code::Unknown,
+        ErrorKind::Internal => Code::Internal,
+    };
+    Status::new(code, refusal.why.clone())
+}
