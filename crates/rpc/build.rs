@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".grapevine.v1.Credentials",
             ".grapevine.v1.Authenticate",
             ".grapevine.v1.EntryChange",
+            ".grapevine.v1.EntryChange.change",
             ".grapevine.v1.IndividualCreate",
         ])
         .compile_fds(schema)?;

@@ -1,1 +1,50 @@
 //! The published schema, its conversions to and from Grapevine's words, and mutual TLS by recorded keys.
+//!
+//! The border between servers: bytes of a peer or a client become a valid value of
+//! `grapevine-model`, or an error, never a panic. Which request leads where is not
+//! decided here, and nothing behind this crate sees a generated type.
+
+mod channel;
+mod convert;
+mod listen;
+pub mod tls;
+mod wire;
+
+pub use channel::{Timeouts, connect, grapevine_client, peers_client};
+pub use convert::{
+    Caller, Credentials, ReadBodyRequest, SubmitHead, decode_call, decode_read_body, decode_reply,
+    decode_submit_head, encode_call, encode_read_body, encode_reply, encode_submit_head,
+};
+pub use listen::{
+    MAX_CONNECTIONS, MAX_HANDSHAKES, PeerIdentity, grapevine_server, peers_server, serve,
+    server_builder,
+};
+pub use wire::{
+    Frame, MAX_CHUNK_BYTES, MAX_DECODED_BYTES, MAX_INLINE_BODY_BYTES, WireError, decode_frame,
+    decode_peer, encode_body, encode_chunk, encode_peer,
+};
+
+/// The messages and services as generated from `proto/grapevine/v1`.
+pub mod v1 {
+    #![allow(missing_docs, unreachable_pub, clippy::all)]
+
+    tonic::include_proto!("grapevine.v1");
+
+    /// Passwords travel in these: nothing of them is ever printed.
+    macro_rules! secret_debug {
+        ($($type:ty),*) => {$(
+            impl std::fmt::Debug for $type {
+                fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str(concat!(stringify!($type), " { .. }"))
+                }
+            }
+        )*};
+    }
+    secret_debug!(
+        Credentials,
+        Authenticate,
+        EntryChange,
+        entry_change::Change,
+        IndividualCreate
+    );
+}

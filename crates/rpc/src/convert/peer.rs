@@ -1,0 +1,375 @@
+//! What servers say to each other.
+
+use grapevine_model::{
+    Answer, Beat, DepositOutcome, Hlc, Incarnation, Name, OriginId, PeerMessage, Question, Refusal,
+    Reply, Resolution, ServerName, SpaceId, VersionVector,
+};
+
+use super::cell::{decode_updates, encode_updates};
+use super::request::list;
+use super::{
+    Wire, all_parsed, chosen, id_bytes, ids_bytes, incarnation, incarnation_bytes, message_id,
+    message_ids, name, need, small, texts,
+};
+use crate::v1;
+use crate::wire::WireError;
+
+impl From<&PeerMessage> for v1::PeerMessage {
+    fn from(message: &PeerMessage) -> Self {
+        Self {
+            message: Some(encode(message)),
+        }
+    }
+}
+
+fn encode(message: &PeerMessage) -> v1::peer_message::Message {
+    use v1::peer_message::Message as Wired;
+    match message {
+        PeerMessage::Beat(beat) => Wired::Beat(v1::Beat {
+            origin: beat.origin.0,
+            time: beat.time.0,
+            pending: beat.pending,
+            accepts: beat.accepts,
+            digests: beat.digests.clone(),
+        }),
+        PeerMessage::Vectors(vectors) => Wired::Vectors(v1::Vectors {
+            vectors: vectors
+                .iter()
+                .map(|(space, vector)| space_vector(space, vector))
+                .collect(),
+        }),
+        PeerMessage::Pull { space, known } => Wired::Pull(space_vector(space, known)),
+        PeerMessage::Push {
+            space,
+            previous,
+            updates,
+        } => Wired::Push(v1::Push {
+            space: Some(space.into()),
+            previous: Some(previous.into()),
+            updates: encode_updates(updates, Some(previous.origin)),
+        }),
+        PeerMessage::Page {
+            space,
+            from,
+            progress,
+            complete,
+            updates,
+        } => Wired::Page(v1::Page {
+            space: Some(space.into()),
+            from: Some(from.into()),
+            progress: Some(progress.into()),
+            complete: *complete,
+            updates: encode_updates(updates, None),
+        }),
+        PeerMessage::Have { space, vector } => Wired::Have(space_vector(space, vector)),
+        PeerMessage::Need { messages } => Wired::Need(v1::MessageIds {
+            messages: ids_bytes(messages),
+        }),
+        PeerMessage::Body { message, body } => Wired::Body(v1::BodyOf {
+            message: id_bytes(*message),
+            body: Some(body.into()),
+        }),
+        PeerMessage::Custody(record) => Wired::Custody(record.into()),
+        PeerMessage::CustodyHeld { message } => Wired::CustodyHeld(id_bytes(*message)),
+        PeerMessage::CustodyEnded { origin, messages } => Wired::CustodyEnded(v1::CustodyOf {
+            origin: origin.0,
+            messages: ids_bytes(messages),
+        }),
+        PeerMessage::CustodyAsk { origin, messages } => Wired::CustodyAsk(v1::CustodyOf {
+            origin: origin.0,
+            messages: ids_bytes(messages),
+        }),
+        PeerMessage::Deposit {
+            message,
+            body,
+            inboxes,
+        } => Wired::Deposit(v1::Deposit {
+            message: id_bytes(*message),
+            body: Some(body.into()),
+            inboxes: inboxes
+                .iter()
+                .map(|(owner, name, sites)| v1::Inbox {
+                    incarnation: incarnation_bytes(*owner),
+                    name: name.to_string(),
+                    sites: texts(sites),
+                })
+                .collect(),
+        }),
+        PeerMessage::Deposited { message, outcomes } => Wired::Deposited(v1::Deposited {
+            message: id_bytes(*message),
+            outcomes: outcomes.iter().map(encode_outcome).collect(),
+        }),
+        PeerMessage::Hand(record) => Wired::Hand(record.into()),
+        PeerMessage::Handed {
+            message,
+            recipients,
+        } => Wired::Handed(v1::Handed {
+            message: id_bytes(*message),
+            recipients: recipients.clone(),
+        }),
+        PeerMessage::Ask { id, question } => Wired::Ask(v1::Ask {
+            id: *id,
+            question: Some(encode_question(question)),
+        }),
+        PeerMessage::Answered { id, answer } => Wired::Answered(v1::Answered {
+            id: *id,
+            answer: Some(encode_answer(answer)),
+        }),
+        PeerMessage::Forward {
+            id,
+            speaker,
+            request,
+        } => Wired::Forward(v1::Forward {
+            id: *id,
+            speaker: Some(speaker.into()),
+            request: Some(request.into()),
+        }),
+        PeerMessage::Forwarded { id, result } => Wired::Forwarded(v1::Forwarded {
+            id: *id,
+            result: Some(match result {
+                Ok(reply) => v1::forwarded::Result::Reply(reply.into()),
+                Err(refusal) => v1::forwarded::Result::Refusal(refusal.into()),
+            }),
+        }),
+    }
+}
+
+impl TryFrom<v1::PeerMessage> for PeerMessage {
+    type Error = WireError;
+
+    fn try_from(message: v1::PeerMessage) -> Wire<Self> {
+        use v1::peer_message::Message as Wired;
+        Ok(match chosen(message.message, "message")? {
+            Wired::Beat(beat) => Self::Beat(Beat {
+                origin: OriginId(beat.origin),
+                time: Hlc(beat.time),
+                pending: beat.pending,
+                accepts: beat.accepts,
+                digests: beat.digests,
+            }),
+            Wired::Vectors(list) => Self::Vectors(
+                list.vectors
+                    .into_iter()
+                    .map(of_space)
+                    .collect::<Wire<_>>()?,
+            ),
+            Wired::Pull(pull) => {
+                let (space, known) = of_space(pull)?;
+                Self::Pull { space, known }
+            }
+            Wired::Push(push) => {
+                let previous: grapevine_model::Stamp =
+                    need(push.previous, "the write before")?.into();
+                Self::Push {
+                    space: need(push.space, "a space")?.try_into()?,
+                    previous,
+                    updates: decode_updates(push.updates, Some(previous.origin))?,
+                }
+            }
+            Wired::Page(page) => Self::Page {
+                space: need(page.space, "a space")?.try_into()?,
+                from: need(page.from, "a vector")?.try_into()?,
+                progress: need(page.progress, "a vector")?.try_into()?,
+                complete: page.complete,
+                updates: decode_updates(page.updates, None)?,
+            },
+            Wired::Have(have) => {
+                let (space, vector) = of_space(have)?;
+                Self::Have { space, vector }
+            }
+            Wired::Need(list) => Self::Need {
+                messages: message_ids(&list.messages)?,
+            },
+            Wired::Body(of) => Self::Body {
+                message: message_id(&of.message)?,
+                body: need(of.body, "a body's measure")?.try_into()?,
+            },
+            Wired::Custody(record) => Self::Custody(record.try_into()?),
+            Wired::CustodyHeld(id) => Self::CustodyHeld {
+                message: message_id(&id)?,
+            },
+            Wired::CustodyEnded(of) => Self::CustodyEnded {
+                origin: OriginId(of.origin),
+                messages: message_ids(&of.messages)?,
+            },
+            Wired::CustodyAsk(of) => Self::CustodyAsk {
+                origin: OriginId(of.origin),
+                messages: message_ids(&of.messages)?,
+            },
+            Wired::Deposit(deposit) => Self::Deposit {
+                message: message_id(&deposit.message)?,
+                body: need(deposit.body, "a body's measure")?.try_into()?,
+                inboxes: deposit
+                    .inboxes
+                    .iter()
+                    .map(decode_inbox)
+                    .collect::<Wire<_>>()?,
+            },
+            Wired::Deposited(deposited) => Self::Deposited {
+                message: message_id(&deposited.message)?,
+                outcomes: deposited
+                    .outcomes
+                    .into_iter()
+                    .map(decode_outcome)
+                    .collect::<Wire<_>>()?,
+            },
+            Wired::Hand(record) => Self::Hand(record.try_into()?),
+            Wired::Handed(handed) => Self::Handed {
+                message: message_id(&handed.message)?,
+                recipients: handed.recipients,
+            },
+            Wired::Ask(ask) => Self::Ask {
+                id: ask.id,
+                question: decode_question(chosen(ask.question, "question")?)?,
+            },
+            Wired::Answered(answered) => Self::Answered {
+                id: answered.id,
+                answer: decode_answer(chosen(answered.answer, "answer")?)?,
+            },
+            Wired::Forward(forward) => Self::Forward {
+                id: forward.id,
+                speaker: need(forward.speaker, "a speaker")?.try_into()?,
+                request: need(forward.request, "a request")?.try_into()?,
+            },
+            Wired::Forwarded(forwarded) => Self::Forwarded {
+                id: forwarded.id,
+                result: decode_result(chosen(forwarded.result, "result")?)?,
+            },
+        })
+    }
+}
+
+fn space_vector(space: &SpaceId, vector: &VersionVector) -> v1::SpaceVector {
+    v1::SpaceVector {
+        space: Some(space.into()),
+        vector: Some(vector.into()),
+    }
+}
+
+fn of_space(of: v1::SpaceVector) -> Wire<(SpaceId, VersionVector)> {
+    Ok((
+        need(of.space, "a space")?.try_into()?,
+        need(of.vector, "a vector")?.try_into()?,
+    ))
+}
+
+fn decode_inbox(inbox: &v1::Inbox) -> Wire<(Incarnation, Name, Vec<ServerName>)> {
+    Ok((
+        incarnation(&inbox.incarnation)?,
+        name(&inbox.name)?,
+        all_parsed(&inbox.sites)?,
+    ))
+}
+
+fn encode_outcome((owner, outcome): &(Incarnation, DepositOutcome)) -> v1::DepositOutcome {
+    use v1::deposit_outcome::Outcome as Wired;
+    v1::DepositOutcome {
+        incarnation: incarnation_bytes(*owner),
+        outcome: Some(match outcome {
+            DepositOutcome::Stored { copies } => Wired::StoredCopies((*copies).into()),
+            DepositOutcome::NotHere => Wired::NotHere(v1::Nothing {}),
+            DepositOutcome::Later(why) => Wired::Later(why.clone()),
+        }),
+    }
+}
+
+fn decode_outcome(of: v1::DepositOutcome) -> Wire<(Incarnation, DepositOutcome)> {
+    use v1::deposit_outcome::Outcome as Wired;
+    Ok((
+        incarnation(&of.incarnation)?,
+        match chosen(of.outcome, "outcome of a deposit")? {
+            Wired::StoredCopies(copies) => DepositOutcome::Stored {
+                copies: small(copies)?,
+            },
+            Wired::NotHere(_) => DepositOutcome::NotHere,
+            Wired::Later(why) => DepositOutcome::Later(why),
+        },
+    ))
+}
+
+fn encode_question(question: &Question) -> v1::ask::Question {
+    match question {
+        Question::Resolve(name) => v1::ask::Question::Resolve(name.to_string()),
+        Question::IsIn {
+            group,
+            list,
+            who,
+            incarnation,
+        } => v1::ask::Question::IsIn(v1::IsIn {
+            group: group.to_string(),
+            list: v1::GroupList::from(*list).into(),
+            who: who.to_string(),
+            incarnation: incarnation.map(incarnation_bytes),
+        }),
+    }
+}
+
+fn decode_question(question: v1::ask::Question) -> Wire<Question> {
+    Ok(match question {
+        v1::ask::Question::Resolve(which) => Question::Resolve(name(&which)?),
+        v1::ask::Question::IsIn(is_in) => Question::IsIn {
+            group: name(&is_in.group)?,
+            list: list(is_in.list)?,
+            who: name(&is_in.who)?,
+            incarnation: is_in.incarnation.as_deref().map(incarnation).transpose()?,
+        },
+    })
+}
+
+fn encode_answer(answer: &Answer) -> v1::answered::Answer {
+    use v1::answered::Answer as Wired;
+    match answer {
+        Answer::Resolved(Resolution::Individual {
+            name,
+            incarnation,
+            sites,
+            forward,
+        }) => Wired::Individual(v1::ResolvedIndividual {
+            name: name.to_string(),
+            incarnation: incarnation_bytes(*incarnation),
+            sites: texts(sites),
+            forward: texts(forward),
+        }),
+        Answer::Resolved(Resolution::Group { name, incarnation }) => {
+            Wired::Group(v1::ResolvedGroup {
+                name: name.to_string(),
+                incarnation: incarnation_bytes(*incarnation),
+            })
+        }
+        Answer::Resolved(Resolution::NoSuch) => Wired::NoSuch(v1::Nothing {}),
+        Answer::Level { found, elsewhere } => Wired::Level(v1::Level {
+            found: *found,
+            elsewhere: texts(elsewhere),
+        }),
+        Answer::Unavailable => Wired::Unavailable(v1::Nothing {}),
+    }
+}
+
+fn decode_answer(answer: v1::answered::Answer) -> Wire<Answer> {
+    use v1::answered::Answer as Wired;
+    Ok(match answer {
+        Wired::Individual(individual) => Answer::Resolved(Resolution::Individual {
+            name: name(&individual.name)?,
+            incarnation: incarnation(&individual.incarnation)?,
+            sites: all_parsed(&individual.sites)?,
+            forward: all_parsed(&individual.forward)?,
+        }),
+        Wired::Group(group) => Answer::Resolved(Resolution::Group {
+            name: name(&group.name)?,
+            incarnation: incarnation(&group.incarnation)?,
+        }),
+        Wired::NoSuch(_) => Answer::Resolved(Resolution::NoSuch),
+        Wired::Level(level) => Answer::Level {
+            found: level.found,
+            elsewhere: all_parsed(&level.elsewhere)?,
+        },
+        Wired::Unavailable(_) => Answer::Unavailable,
+    })
+}
+
+fn decode_result(result: v1::forwarded::Result) -> Wire<Result<Reply, Refusal>> {
+    Ok(match result {
+        v1::forwarded::Result::Reply(reply) => Ok(reply.try_into()?),
+        v1::forwarded::Result::Refusal(refusal) => Err(refusal.into()),
+    })
+}

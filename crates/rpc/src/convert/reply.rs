@@ -1,0 +1,157 @@
+//! Replies and refusals; what a status, a trace or an entry looks like is in `view`.
+
+use grapevine_model::{
+    Authenticated, Check, ErrorKind, Refusal, RegistryView, Reply, Welcome, Written,
+};
+
+use super::{
+    Wire, all, all_parsed, chosen, id_bytes, incarnation, incarnation_bytes, message_id, name,
+    registry, small, texts,
+};
+use crate::v1;
+use crate::wire::WireError;
+
+impl From<ErrorKind> for v1::ErrorKind {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Invalid => Self::Invalid,
+            ErrorKind::NotAuthenticated => Self::NotAuthenticated,
+            ErrorKind::NotAllowed => Self::NotAllowed,
+            ErrorKind::NotFound => Self::NotFound,
+            ErrorKind::Conflict => Self::Conflict,
+            ErrorKind::TooLarge => Self::TooLarge,
+            ErrorKind::Unavailable => Self::Unavailable,
+            ErrorKind::Unknown => Self::Unknown,
+            ErrorKind::Internal => Self::Internal,
+        }
+    }
+}
+
+impl From<&Refusal> for v1::Refusal {
+    fn from(refusal: &Refusal) -> Self {
+        Self {
+            kind: v1::ErrorKind::from(refusal.kind).into(),
+            why: refusal.why.clone(),
+        }
+    }
+}
+
+impl From<v1::Refusal> for Refusal {
+    fn from(refusal: v1::Refusal) -> Self {
+        let kind = match v1::ErrorKind::try_from(refusal.kind) {
+            Ok(v1::ErrorKind::Invalid) => ErrorKind::Invalid,
+            Ok(v1::ErrorKind::NotAuthenticated) => ErrorKind::NotAuthenticated,
+            Ok(v1::ErrorKind::NotAllowed) => ErrorKind::NotAllowed,
+            Ok(v1::ErrorKind::NotFound) => ErrorKind::NotFound,
+            Ok(v1::ErrorKind::Conflict) => ErrorKind::Conflict,
+            Ok(v1::ErrorKind::TooLarge) => ErrorKind::TooLarge,
+            Ok(v1::ErrorKind::Unavailable) => ErrorKind::Unavailable,
+            Ok(v1::ErrorKind::Unknown) => ErrorKind::Unknown,
+            // A refusal stays one, whatever a newer release calls it.
+            Ok(v1::ErrorKind::Internal | v1::ErrorKind::Unspecified) | Err(_) => {
+                ErrorKind::Internal
+            }
+        };
+        Self {
+            kind,
+            why: refusal.why,
+        }
+    }
+}
+
+impl From<&Reply> for v1::Reply {
+    fn from(reply: &Reply) -> Self {
+        use v1::reply::Reply as Wired;
+        let infos = |servers: &[grapevine_model::ServerInfo]| {
+            servers.iter().map(Into::into).collect::<Vec<_>>()
+        };
+        Self {
+            reply: Some(match reply {
+                Reply::Written(Written { stamp, copies }) => Wired::Written(v1::Written {
+                    stamp: stamp.as_ref().map(Into::into),
+                    copies: (*copies).into(),
+                }),
+                Reply::Authenticated(who) => Wired::Authenticated(v1::Individual {
+                    name: who.name.to_string(),
+                    incarnation: incarnation_bytes(who.incarnation),
+                }),
+                Reply::Registries(registries) => Wired::Registries(v1::Names {
+                    names: texts(registries),
+                }),
+                Reply::Registry(view) => Wired::Registry(v1::RegistryView {
+                    registry: view.registry.to_string(),
+                    holders: texts(&view.holders),
+                    registrars: texts(&view.registrars),
+                    entries: view.entries,
+                }),
+                Reply::Entry(view) => Wired::Entry(view.into()),
+                Reply::Check(Check::Yes) => Wired::Check(true),
+                Reply::Check(Check::No) => Wired::Check(false),
+                Reply::Members { members, next } => Wired::Members(v1::MemberPage {
+                    members: texts(members),
+                    next: next.clone(),
+                }),
+                Reply::Ok => Wired::Ok(v1::Nothing {}),
+                Reply::Welcome(welcome) => Wired::Welcome(v1::Welcome {
+                    servers: infos(&welcome.servers),
+                    holds: texts(&welcome.holds),
+                }),
+                Reply::Servers(servers) => Wired::Servers(v1::ServerList {
+                    servers: infos(servers),
+                }),
+                Reply::Status(status) => Wired::Status((&**status).into()),
+                Reply::Trace(trace) => Wired::Trace((&**trace).into()),
+                Reply::Inbox(listing) => Wired::Inbox(listing.into()),
+                Reply::Accepted { message, copies } => Wired::Accepted(v1::Accepted {
+                    message: id_bytes(*message),
+                    copies: (*copies).into(),
+                }),
+            }),
+        }
+    }
+}
+
+impl TryFrom<v1::Reply> for Reply {
+    type Error = WireError;
+
+    fn try_from(reply: v1::Reply) -> Wire<Self> {
+        use v1::reply::Reply as Wired;
+        Ok(match chosen(reply.reply, "reply")? {
+            Wired::Written(written) => Self::Written(Written {
+                stamp: written.stamp.map(Into::into),
+                copies: small(written.copies)?,
+            }),
+            Wired::Authenticated(who) => Self::Authenticated(Authenticated {
+                name: name(&who.name)?,
+                incarnation: incarnation(&who.incarnation)?,
+            }),
+            Wired::Registries(registries) => Self::Registries(all_parsed(&registries.names)?),
+            Wired::Registry(view) => Self::Registry(RegistryView {
+                registry: registry(&view.registry)?,
+                holders: all_parsed(&view.holders)?,
+                registrars: all_parsed(&view.registrars)?,
+                entries: view.entries,
+            }),
+            Wired::Entry(view) => Self::Entry(view.try_into()?),
+            Wired::Check(true) => Self::Check(Check::Yes),
+            Wired::Check(false) => Self::Check(Check::No),
+            Wired::Members(page) => Self::Members {
+                members: all_parsed(&page.members)?,
+                next: page.next,
+            },
+            Wired::Ok(_) => Self::Ok,
+            Wired::Welcome(welcome) => Self::Welcome(Welcome {
+                servers: all(welcome.servers)?,
+                holds: all_parsed(&welcome.holds)?,
+            }),
+            Wired::Servers(list) => Self::Servers(all(list.servers)?),
+            Wired::Status(status) => Self::Status(Box::new(status.try_into()?)),
+            Wired::Trace(trace) => Self::Trace(Box::new(trace.try_into()?)),
+            Wired::Inbox(listing) => Self::Inbox(listing.try_into()?),
+            Wired::Accepted(accepted) => Self::Accepted {
+                message: message_id(&accepted.message)?,
+                copies: small(accepted.copies)?,
+            },
+        })
+    }
+}

@@ -1,0 +1,405 @@
+//! Requests, who makes them, and the servers and changes that they speak of.
+
+use grapevine_model::{
+    Door, EntryChange, GroupList, MAX_CELL_VALUE_BYTES, OriginId, Request, Secret, ServerInfo,
+    ServerRole, Speaker,
+};
+
+use super::{
+    Wire, all_parsed, chosen, enumerated, id_bytes, ids_bytes, incarnation, incarnation_bytes,
+    message_id, message_ids, name, need, parsed, registry, server, texts, token_digest,
+};
+use crate::v1;
+use crate::wire::WireError;
+
+impl From<&Speaker> for v1::Speaker {
+    fn from(speaker: &Speaker) -> Self {
+        use v1::speaker::Speaker as Wired;
+        Self {
+            speaker: Some(match speaker {
+                Speaker::Anonymous => Wired::Anonymous(v1::Nothing {}),
+                Speaker::Individual { name, incarnation } => Wired::Individual(v1::Individual {
+                    name: name.to_string(),
+                    incarnation: incarnation_bytes(*incarnation),
+                }),
+                Speaker::Operator => Wired::Operator(v1::Nothing {}),
+                Speaker::Server(server) => Wired::Server(server.to_string()),
+            }),
+        }
+    }
+}
+
+impl TryFrom<v1::Speaker> for Speaker {
+    type Error = WireError;
+
+    fn try_from(speaker: v1::Speaker) -> Wire<Self> {
+        use v1::speaker::Speaker as Wired;
+        Ok(match chosen(speaker.speaker, "speaker")? {
+            Wired::Anonymous(_) => Self::Anonymous,
+            Wired::Individual(individual) => Self::Individual {
+                name: name(&individual.name)?,
+                incarnation: incarnation(&individual.incarnation)?,
+            },
+            Wired::Operator(_) => Self::Operator,
+            Wired::Server(name) => Self::Server(server(&name)?),
+        })
+    }
+}
+
+impl From<GroupList> for v1::GroupList {
+    fn from(list: GroupList) -> Self {
+        match list {
+            GroupList::Members => Self::Members,
+            GroupList::Owners => Self::Owners,
+            GroupList::Friends => Self::Friends,
+        }
+    }
+}
+
+pub(super) fn list(number: i32) -> Wire<GroupList> {
+    Ok(match enumerated(number, "list of a group")? {
+        v1::GroupList::Unspecified => return Err(WireError::invalid("no list of a group named")),
+        v1::GroupList::Members => GroupList::Members,
+        v1::GroupList::Owners => GroupList::Owners,
+        v1::GroupList::Friends => GroupList::Friends,
+    })
+}
+
+impl From<ServerRole> for v1::ServerRole {
+    fn from(role: ServerRole) -> Self {
+        match role {
+            ServerRole::Full => Self::Full,
+            ServerRole::Retiring => Self::Retiring,
+        }
+    }
+}
+
+pub(super) fn role(number: i32) -> Wire<ServerRole> {
+    Ok(match enumerated(number, "role of a server")? {
+        v1::ServerRole::Unspecified => return Err(WireError::invalid("a server without a role")),
+        v1::ServerRole::Full => ServerRole::Full,
+        v1::ServerRole::Retiring => ServerRole::Retiring,
+    })
+}
+
+impl From<Door> for v1::Door {
+    fn from(door: Door) -> Self {
+        match door {
+            Door::Rpc => Self::Rpc,
+            Door::Http => Self::Http,
+            Door::Smtp => Self::Smtp,
+            Door::Submission => Self::Submission,
+            Door::Submissions => Self::Submissions,
+            Door::Pop3 => Self::Pop3,
+            Door::Pop3s => Self::Pop3s,
+        }
+    }
+}
+
+/// None for a door that a newer release has: it is passed over.
+fn door(number: i32) -> Option<Door> {
+    Some(match v1::Door::try_from(number).ok()? {
+        v1::Door::Unspecified => return None,
+        v1::Door::Rpc => Door::Rpc,
+        v1::Door::Http => Door::Http,
+        v1::Door::Smtp => Door::Smtp,
+        v1::Door::Submission => Door::Submission,
+        v1::Door::Submissions => Door::Submissions,
+        v1::Door::Pop3 => Door::Pop3,
+        v1::Door::Pop3s => Door::Pop3s,
+    })
+}
+
+impl From<&ServerInfo> for v1::ServerInfo {
+    fn from(info: &ServerInfo) -> Self {
+        Self {
+            name: info.name.to_string(),
+            public_key: info.public_key.clone(),
+            origin: info.origin.0,
+            role: v1::ServerRole::from(info.role).into(),
+            doors: info
+                .doors
+                .iter()
+                .map(|(door, address)| v1::DoorAt {
+                    door: v1::Door::from(*door).into(),
+                    address: address.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::ServerInfo> for ServerInfo {
+    type Error = WireError;
+
+    fn try_from(info: v1::ServerInfo) -> Wire<Self> {
+        if info.public_key.len() > MAX_CELL_VALUE_BYTES {
+            return Err(WireError::invalid("a server's key is too long"));
+        }
+        Ok(Self {
+            name: server(&info.name)?,
+            public_key: info.public_key,
+            origin: OriginId(info.origin),
+            role: role(info.role)?,
+            doors: info
+                .doors
+                .into_iter()
+                .filter_map(|at| Some((door(at.door)?, at.address)))
+                .collect(),
+        })
+    }
+}
+
+impl From<&EntryChange> for v1::EntryChange {
+    fn from(change: &EntryChange) -> Self {
+        use v1::entry_change::Change as Wired;
+        let member = |list: &GroupList, member: &dyn ToString| v1::ListMember {
+            list: v1::GroupList::from(*list).into(),
+            member: member.to_string(),
+        };
+        Self {
+            change: Some(match change {
+                EntryChange::Password(Secret(hash)) => Wired::Password(hash.clone()),
+                EntryChange::Remark(remark) => Wired::Remark(remark.clone()),
+                EntryChange::Sites(sites) => Wired::Sites(v1::Servers {
+                    servers: texts(sites),
+                }),
+                EntryChange::Forward(names) => Wired::Forward(v1::Names {
+                    names: texts(names),
+                }),
+                EntryChange::AliasAdd(name) => Wired::AliasAdd(name.to_string()),
+                EntryChange::AliasRemove(name) => Wired::AliasRemove(name.to_string()),
+                EntryChange::ListAdd(list, who) => Wired::ListAdd(member(list, who)),
+                EntryChange::ListRemove(list, who) => Wired::ListRemove(member(list, who)),
+                EntryChange::Join => Wired::Join(v1::Nothing {}),
+                EntryChange::Leave => Wired::Leave(v1::Nothing {}),
+            }),
+        }
+    }
+}
+
+impl TryFrom<v1::EntryChange> for EntryChange {
+    type Error = WireError;
+
+    fn try_from(change: v1::EntryChange) -> Wire<Self> {
+        use v1::entry_change::Change as Wired;
+        Ok(match chosen(change.change, "change of an entry")? {
+            Wired::Password(hash) => Self::Password(Secret(value_text(hash)?)),
+            Wired::Remark(remark) => Self::Remark(value_text(remark)?),
+            Wired::Sites(sites) => Self::Sites(all_parsed(&sites.servers)?),
+            Wired::Forward(names) => Self::Forward(all_parsed(&names.names)?),
+            Wired::AliasAdd(alias) => Self::AliasAdd(name(&alias)?),
+            Wired::AliasRemove(alias) => Self::AliasRemove(name(&alias)?),
+            Wired::ListAdd(v1::ListMember { list: of, member }) => {
+                Self::ListAdd(list(of)?, parsed(&member)?)
+            }
+            Wired::ListRemove(v1::ListMember { list: of, member }) => {
+                Self::ListRemove(list(of)?, parsed(&member)?)
+            }
+            Wired::Join(_) => Self::Join,
+            Wired::Leave(_) => Self::Leave,
+        })
+    }
+}
+
+/// A text that is to be the value of a cell.
+fn value_text(text: String) -> Wire<String> {
+    if text.len() > MAX_CELL_VALUE_BYTES {
+        Err(WireError::invalid("a text is too long"))
+    } else {
+        Ok(text)
+    }
+}
+
+fn secret(text: Option<String>) -> Wire<Option<Secret>> {
+    Ok(text.map(value_text).transpose()?.map(Secret))
+}
+
+impl From<&Request> for v1::Request {
+    fn from(request: &Request) -> Self {
+        Self {
+            request: Some(encode(request)),
+        }
+    }
+}
+
+fn encode(request: &Request) -> v1::request::Request {
+    use v1::request::Request as Wired;
+    let wired = |list: &GroupList| v1::GroupList::from(*list).into();
+    match request {
+        Request::Authenticate { name, password } => Wired::Authenticate(v1::Authenticate {
+            name: name.to_string(),
+            password: password.0.clone(),
+        }),
+        Request::RegistryCreate {
+            registry,
+            holders,
+            registrars,
+        } => Wired::RegistryCreate(v1::RegistryCreate {
+            registry: registry.to_string(),
+            holders: texts(holders),
+            registrars: texts(registrars),
+        }),
+        Request::RegistryDelete { registry } => Wired::RegistryDelete(registry.to_string()),
+        Request::RegistryList => Wired::RegistryList(v1::Nothing {}),
+        Request::RegistryShow { registry } => Wired::RegistryShow(registry.to_string()),
+        Request::HolderAdd { registry, server } => Wired::HolderAdd(v1::Holder {
+            registry: registry.to_string(),
+            server: server.to_string(),
+        }),
+        Request::HolderRemove { registry, server } => Wired::HolderRemove(v1::Holder {
+            registry: registry.to_string(),
+            server: server.to_string(),
+        }),
+        Request::IndividualCreate {
+            name,
+            password,
+            sites,
+        } => Wired::IndividualCreate(v1::IndividualCreate {
+            name: name.to_string(),
+            password: password.as_ref().map(|secret| secret.0.clone()),
+            sites: texts(sites),
+        }),
+        Request::GroupCreate {
+            name,
+            remark,
+            owners,
+        } => Wired::GroupCreate(v1::GroupCreate {
+            name: name.to_string(),
+            remark: remark.clone(),
+            owners: texts(owners),
+        }),
+        Request::Delete { name } => Wired::Delete(name.to_string()),
+        Request::Change { name, change } => Wired::Change(v1::Change {
+            name: name.to_string(),
+            change: Some(change.into()),
+        }),
+        Request::Show { name } => Wired::Show(name.to_string()),
+        Request::Check { group, list, who } => Wired::Check(v1::CheckMember {
+            group: group.to_string(),
+            list: wired(list),
+            who: who.to_string(),
+        }),
+        Request::Members {
+            group,
+            list,
+            after,
+            limit,
+        } => Wired::Members(v1::MembersPage {
+            group: group.to_string(),
+            list: wired(list),
+            after: after.clone(),
+            limit: *limit,
+        }),
+        Request::CheckRecipient { name } => Wired::CheckRecipient(name.to_string()),
+        Request::MaySendAs { name } => Wired::MaySendAs(name.to_string()),
+        Request::TokenCreate { digest, expires_ms } => Wired::TokenCreate(v1::TokenCreate {
+            digest: digest.clone(),
+            expires_ms: *expires_ms,
+        }),
+        Request::Join { digest, server } => Wired::Join(v1::JoinByToken {
+            digest: digest.clone(),
+            server: Some(server.into()),
+        }),
+        Request::Retire { server } => Wired::Retire(server.to_string()),
+        Request::Servers => Wired::Servers(v1::Nothing {}),
+        Request::Status => Wired::Status(v1::Nothing {}),
+        Request::Trace { message } => Wired::Trace(id_bytes(*message)),
+        Request::InboxList { name } => Wired::InboxList(name.to_string()),
+        Request::InboxDelete { name, messages } => Wired::InboxDelete(v1::InboxDelete {
+            name: name.to_string(),
+            messages: ids_bytes(messages),
+        }),
+    }
+}
+
+impl TryFrom<v1::Request> for Request {
+    type Error = WireError;
+
+    fn try_from(request: v1::Request) -> Wire<Self> {
+        use v1::request::Request as Wired;
+        Ok(match chosen(request.request, "request")? {
+            Wired::Authenticate(v1::Authenticate {
+                name: who,
+                password,
+            }) => Self::Authenticate {
+                name: name(&who)?,
+                password: Secret(value_text(password)?),
+            },
+            Wired::RegistryCreate(create) => Self::RegistryCreate {
+                registry: registry(&create.registry)?,
+                holders: all_parsed(&create.holders)?,
+                registrars: all_parsed(&create.registrars)?,
+            },
+            Wired::RegistryDelete(which) => Self::RegistryDelete {
+                registry: registry(&which)?,
+            },
+            Wired::RegistryList(_) => Self::RegistryList,
+            Wired::RegistryShow(which) => Self::RegistryShow {
+                registry: registry(&which)?,
+            },
+            Wired::HolderAdd(holder) => Self::HolderAdd {
+                registry: registry(&holder.registry)?,
+                server: server(&holder.server)?,
+            },
+            Wired::HolderRemove(holder) => Self::HolderRemove {
+                registry: registry(&holder.registry)?,
+                server: server(&holder.server)?,
+            },
+            Wired::IndividualCreate(create) => Self::IndividualCreate {
+                name: name(&create.name)?,
+                password: secret(create.password)?,
+                sites: all_parsed(&create.sites)?,
+            },
+            Wired::GroupCreate(create) => Self::GroupCreate {
+                name: name(&create.name)?,
+                remark: value_text(create.remark)?,
+                owners: all_parsed(&create.owners)?,
+            },
+            Wired::Delete(which) => Self::Delete {
+                name: name(&which)?,
+            },
+            Wired::Change(change) => Self::Change {
+                name: name(&change.name)?,
+                change: need(change.change, "a change")?.try_into()?,
+            },
+            Wired::Show(which) => Self::Show {
+                name: name(&which)?,
+            },
+            Wired::Check(check) => Self::Check {
+                group: name(&check.group)?,
+                list: list(check.list)?,
+                who: name(&check.who)?,
+            },
+            Wired::Members(page) => Self::Members {
+                group: name(&page.group)?,
+                list: list(page.list)?,
+                after: page.after.map(value_text).transpose()?,
+                limit: page.limit,
+            },
+            Wired::CheckRecipient(who) => Self::CheckRecipient { name: name(&who)? },
+            Wired::MaySendAs(who) => Self::MaySendAs { name: name(&who)? },
+            Wired::TokenCreate(token) => Self::TokenCreate {
+                digest: token_digest(token.digest)?,
+                expires_ms: token.expires_ms,
+            },
+            Wired::Join(join) => Self::Join {
+                digest: token_digest(join.digest)?,
+                server: need(join.server, "a server")?.try_into()?,
+            },
+            Wired::Retire(which) => Self::Retire {
+                server: server(&which)?,
+            },
+            Wired::Servers(_) => Self::Servers,
+            Wired::Status(_) => Self::Status,
+            Wired::Trace(id) => Self::Trace {
+                message: message_id(&id)?,
+            },
+            Wired::InboxList(who) => Self::InboxList { name: name(&who)? },
+            Wired::InboxDelete(delete) => Self::InboxDelete {
+                name: name(&delete.name)?,
+                messages: message_ids(&delete.messages)?,
+            },
+        })
+    }
+}

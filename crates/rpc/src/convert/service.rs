@@ -1,0 +1,175 @@
+//! Calls of clients: who makes them, and what goes with them.
+
+use std::fmt;
+
+use grapevine_model::{Envelope, MessageId, Name, Refusal, Reply, Request, Secret, Speaker};
+
+use super::{Wire, chosen, id_bytes, message_id, name, need};
+use crate::v1;
+use crate::wire::WireError;
+
+/// Longest password in bytes: nobody types more, and each one is hashed.
+const MAX_PASSWORD_BYTES: usize = 1_024;
+
+/// An individual's name and password, not yet checked; the password is never printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Who.
+    pub name: Name,
+    /// The password.
+    pub password: Secret,
+}
+
+/// Who a call says that it is from. The shell makes a [`Speaker`] of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Caller {
+    /// Whoever the connection has proved to be, or nobody in particular.
+    #[default]
+    Connection,
+    /// An individual: check the password.
+    Individual(Credentials),
+    /// Whom another server has authenticated: only for a connection that proved a server's key.
+    OnBehalf(Speaker),
+}
+
+/// The first part of a submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubmitHead {
+    /// Who hands it in.
+    pub caller: Caller,
+    /// The id that the client gives it.
+    pub id: Option<MessageId>,
+    /// From and for whom.
+    pub envelope: Envelope,
+}
+
+/// Whose message is to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadBodyRequest {
+    /// Who reads.
+    pub caller: Caller,
+    /// Whose inbox.
+    pub owner: Name,
+    /// Which message.
+    pub message: MessageId,
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection => f.write_str("the connection"),
+            Self::Individual(credentials) => write!(f, "{}", credentials.name),
+            Self::OnBehalf(speaker) => write!(f, "on behalf of {speaker:?}"),
+        }
+    }
+}
+
+impl TryFrom<Option<v1::Caller>> for Caller {
+    type Error = WireError;
+
+    fn try_from(caller: Option<v1::Caller>) -> Wire<Self> {
+        use v1::caller::Caller as Wired;
+        let Some(caller) = caller else {
+            return Ok(Self::Connection);
+        };
+        Ok(match chosen(caller.caller, "caller")? {
+            Wired::Credentials(credentials) => {
+                if credentials.password.len() > MAX_PASSWORD_BYTES {
+                    return Err(WireError::invalid("a password is too long"));
+                }
+                Self::Individual(Credentials {
+                    name: name(&credentials.name)?,
+                    password: Secret(credentials.password),
+                })
+            }
+            Wired::OnBehalf(speaker) => Self::OnBehalf(speaker.try_into()?),
+        })
+    }
+}
+
+fn wired(caller: &Caller) -> Option<v1::Caller> {
+    use v1::caller::Caller as Wired;
+    let caller = match caller {
+        Caller::Connection => return None,
+        Caller::Individual(Credentials { name, password }) => Wired::Credentials(v1::Credentials {
+            name: name.to_string(),
+            password: password.0.clone(),
+        }),
+        Caller::OnBehalf(speaker) => Wired::OnBehalf(speaker.into()),
+    };
+    Some(v1::Caller {
+        caller: Some(caller),
+    })
+}
+
+/// A call.
+pub fn encode_call(caller: &Caller, request: &Request) -> v1::CallRequest {
+    v1::CallRequest {
+        caller: wired(caller),
+        request: Some(request.into()),
+    }
+}
+
+/// Who calls, and what for.
+pub fn decode_call(call: v1::CallRequest) -> Result<(Caller, Request), WireError> {
+    Ok((
+        call.caller.try_into()?,
+        need(call.request, "a request")?.try_into()?,
+    ))
+}
+
+/// The answer to a call or a submission.
+pub fn encode_reply(result: &Result<Reply, Refusal>) -> v1::CallReply {
+    v1::CallReply {
+        result: Some(match result {
+            Ok(reply) => v1::call_reply::Result::Reply(reply.into()),
+            Err(refusal) => v1::call_reply::Result::Refusal(refusal.into()),
+        }),
+    }
+}
+
+/// The answer again.
+pub fn decode_reply(reply: v1::CallReply) -> Result<Result<Reply, Refusal>, WireError> {
+    Ok(match chosen(reply.result, "result")? {
+        v1::call_reply::Result::Reply(reply) => Ok(reply.try_into()?),
+        v1::call_reply::Result::Refusal(refusal) => Err(refusal.into()),
+    })
+}
+
+/// The first part of a submission.
+pub fn encode_submit_head(head: &SubmitHead) -> v1::SubmitPart {
+    v1::SubmitPart {
+        part: Some(v1::submit_part::Part::Head(v1::SubmitHead {
+            caller: wired(&head.caller),
+            id: head.id.map(id_bytes),
+            envelope: Some((&head.envelope).into()),
+        })),
+    }
+}
+
+/// The head of a submission.
+pub fn decode_submit_head(head: v1::SubmitHead) -> Result<SubmitHead, WireError> {
+    Ok(SubmitHead {
+        caller: head.caller.try_into()?,
+        id: head.id.as_deref().map(message_id).transpose()?,
+        envelope: need(head.envelope, "an envelope")?.try_into()?,
+    })
+}
+
+/// A wish to read a body.
+pub fn encode_read_body(request: &ReadBodyRequest) -> v1::ReadBodyRequest {
+    v1::ReadBodyRequest {
+        caller: wired(&request.caller),
+        owner: request.owner.to_string(),
+        message: id_bytes(request.message),
+    }
+}
+
+/// Who wants to read which body.
+pub fn decode_read_body(request: v1::ReadBodyRequest) -> Result<ReadBodyRequest, WireError> {
+    Ok(ReadBodyRequest {
+        caller: request.caller.try_into()?,
+        owner: name(&request.owner)?,
+        message: message_id(&request.message)?,
+    })
+}

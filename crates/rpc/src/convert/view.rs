@@ -1,0 +1,258 @@
+//! What replies show: entries, status, traces, listings.
+
+use grapevine_model::{
+    EntryKind, EntryView, InboxListing, ListedMessage, PeerView, QueueView, ServerStatus, Trace,
+    TraceRecipient,
+};
+
+use super::request::role;
+use super::{
+    Wire, all, all_parsed, enumerated, id_bytes, incarnation, incarnation_bytes, message_id, name,
+    need, optional, registry, server, texts,
+};
+use crate::v1;
+use crate::wire::WireError;
+
+impl From<&EntryView> for v1::EntryView {
+    fn from(view: &EntryView) -> Self {
+        Self {
+            name: view.name.to_string(),
+            kind: match view.kind {
+                EntryKind::Individual => v1::EntryKind::Individual,
+                EntryKind::Group => v1::EntryKind::Group,
+            }
+            .into(),
+            incarnation: incarnation_bytes(view.incarnation),
+            remark: view.remark.clone(),
+            sites: texts(&view.sites),
+            forward: texts(&view.forward),
+            aliases: texts(&view.aliases),
+            connect_sites: view.connect_sites.clone(),
+            members: view.members,
+            owners: texts(&view.owners),
+            friends: texts(&view.friends),
+            conflict: view.conflict,
+        }
+    }
+}
+
+impl TryFrom<v1::EntryView> for EntryView {
+    type Error = WireError;
+
+    fn try_from(view: v1::EntryView) -> Wire<Self> {
+        Ok(Self {
+            name: name(&view.name)?,
+            kind: match enumerated(view.kind, "kind of entry")? {
+                v1::EntryKind::Unspecified => {
+                    return Err(WireError::invalid("an entry without a kind"));
+                }
+                v1::EntryKind::Individual => EntryKind::Individual,
+                v1::EntryKind::Group => EntryKind::Group,
+            },
+            incarnation: incarnation(&view.incarnation)?,
+            remark: view.remark,
+            sites: all_parsed(&view.sites)?,
+            forward: all_parsed(&view.forward)?,
+            aliases: all_parsed(&view.aliases)?,
+            connect_sites: view.connect_sites,
+            members: view.members,
+            owners: all_parsed(&view.owners)?,
+            friends: all_parsed(&view.friends)?,
+            conflict: view.conflict,
+        })
+    }
+}
+
+impl From<&QueueView> for v1::QueueView {
+    fn from(queue: &QueueView) -> Self {
+        Self {
+            messages: queue.messages,
+            recipients: queue.recipients,
+            deputy_for: queue.deputy_for,
+            without_deputy: queue.without_deputy,
+            dead_letters: queue.dead_letters,
+            oldest_ms: queue.oldest_ms,
+        }
+    }
+}
+
+impl From<v1::QueueView> for QueueView {
+    fn from(queue: v1::QueueView) -> Self {
+        Self {
+            messages: queue.messages,
+            recipients: queue.recipients,
+            deputy_for: queue.deputy_for,
+            without_deputy: queue.without_deputy,
+            dead_letters: queue.dead_letters,
+            oldest_ms: queue.oldest_ms,
+        }
+    }
+}
+
+impl From<&PeerView> for v1::PeerView {
+    fn from(peer: &PeerView) -> Self {
+        Self {
+            server: peer.server.to_string(),
+            up: peer.up,
+            silent_ms: peer.silent_ms,
+            behind: peer.behind,
+        }
+    }
+}
+
+impl TryFrom<v1::PeerView> for PeerView {
+    type Error = WireError;
+
+    fn try_from(peer: v1::PeerView) -> Wire<Self> {
+        Ok(Self {
+            server: server(&peer.server)?,
+            up: peer.up,
+            silent_ms: peer.silent_ms,
+            behind: peer.behind,
+        })
+    }
+}
+
+impl From<&ServerStatus> for v1::ServerStatus {
+    fn from(status: &ServerStatus) -> Self {
+        Self {
+            server: status.server.to_string(),
+            role: v1::ServerRole::from(status.role).into(),
+            registries: status
+                .registries
+                .iter()
+                .map(|(registry, entries, digest)| v1::RegistryDigest {
+                    registry: registry.to_string(),
+                    entries: *entries,
+                    digest: *digest,
+                })
+                .collect(),
+            mailboxes: status.mailboxes,
+            queue: Some((&status.queue).into()),
+            peers: status.peers.iter().map(Into::into).collect(),
+            alarms: status.alarms.clone(),
+            fetching: texts(&status.fetching),
+        }
+    }
+}
+
+impl TryFrom<v1::ServerStatus> for ServerStatus {
+    type Error = WireError;
+
+    fn try_from(status: v1::ServerStatus) -> Wire<Self> {
+        Ok(Self {
+            server: server(&status.server)?,
+            role: role(status.role)?,
+            registries: status
+                .registries
+                .iter()
+                .map(|held| Ok((registry(&held.registry)?, held.entries, held.digest)))
+                .collect::<Wire<_>>()?,
+            mailboxes: status.mailboxes,
+            queue: need(status.queue, "a queue")?.into(),
+            peers: all(status.peers)?,
+            alarms: status.alarms,
+            fetching: all_parsed(&status.fetching)?,
+        })
+    }
+}
+
+impl From<&TraceRecipient> for v1::TraceRecipient {
+    fn from(recipient: &TraceRecipient) -> Self {
+        Self {
+            name: recipient.name.to_string(),
+            state: recipient.state.clone(),
+            reason: recipient.reason.clone(),
+            next_ms: recipient.next_ms,
+            attempts: recipient.attempts,
+        }
+    }
+}
+
+impl TryFrom<v1::TraceRecipient> for TraceRecipient {
+    type Error = WireError;
+
+    fn try_from(recipient: v1::TraceRecipient) -> Wire<Self> {
+        Ok(Self {
+            name: name(&recipient.name)?,
+            state: recipient.state,
+            reason: recipient.reason,
+            next_ms: recipient.next_ms,
+            attempts: recipient.attempts,
+        })
+    }
+}
+
+impl From<&Trace> for v1::Trace {
+    fn from(trace: &Trace) -> Self {
+        Self {
+            message: id_bytes(trace.message),
+            server: trace.server.to_string(),
+            roles: trace.roles.clone(),
+            partner: trace.partner.as_ref().map(ToString::to_string),
+            return_path: trace.return_path.as_ref().map(ToString::to_string),
+            body: trace.body.as_ref().map(Into::into),
+            references: trace.references,
+            recipients: trace.recipients.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::Trace> for Trace {
+    type Error = WireError;
+
+    fn try_from(trace: v1::Trace) -> Wire<Self> {
+        Ok(Self {
+            message: message_id(&trace.message)?,
+            server: server(&trace.server)?,
+            roles: trace.roles,
+            partner: optional(trace.partner.as_ref())?,
+            return_path: optional(trace.return_path.as_ref())?,
+            body: trace.body.map(TryInto::try_into).transpose()?,
+            references: trace.references,
+            recipients: all(trace.recipients)?,
+        })
+    }
+}
+
+impl From<&InboxListing> for v1::InboxListing {
+    fn from(listing: &InboxListing) -> Self {
+        Self {
+            incarnation: incarnation_bytes(listing.incarnation),
+            messages: listing
+                .messages
+                .iter()
+                .map(|listed| v1::ListedMessage {
+                    message: id_bytes(listed.message),
+                    len: listed.len,
+                    deposited_ms: listed.deposited_ms,
+                })
+                .collect(),
+            sites: texts(&listing.sites),
+            partial: listing.partial,
+        }
+    }
+}
+
+impl TryFrom<v1::InboxListing> for InboxListing {
+    type Error = WireError;
+
+    fn try_from(listing: v1::InboxListing) -> Wire<Self> {
+        Ok(Self {
+            incarnation: incarnation(&listing.incarnation)?,
+            messages: listing
+                .messages
+                .iter()
+                .map(|listed| {
+                    Ok(ListedMessage {
+                        message: message_id(&listed.message)?,
+                        len: listed.len,
+                        deposited_ms: listed.deposited_ms,
+                    })
+                })
+                .collect::<Wire<_>>()?,
+            sites: all_parsed(&listing.sites)?,
+            partial: listing.partial,
+        })
+    }
+}
