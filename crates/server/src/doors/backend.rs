@@ -1,0 +1,94 @@
+//! What the doors need of the server behind them, so that they can be tried without one.
+
+use std::future::Future;
+
+use grapevine_core::Staged;
+use grapevine_model::{MessageId, Refusal, Reply, Request, ServerName, Speaker, Submission};
+use grapevine_store::Stage;
+
+use crate::body_source::BodySource;
+use crate::core_task::CoreHandle;
+
+/// The server behind the doors.
+pub(crate) trait Backend: Clone + Send + Sync + 'static {
+    /// Asks the core.
+    fn request(
+        &self,
+        speaker: Speaker,
+        request: Request,
+    ) -> impl Future<Output = Result<Reply, Refusal>> + Send;
+
+    /// Begins a body.
+    fn stage(&self) -> Stage;
+
+    /// Forgets a staged body that was not handed in.
+    fn discard(&self, staged: Staged);
+
+    /// Hands in a message whose body is staged; the staged body is the backend's from here on.
+    fn submit(
+        &self,
+        submission: Submission,
+        staged: Staged,
+    ) -> impl Future<Output = Result<Reply, Refusal>> + Send;
+
+    /// Opens a message's body, here or at one of its inbox sites.
+    fn read_body(
+        &self,
+        message: MessageId,
+        sites: &[ServerName],
+    ) -> impl Future<Output = Result<BodySource, Refusal>> + Send;
+}
+
+impl Backend for CoreHandle {
+    async fn request(&self, speaker: Speaker, request: Request) -> Result<Reply, Refusal> {
+        CoreHandle::request(self, speaker, request).await
+    }
+
+    fn stage(&self) -> Stage {
+        self.store().stage()
+    }
+
+    fn discard(&self, staged: Staged) {
+        self.store().discard(staged.token);
+    }
+
+    async fn submit(&self, submission: Submission, staged: Staged) -> Result<Reply, Refusal> {
+        CoreHandle::submit(self, submission, staged).await
+    }
+
+    async fn read_body(
+        &self,
+        message: MessageId,
+        sites: &[ServerName],
+    ) -> Result<BodySource, Refusal> {
+        CoreHandle::read_body(self, message, sites).await
+    }
+}
+
+/// A staged body on its way to the core; dropped on it, it is discarded.
+pub(super) struct Held<B: Backend> {
+    core: B,
+    staged: Option<Staged>,
+}
+
+impl<B: Backend> Held<B> {
+    pub(super) fn new(core: B, staged: Staged) -> Self {
+        Self {
+            core,
+            staged: Some(staged),
+        }
+    }
+
+    /// Lets go of it: it is the caller's to hand in.
+    pub(super) fn release(mut self) -> Option<Staged> {
+        self.staged.take()
+    }
+}
+
+impl<B: Backend> Drop for Held<B> {
+    fn drop(&mut self) {
+        if let Some(staged) = self.staged.take() {
+            self.core.discard(staged);
+        }
+    }
+}

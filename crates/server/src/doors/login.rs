@@ -1,0 +1,101 @@
+//! A login at a door: one question to the core, and a pause after each wrong password.
+//!
+//! Must never tell an unknown name from a wrong password, by its words or by its time (the core spends the same on both).
+
+use std::time::Duration;
+
+use grapevine_doors::sasl::Credentials;
+use grapevine_model::{Door, ErrorKind, Name, Reply, Request, Secret, Speaker};
+use tokio::time::{sleep, timeout};
+
+use super::backend::Backend;
+
+/// After so many doublings the pause stays as it is; sessions are closed long before.
+const DOUBLINGS_MAX: u32 = 5;
+
+/// The logins of one session.
+pub(super) struct Logins {
+    door: Door,
+    pause: Duration,
+    failed: u32,
+}
+
+/// Why somebody is not logged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LoginFailure {
+    /// Name or password is wrong.
+    Wrong,
+    /// It can't be told now.
+    NotNow,
+}
+
+impl Logins {
+    pub(super) fn new(door: Door, pause: Duration) -> Self {
+        Self {
+            door,
+            pause,
+            failed: 0,
+        }
+    }
+
+    /// Asks whether these are right. The name comes back as its entry spells it.
+    pub(super) async fn try_login<B: Backend>(
+        &mut self,
+        core: &B,
+        credentials: Credentials,
+        limit: Duration,
+    ) -> Result<(Name, Speaker), LoginFailure> {
+        let outcome = ask(core, credentials, limit).await;
+        let word = match &outcome {
+            Ok(_) => "right",
+            Err(LoginFailure::Wrong) => "wrong",
+            Err(LoginFailure::NotNow) => "not-now",
+        };
+        metrics::counter!("grapevine_logins_total", "door" => self.door.as_str(), "outcome" => word)
+            .increment(1);
+        if outcome == Err(LoginFailure::Wrong) {
+            let pause = self.pause * 2_u32.pow(self.failed.min(DOUBLINGS_MAX));
+            self.failed += 1;
+            sleep(pause).await;
+        }
+        outcome
+    }
+}
+
+async fn ask<B: Backend>(
+    core: &B,
+    credentials: Credentials,
+    limit: Duration,
+) -> Result<(Name, Speaker), LoginFailure> {
+    // What is no name is nobody's.
+    let name: Name = credentials.name.parse().map_err(|_| LoginFailure::Wrong)?;
+    let request = Request::Authenticate {
+        name,
+        password: Secret(credentials.password.expose().to_owned()),
+    };
+    match timeout(limit, core.request(Speaker::Anonymous, request)).await {
+        Ok(Ok(Reply::Authenticated(who))) => {
+            let speaker = Speaker::Individual {
+                name: who.name.clone(),
+                incarnation: who.incarnation,
+            };
+            Ok((who.name, speaker))
+        }
+        Ok(Ok(other)) => {
+            tracing::error!(reply = ?other, "the core gave an answer to another question");
+            Err(LoginFailure::NotNow)
+        }
+        Ok(Err(refusal)) => match refusal.kind {
+            ErrorKind::NotAuthenticated
+            | ErrorKind::NotAllowed
+            | ErrorKind::NotFound
+            | ErrorKind::Invalid => Err(LoginFailure::Wrong),
+            ErrorKind::Conflict
+            | ErrorKind::TooLarge
+            | ErrorKind::Unavailable
+            | ErrorKind::Unknown
+            | ErrorKind::Internal => Err(LoginFailure::NotNow),
+        },
+        Err(_) => Err(LoginFailure::NotNow),
+    }
+}

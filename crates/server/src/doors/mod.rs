@@ -1,0 +1,43 @@
+//! The front doors: SMTP and POP3 on sockets, around the sessions of `grapevine-doors`.
+//!
+//! Must never decide what the core decides (who may log in, send, receive, read), and never hold more for a client than the limits
+//! below: connections, time, bytes. A door that is full says so; one that stops lets what is under way come to its end.
+
+mod accept;
+mod backend;
+mod drive;
+mod envelope;
+mod incoming;
+mod limits;
+mod login;
+mod pop3;
+mod slots;
+mod smtp;
+pub(crate) mod tls;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use accept::run_door;
+pub(crate) use limits::DoorLimits;
+
+/// What the doors of a server share.
+pub(crate) struct DoorContext<B> {
+    /// The core: who may do what, and where messages go.
+    pub(crate) core: B,
+    /// What the server calls itself to clients.
+    pub(crate) hostname: String,
+    /// What clients may use up.
+    pub(crate) limits: DoorLimits,
+    /// TLS with the front doors' certificate.
+    pub(crate) tls: tls::Reloadable,
+    /// Stops all doors.
+    pub(crate) shutdown: CancellationToken,
+    /// Has every connection's task.
+    pub(crate) tracker: TaskTracker,
+}
+
+/// How the doors hold their context.
+pub(crate) type SharedContext<B> = Arc<DoorContext<B>>;
