@@ -19,6 +19,20 @@ pub struct Config {
     pub planted: Option<crate::planted::Planted>,
 }
 
+impl Config {
+    /// A server as it is in earnest: patient as by default, no mistakes planted.
+    pub fn new(info: ServerInfo, alone: Alone) -> Self {
+        Self {
+            server: info.name.clone(),
+            info,
+            times: Times::default(),
+            alone,
+            #[cfg(feature = "planted-faults")]
+            planted: None,
+        }
+    }
+}
+
 /// What to do with a message when no second disk can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

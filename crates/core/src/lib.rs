@@ -5,10 +5,17 @@
 //! goes through [`Tables`] and [`Op`]. A whole cluster of them runs in one test
 //! process with every fault that the simulator can think of.
 
+mod clock;
+mod codec;
 mod config;
+mod delivery;
 mod effect;
+mod ledger;
+mod mailbox;
 #[cfg(feature = "planted-faults")]
 mod planted;
+mod registry;
+mod replication;
 mod server;
 mod tables;
 

@@ -1,15 +1,123 @@
 //! `Server`: the state machine that the shell and the simulator drive.
+//!
+//! Here is its state, its start, its timers and where each input goes; what it
+//! does with them stands in `registry/`, `replication/`, `delivery/` and
+//! `mailbox/`, each file one mechanism.
 
-use grapevine_model::Now;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use grapevine_model::{
+    Beat, Hlc, Incarnation, MessageId, Name, Now, OriginId, PeerMessage, RegistryName, ServerInfo,
+    ServerName, ServerRole, SpaceId,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::clock::Clock;
+use crate::codec::{self, SpaceRow};
 use crate::config::{Config, Start};
-use crate::effect::{Effect, Input};
-use crate::tables::{Damaged, Tables};
+use crate::delivery::custody::{Custody, CustodyRow};
+use crate::delivery::deputy::Held;
+use crate::delivery::steer::Deposits;
+use crate::effect::{Effect, Input, Note, NoteLevel};
+use crate::ledger::Ledger;
+use crate::registry::database::Database;
+use crate::registry::directory::{Asking, Hint, Memo};
+use crate::registry::request::{Job, Parked, PassedOn, ReplyTo};
+use crate::registry::servers::META_WELCOME;
+use crate::replication::space::Space;
+use crate::replication::waiters::Waiter;
+use crate::tables::{Damaged, Table, Tables};
+
+const META_ORIGIN: &[u8] = b"origin";
+const META_CLOCK: &[u8] = b"clock";
+/// Alarms kept for `status`; older ones are in the log.
+const MOST_ALARMS: usize = 20;
+/// Rows read at a time at the start.
+const START_ROWS: usize = 4_096;
+/// Time-outs of lesser matters (orphans, history, mending) come with every so manyth beat.
+const SWEEP_BEATS: u64 = 5;
+
+/// Something that is due at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    Beat,
+    Work,
+    Waiter(u64),
+    Ask(u64),
+    PassedOn(u64),
+    Accept(MessageId),
+}
+
+/// Another server, as far as it is heard.
+#[derive(Debug, Default)]
+pub(crate) struct Peer {
+    pub(crate) heard_ms: Option<u64>,
+    pub(crate) lost: bool,
+    pub(crate) origin: Option<OriginId>,
+    pub(crate) pending: u64,
+    pub(crate) accepts: bool,
+    pub(crate) behind: u64,
+}
+
+impl Peer {
+    /// Milliseconds without a word, counted from this server's start at most.
+    pub(crate) fn silent_ms(&self, now_ms: u64, started_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.heard_ms.unwrap_or(started_ms))
+    }
+}
 
 /// One server: registration server and message server.
 pub struct Server {
-    config: Config,
-    tables: Box<dyn Tables + Send>,
+    pub(crate) config: Config,
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: Clock,
+    rng: StdRng,
+    pub(crate) now: Now,
+    pub(crate) started_ms: u64,
+    last_id: u64,
+    beats: u64,
+    timers: BTreeSet<(u64, Timer)>,
+    // What is replicated.
+    pub(crate) spaces: BTreeMap<SpaceId, Space>,
+    pub(crate) databases: BTreeMap<RegistryName, Database>,
+    pub(crate) digests: BTreeMap<ServerName, Vec<u64>>,
+    pub(crate) waiters: BTreeMap<u64, Waiter>,
+    pub(crate) waiting: BTreeMap<SpaceId, BTreeSet<u64>>,
+    // What `gv` says.
+    pub(crate) servers: BTreeMap<ServerName, ServerInfo>,
+    pub(crate) holdings: BTreeMap<RegistryName, Vec<ServerName>>,
+    pub(crate) peers: BTreeMap<ServerName, Peer>,
+    pub(crate) gv_changed: bool,
+    pub(crate) mend_needed: bool,
+    // Requests under way.
+    pub(crate) hints: BTreeMap<Name, Hint>,
+    pub(crate) asking: BTreeMap<u64, Asking>,
+    pub(crate) parked: BTreeMap<u64, Parked>,
+    pub(crate) runnable: VecDeque<(Job, Memo)>,
+    pub(crate) passed_on: BTreeMap<u64, PassedOn>,
+    pub(crate) verifying: BTreeMap<u64, (ReplyTo, Option<(Name, Incarnation)>)>,
+    // Messages.
+    pub(crate) custodies: BTreeMap<MessageId, Custody>,
+    pub(crate) deputies: BTreeMap<(ServerName, MessageId), Held>,
+    pub(crate) due: BTreeSet<(u64, MessageId, String)>,
+    pub(crate) saving: BTreeSet<MessageId>,
+    pub(crate) ended: BTreeMap<ServerName, Vec<MessageId>>,
+    pub(crate) deposits: Deposits,
+    pub(crate) orphans: BTreeMap<MessageId, u64>,
+    pub(crate) dead_letters: u64,
+    changed_spaces: BTreeSet<SpaceId>,
+    pub(crate) disk_nearly_full: bool,
+    pub(crate) alarms: VecDeque<String>,
+    // Planted mistakes; all false outside tests that look for them.
+    pub(crate) planted_vector_over_gap: bool,
+    pub(crate) planted_dedup_forgotten: bool,
+    pub(crate) planted_hint_trusted: bool,
+    pub(crate) planted_unknown_is_no: bool,
+    pub(crate) planted_one_copy: bool,
+    pub(crate) planted_no_take_over: bool,
+    pub(crate) planted_accept_before_deputy: bool,
+    pub(crate) planted_no_access_check: bool,
 }
 
 impl Server {
@@ -22,31 +130,598 @@ impl Server {
         seed: [u8; 32],
         now: Now,
     ) -> Result<Self, Damaged> {
-        let _ = (start, seed, now);
-        Ok(Self { config, tables })
+        let ledger = Ledger::new(tables);
+        let mut rng = StdRng::from_seed(seed);
+        let known = ledger
+            .get(Table::Meta, META_ORIGIN)?
+            .map(|bytes| codec::decode(&bytes))
+            .transpose()?;
+        let origin = known.unwrap_or_else(|| OriginId::server(rng.next_u64()));
+        let bound = ledger
+            .get(Table::Meta, META_CLOCK)?
+            .map(|bytes| codec::decode(&bytes))
+            .transpose()?;
+        let mut server = Self {
+            clock: Clock::resume(origin, bound.unwrap_or_default()),
+            config,
+            ledger,
+            rng,
+            now,
+            started_ms: now.mono_ms,
+            last_id: 0,
+            beats: 0,
+            timers: BTreeSet::new(),
+            spaces: BTreeMap::new(),
+            databases: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            waiters: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            holdings: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            gv_changed: false,
+            mend_needed: true,
+            hints: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            runnable: VecDeque::new(),
+            passed_on: BTreeMap::new(),
+            verifying: BTreeMap::new(),
+            custodies: BTreeMap::new(),
+            deputies: BTreeMap::new(),
+            due: BTreeSet::new(),
+            saving: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            deposits: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            dead_letters: 0,
+            changed_spaces: BTreeSet::new(),
+            disk_nearly_full: false,
+            alarms: VecDeque::new(),
+            planted_vector_over_gap: false,
+            planted_dedup_forgotten: false,
+            planted_hint_trusted: false,
+            planted_unknown_is_no: false,
+            planted_one_copy: false,
+            planted_no_take_over: false,
+            planted_accept_before_deputy: false,
+            planted_no_access_check: false,
+        };
+        #[cfg(feature = "planted-faults")]
+        server.plant();
+        server.last_id = server.rng.next_u64() >> 16;
+        if known.is_none() {
+            server
+                .ledger
+                .put(Table::Meta, META_ORIGIN.to_vec(), codec::encode(&origin));
+        }
+        server.load(now)?;
+        match start {
+            Start::Resume => {}
+            Start::Found { owners } if server.spaces.is_empty() => server.found(&owners)?,
+            Start::Join(welcome) if server.spaces.is_empty() => server.start_joined(&welcome),
+            // The folder is further than its founding: go on with it.
+            Start::Found { .. } | Start::Join(_) => {}
+        }
+        server.refresh_gv()?;
+        server.describe_myself()?;
+        server.timers.insert((now.mono_ms, Timer::Beat));
+        server.timers.insert((now.mono_ms, Timer::Work));
+        server.end_turn();
+        Ok(server)
+    }
+
+    #[cfg(feature = "planted-faults")]
+    fn plant(&mut self) {
+        use crate::planted::Planted;
+        match self.config.planted {
+            None => {}
+            Some(Planted::ReplyBeforeDurable) => self.ledger.no_barrier = true,
+            Some(Planted::AcceptBeforeDeputy) => self.planted_accept_before_deputy = true,
+            Some(Planted::WallClockStamps) => self.clock.wall_only = true,
+            Some(Planted::DedupForgotten) => self.planted_dedup_forgotten = true,
+            Some(Planted::VectorOverGap) => self.planted_vector_over_gap = true,
+            Some(Planted::NoTakeOver) => self.planted_no_take_over = true,
+            Some(Planted::HintTrusted) => self.planted_hint_trusted = true,
+            Some(Planted::UnknownIsNo) => self.planted_unknown_is_no = true,
+            Some(Planted::OneCopyIsEnough) => self.planted_one_copy = true,
+            Some(Planted::NoAccessCheck) => self.planted_no_access_check = true,
+        }
+    }
+
+    /// Reads what the store has.
+    fn load(&mut self, now: Now) -> Result<(), Damaged> {
+        let rows = self.all_rows(Table::Vectors, &[], &[u8::MAX; 300])?;
+        for (key, value) in rows {
+            let space = codec::space_of(&key)?;
+            let row: SpaceRow = codec::decode(&value)?;
+            if let SpaceId::Registry(registry) = &space {
+                let mut database = Database::new(registry.clone());
+                let prefix = codec::space_prefix(&space);
+                for (key, value) in
+                    self.all_rows(Table::Cells, &prefix, &codec::after_prefix(&prefix))?
+                {
+                    let key = codec::read_cell_key(key.get(prefix.len()..).unwrap_or_default())?;
+                    database.merge(&key, &codec::decode(&value)?);
+                }
+                self.databases.insert(registry.clone(), database);
+            }
+            self.spaces.insert(
+                space,
+                Space {
+                    row,
+                    ..Space::default()
+                },
+            );
+        }
+        if let Some(bytes) = self.ledger.get(Table::Meta, META_WELCOME)? {
+            let servers: Vec<ServerInfo> = codec::decode(&bytes)?;
+            self.servers_named(&servers);
+        }
+        self.refresh_gv()?;
+        let spaces: Vec<SpaceId> = self.spaces.keys().cloned().collect();
+        for space in spaces {
+            self.count_space(&space);
+        }
+        for (key, value) in self.all_rows(Table::Custody, &[], &[u8::MAX; 17])? {
+            let row: CustodyRow = codec::decode(&value)?;
+            let id: [u8; 16] = key
+                .as_slice()
+                .try_into()
+                .map_err(|_| Damaged("a custody row's key".into()))?;
+            let message = MessageId::from_bytes(id);
+            self.custodies.insert(message, Custody::new(row));
+            self.wake(message);
+            self.saving.insert(message);
+        }
+        for (_, value) in self.all_rows(Table::Deputies, &[], &[u8::MAX; 90])? {
+            let record: codec::DeputyRow = codec::decode(&value)?;
+            let key = (record.custodian.clone(), record.message);
+            self.deputies.insert(
+                key,
+                Held {
+                    record,
+                    since_ms: now.mono_ms,
+                },
+            );
+        }
+        for (key, _) in self.all_rows(Table::Orphans, &[], &[u8::MAX; 17])? {
+            let id: [u8; 16] = key
+                .as_slice()
+                .try_into()
+                .map_err(|_| Damaged("an orphan's key".into()))?;
+            self.orphans.insert(
+                MessageId::from_bytes(id),
+                now.mono_ms.saturating_add(self.config.times.orphan_ms),
+            );
+        }
+        self.dead_letters = self
+            .all_rows(Table::DeadLetters, &[], &[u8::MAX; 400])?
+            .len() as u64;
+        Ok(())
+    }
+
+    fn all_rows(
+        &self,
+        table: Table,
+        from: &[u8],
+        until: &[u8],
+    ) -> Result<Vec<crate::tables::Row>, Damaged> {
+        let mut rows = Vec::new();
+        let mut from = from.to_vec();
+        loop {
+            let page = self.ledger.scan(table, &from, until, START_ROWS)?;
+            let full = page.len() == START_ROWS;
+            if let Some((last, _)) = page.last() {
+                from = last.clone();
+                from.push(0);
+            }
+            rows.extend(page);
+            if !full {
+                return Ok(rows);
+            }
+        }
     }
 
     /// Takes one input. Effects, if any, wait in `poll_effect`; changes wait for `flush`.
     pub fn handle(&mut self, now: Now, input: Input) {
-        let _ = (now, input, &self.config, &self.tables);
+        self.now = now;
+        let done = match input {
+            Input::Peer {
+                from,
+                message,
+                staged,
+            } => self.take(&from, message, staged),
+            Input::PeerLost { server } => {
+                self.peer_lost(&server);
+                Ok(())
+            }
+            Input::Request {
+                id,
+                speaker,
+                request,
+            } => self.run(
+                Job::Request {
+                    to: ReplyTo::Client(id),
+                    speaker,
+                    request,
+                },
+                Memo::new(),
+            ),
+            Input::Submit {
+                id,
+                submission,
+                staged,
+            } => self.run(
+                Job::Submit {
+                    id,
+                    submission,
+                    staged,
+                },
+                Memo::new(),
+            ),
+            Input::Verified { ticket, right } => {
+                self.verified(ticket, right);
+                Ok(())
+            }
+            Input::Committed { seq } => {
+                self.ledger.committed(seq);
+                return;
+            }
+            Input::DiskNearlyFull(full) => {
+                if full && !self.disk_nearly_full {
+                    self.alarm(
+                        "the disk is nearly full: no new messages and changes are taken here"
+                            .into(),
+                    );
+                }
+                self.disk_nearly_full = full;
+                Ok(())
+            }
+        };
+        if let Err(damaged) = done {
+            self.damaged(damaged);
+        }
+        self.end_turn();
     }
 
     /// Does what is due. Call at `next_timeout`, or later.
     pub fn handle_timeout(&mut self, now: Now) {
-        let _ = now;
+        self.now = now;
+        while let Some(first) = self
+            .timers
+            .first()
+            .copied()
+            .filter(|(at_ms, _)| *at_ms <= now.mono_ms)
+        {
+            self.timers.remove(&first);
+            match first.1 {
+                Timer::Beat => self.beat(),
+                Timer::Work => {
+                    if let Err(damaged) = self.work() {
+                        self.damaged(damaged);
+                    }
+                }
+                Timer::Waiter(id) => self.waiter_is_due(id),
+                Timer::Ask(id) => self.ask_is_late(id),
+                Timer::PassedOn(id) => self.passed_on_is_late(id),
+                Timer::Accept(message) => self.accept_is_late(message),
+            }
+        }
+        self.end_turn();
     }
 
     /// When, in monotonic milliseconds, `handle_timeout` wants to be called.
     pub fn next_timeout(&self) -> u64 {
-        0
+        let timer = self.timers.first().map_or(u64::MAX, |(at_ms, _)| *at_ms);
+        let work = self.due.first().map_or(u64::MAX, |(at_ms, _, _)| *at_ms);
+        timer
+            .min(work)
+            .min(self.ledger.lazy_due_ms().unwrap_or(u64::MAX))
     }
 
     /// Closes the batch: all changes since the last flush become one commit (group commit: take
     /// many inputs, then flush once).
-    pub fn flush(&mut self) {}
+    pub fn flush(&mut self) {
+        self.ledger.flush(self.now.mono_ms);
+    }
 
     /// The next thing to do. Effects that depend on a change come out after its `Committed`.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        None
+        self.ledger.poll()
+    }
+
+    /// What follows from an input within the same turn.
+    fn end_turn(&mut self) {
+        /// Follow-ups of one turn at most; more wait for the next one.
+        const MOST_STEPS: usize = 10_000;
+        for _ in 0..MOST_STEPS {
+            if self
+                .due
+                .first()
+                .is_some_and(|(at_ms, _, _)| *at_ms <= self.now.mono_ms)
+                && let Err(damaged) = self.work()
+            {
+                self.damaged(damaged);
+            }
+            if let Some((job, memo)) = self.runnable.pop_front() {
+                if let Err(damaged) = self.run(job, memo) {
+                    self.damaged(damaged);
+                }
+            } else if self.gv_changed {
+                self.gv_changed = false;
+                if let Err(damaged) = self.refresh_gv().and_then(|()| self.describe_myself()) {
+                    self.damaged(damaged);
+                }
+            } else if let Some(space) = self.changed_spaces.pop_first() {
+                if let SpaceId::Registry(registry) = space
+                    && !registry.is_system()
+                    && let Err(damaged) = self.follow_sites(&registry)
+                {
+                    self.damaged(damaged);
+                }
+            } else {
+                break;
+            }
+        }
+        self.send_deposits();
+        if let Err(damaged) = self.settle() {
+            self.damaged(damaged);
+        }
+    }
+
+    fn take(
+        &mut self,
+        from: &ServerName,
+        message: PeerMessage,
+        staged: Option<crate::effect::Staged>,
+    ) -> Result<(), Damaged> {
+        self.heard(from);
+        match message {
+            PeerMessage::Beat(beat) => {
+                self.take_beat(from, beat);
+                Ok(())
+            }
+            PeerMessage::Vectors(vectors) => self.take_vectors(from, vectors),
+            PeerMessage::Pull { space, known } => self.take_pull(from, &space, known),
+            PeerMessage::Push {
+                space,
+                previous,
+                updates,
+            } => self.take_push(from, space, previous, updates),
+            PeerMessage::Page {
+                space,
+                from: base,
+                progress,
+                complete,
+                updates,
+            } => self.take_page(from, space, base, progress, complete, updates),
+            PeerMessage::Have { space, vector } => {
+                self.note_have(from, &space, vector);
+                Ok(())
+            }
+            PeerMessage::Need { messages } => {
+                self.take_need(from, messages);
+                Ok(())
+            }
+            PeerMessage::Body { message, body } => self.take_body(message, body, staged),
+            PeerMessage::Custody(record) => self.take_custody_record(from, record),
+            PeerMessage::CustodyHeld { message } => {
+                self.take_custody_held(from, message);
+                Ok(())
+            }
+            PeerMessage::CustodyEnded { origin, messages } => {
+                self.take_custody_ended(from, origin, messages)
+            }
+            PeerMessage::CustodyAsk { origin, messages } => {
+                self.take_custody_ask(from, origin, messages);
+                Ok(())
+            }
+            PeerMessage::Deposit {
+                message,
+                body,
+                inboxes,
+            } => self.take_deposit(from, message, body, inboxes),
+            PeerMessage::Deposited { message, outcomes } => {
+                self.take_deposited(from, message, outcomes);
+                Ok(())
+            }
+            PeerMessage::Hand(record) => self.take_hand(from, record),
+            PeerMessage::Handed {
+                message,
+                recipients,
+            } => self.take_handed(from, message, recipients),
+            PeerMessage::Ask { id, question } => {
+                self.take_question(from, id, question);
+                Ok(())
+            }
+            PeerMessage::Answered { id, answer } => {
+                self.take_answer(from, id, answer);
+                Ok(())
+            }
+            PeerMessage::Forward {
+                id,
+                speaker,
+                request,
+            } => self.run(
+                Job::Request {
+                    to: ReplyTo::Peer(from.clone(), id),
+                    speaker,
+                    request,
+                },
+                Memo::new(),
+            ),
+            PeerMessage::Forwarded { id, result } => {
+                self.take_forwarded(from, id, result);
+                Ok(())
+            }
+        }
+    }
+
+    // Peers.
+
+    /// Whether a server is heard.
+    pub(crate) fn is_up(&self, server: &ServerName) -> bool {
+        self.peers.get(server).is_some_and(|peer| {
+            !peer.lost
+                && peer.heard_ms.is_some_and(|heard| {
+                    self.now.mono_ms.saturating_sub(heard) <= self.config.times.silent_ms
+                })
+        })
+    }
+
+    fn heard(&mut self, from: &ServerName) {
+        let was_up = self.is_up(from);
+        let now = self.now.mono_ms;
+        let Some(peer) = self.peers.get_mut(from) else {
+            return;
+        };
+        peer.heard_ms = Some(now);
+        peer.lost = false;
+        if !was_up {
+            peer.accepts = true;
+            self.note_info(format!("{from} is here"), None);
+            self.send_beat(from);
+            let messages: Vec<MessageId> = self.custodies.keys().copied().collect();
+            for message in messages {
+                self.wake(message);
+            }
+        }
+    }
+
+    fn peer_lost(&mut self, server: &ServerName) {
+        let was_up = self.is_up(server);
+        if let Some(peer) = self.peers.get_mut(server) {
+            peer.lost = true;
+        }
+        if was_up {
+            self.note_info(format!("{server} is lost"), None);
+            self.ask_others_than(server);
+            self.pass_to_others_than(server);
+            // Whoever waits for a second disk that cannot come any more hears so at once.
+            let ids: Vec<u64> = self
+                .waiters
+                .iter()
+                .filter(|(_, w)| !self.partners(&w.space).iter().any(|p| self.is_up(p)))
+                .map(|(id, _)| *id)
+                .collect();
+            for id in ids {
+                self.waiter_is_due(id);
+            }
+            let accepting: Vec<MessageId> = self
+                .custodies
+                .iter()
+                .filter(|(_, c)| c.deputy.as_ref() == Some(server) && !c.held)
+                .map(|(m, _)| *m)
+                .collect();
+            for message in accepting {
+                self.accept_is_late(message);
+            }
+        }
+    }
+
+    fn beat(&mut self) {
+        self.timer(self.config.times.beat_ms, Timer::Beat);
+        self.beats = self.beats.wrapping_add(1);
+        let peers: Vec<ServerName> = self.peers.keys().cloned().collect();
+        for peer in peers {
+            self.send_beat(&peer);
+        }
+        let mut done = self.look_after_custody();
+        if self.beats % SWEEP_BEATS == 0 {
+            done = done
+                .and_then(|()| self.remove_orphans())
+                .and_then(|()| self.forget_history())
+                .and_then(|()| self.hand_over())
+                .and_then(|()| self.leave_when_empty());
+            if std::mem::take(&mut self.mend_needed) {
+                done = done.and_then(|()| self.mend());
+            }
+        }
+        if let Err(damaged) = done {
+            self.damaged(damaged);
+        }
+    }
+
+    fn send_beat(&mut self, to: &ServerName) {
+        let beat = Beat {
+            origin: self.clock.origin(),
+            time: self.clock.last(),
+            pending: self.custodies.len() as u64,
+            accepts: self.role() == ServerRole::Full && !self.disk_nearly_full,
+            digests: self.digests.get(to).cloned().unwrap_or_default(),
+        };
+        self.send(to, PeerMessage::Beat(beat));
+    }
+
+    fn take_beat(&mut self, from: &ServerName, beat: Beat) {
+        if let Some(peer) = self.peers.get_mut(from) {
+            peer.origin = Some(beat.origin);
+            peer.pending = beat.pending;
+            peer.accepts = beat.accepts;
+        }
+        self.compare_digests(from, &beat.digests);
+    }
+
+    // Small things that everybody needs.
+
+    pub(crate) fn send(&mut self, to: &ServerName, message: PeerMessage) {
+        self.ledger.emit(Effect::Send {
+            to: to.clone(),
+            message,
+        });
+    }
+
+    pub(crate) fn timer(&mut self, after_ms: u64, timer: Timer) {
+        self.timer_at(self.now.mono_ms.saturating_add(after_ms), timer);
+    }
+
+    pub(crate) fn timer_at(&mut self, at_ms: u64, timer: Timer) {
+        self.timers.insert((at_ms, timer));
+    }
+
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.last_id = self.last_id.wrapping_add(1);
+        self.last_id
+    }
+
+    pub(crate) fn random_u128(&mut self) -> u128 {
+        (u128::from(self.rng.next_u64()) << 64) | u128::from(self.rng.next_u64())
+    }
+
+    pub(crate) fn random_below(&mut self, limit: u64) -> u64 {
+        self.rng.next_u64() % limit.max(1)
+    }
+
+    pub(crate) fn save_clock(&mut self, bound: Hlc) {
+        self.ledger
+            .put(Table::Meta, META_CLOCK.to_vec(), codec::encode(&bound));
+    }
+
+    pub(crate) fn space_changed(&mut self, space: &SpaceId) {
+        self.changed_spaces.insert(space.clone());
+    }
+
+    pub(crate) fn note_info(&mut self, text: String, message: Option<MessageId>) {
+        self.ledger.emit(Effect::Note(Note {
+            level: NoteLevel::Info,
+            text,
+            message,
+        }));
+    }
+
+    /// Something that a person must act on.
+    pub(crate) fn alarm(&mut self, text: String) {
+        if self.alarms.back() != Some(&text) {
+            self.alarms.push_back(text.clone());
+            if self.alarms.len() > MOST_ALARMS {
+                self.alarms.pop_front();
+            }
+            self.ledger.emit(Effect::Note(Note {
+                level: NoteLevel::Error,
+                text,
+                message: None,
+            }));
+        }
     }
 }

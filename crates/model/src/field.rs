@@ -41,8 +41,12 @@ pub enum Field {
     Origin = 15,
     /// That a server is being retired.
     Retiring = 16,
+    /// One server an element that held the registry from its creation.
+    FirstHolder = 17,
     /// That a message is in the mailbox; the tombstone is its expunge.
     Message = 1000,
+    /// A mailbox's ordered sites, kept in the mailbox itself (item 0).
+    Sites = 1001,
 }
 
 impl Field {

@@ -1,0 +1,252 @@
+//! The yes: a message is durable here and at a deputy before its sender hears it.
+//!
+//! Guards P1 and P2. A submission that brings its id and comes again is the same
+//! message; the same id with another body is refused.
+
+use grapevine_model::{
+    CustodyRecord, ErrorKind, Hlc, MessageId, PeerMessage, Refusal, Reply, RequestId, ServerName,
+    Speaker, Submission,
+};
+
+use crate::config::Alone;
+use crate::delivery::custody::{CustodyRow, Pending};
+use crate::effect::{Effect, Staged};
+use crate::registry::directory::Memo;
+use crate::registry::request::{ReplyTo, Stop};
+use crate::server::{Server, Timer};
+use crate::tables::Damaged;
+
+impl Server {
+    /// Accepts a message, or refuses it; may have to ask about the sender's rights first.
+    pub(crate) fn try_submit(
+        &mut self,
+        memo: &Memo,
+        id: RequestId,
+        submission: &Submission,
+        staged: Staged,
+    ) -> Result<(), Stop> {
+        let to = ReplyTo::Client(id);
+        let refusal = match self.check_envelope(memo, &submission.speaker, &submission.envelope)? {
+            Ok(()) => self.check_submission(submission, staged)?,
+            Err(refusal) => Some(refusal),
+        };
+        if let Some(refusal) = refusal {
+            self.ledger.emit(Effect::Discard {
+                staged: staged.token,
+            });
+            self.reply(to, Err(refusal));
+            return Ok(());
+        }
+        let message = match submission.id {
+            Some(message) => message,
+            None => MessageId {
+                time: self.tick(Hlc(0)),
+                origin: self.clock.origin(),
+            },
+        };
+        if let Some(reports) = &submission.reports {
+            let about = reports.about;
+            for key in &reports.recipients {
+                self.recipient_done(about, key, "reported", format!("report {message}"))?;
+            }
+            self.saving.insert(about);
+        }
+        if let Some(custody) = self.custodies.get_mut(&message) {
+            // Submitted again while the first is under way, or after its yes.
+            self.ledger.emit(Effect::Discard {
+                staged: staged.token,
+            });
+            if custody.held {
+                self.reply(to, Ok(Reply::Accepted { message, copies: 2 }));
+            } else {
+                custody.waiting.push(to);
+                self.await_deputy(message);
+            }
+            return Ok(());
+        }
+        if self.was_accepted(message)? {
+            self.ledger.emit(Effect::Discard {
+                staged: staged.token,
+            });
+            self.reply(to, Ok(Reply::Accepted { message, copies: 2 }));
+            return Ok(());
+        }
+        self.adopt(message, staged)?;
+        let record = CustodyRecord {
+            message,
+            custodian: self.config.server.clone(),
+            origin: self.clock.origin(),
+            body: staged.body,
+            envelope: submission.envelope.clone(),
+            accepted_ms: self.now.wall_ms,
+        };
+        self.accept(record, Some(to), None)?;
+        Ok(())
+    }
+
+    fn check_submission(
+        &self,
+        submission: &Submission,
+        staged: Staged,
+    ) -> Result<Option<Refusal>, Damaged> {
+        let system = matches!(submission.speaker, Speaker::Server(_));
+        if self.disk_nearly_full && !system {
+            return Ok(Some(Refusal::unavailable(
+                "the disk of this server is nearly full; try another server, or later",
+            )));
+        }
+        if self.role() == grapevine_model::ServerRole::Retiring && !system {
+            return Ok(Some(Refusal::unavailable(
+                "this server is being retired; use another one",
+            )));
+        }
+        if staged.body.len > grapevine_model::MAX_MESSAGE_BYTES {
+            return Ok(Some(Refusal::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "a message has at most {} octets",
+                    grapevine_model::MAX_MESSAGE_BYTES
+                ),
+            )));
+        }
+        let Some(message) = submission.id else {
+            return Ok(None);
+        };
+        let limit_ms = self.now.wall_ms.saturating_add(self.config.times.drift_ms);
+        if !message.origin.is_client() && !system {
+            return Ok(Some(Refusal::invalid(
+                "a message id that a client brings has the top bit of its origin set",
+            )));
+        }
+        if message.time.wall_ms() > limit_ms {
+            return Ok(Some(Refusal::invalid(
+                "the time of this message id is too far ahead: check this machine's clock",
+            )));
+        }
+        Ok(match self.message_row(message)? {
+            Some(row) if row.body != staged.body => {
+                Some(Refusal::conflict("another message has this id"))
+            }
+            Some(_) | None => None,
+        })
+    }
+
+    /// Takes custody of a message whose body is here, and looks for a deputy.
+    pub(crate) fn accept(
+        &mut self,
+        record: CustodyRecord,
+        to: Option<ReplyTo>,
+        handed_by: Option<(ServerName, Vec<String>)>,
+    ) -> Result<(), Damaged> {
+        let message = record.message;
+        let pending = record.envelope.recipients.iter().map(Pending::of);
+        let pending = pending
+            .map(|p| (p.name.without_detail().key(), p))
+            .collect();
+        self.remember_accepted(&record);
+        self.take_custody(CustodyRow {
+            record,
+            pending,
+            passed: Default::default(),
+        })?;
+        if let Some(custody) = self.custodies.get_mut(&message) {
+            custody.waiting.extend(to);
+            custody.handed_by = handed_by;
+        }
+        self.find_deputy(message)?;
+        self.await_deputy(message);
+        // What can be deposited at once goes into the same commit: accepting is depositing.
+        self.work()?;
+        Ok(())
+    }
+
+    /// Sees that whoever waits for the yes gets an answer in time.
+    fn await_deputy(&mut self, message: MessageId) {
+        let Some(custody) = self.custodies.get(&message) else {
+            return;
+        };
+        if custody.waiting.is_empty() && custody.handed_by.is_none() {
+            return;
+        }
+        let early = self.planted_accept_before_deputy;
+        if custody.held || early {
+            self.say_yes(message, 2);
+        } else if custody.deputy.is_none() {
+            self.accept_alone(message);
+        } else {
+            self.timer(self.config.times.second_copy_ms, Timer::Accept(message));
+        }
+    }
+
+    /// The deputy did not answer in time.
+    pub(crate) fn accept_is_late(&mut self, message: MessageId) {
+        let Some(custody) = self.custodies.get_mut(&message) else {
+            return;
+        };
+        if !custody.held {
+            // Another one may do; the silent one may have it too, which harms nobody.
+            custody.deputy = None;
+            self.accept_alone(message);
+        }
+    }
+
+    fn accept_alone(&mut self, message: MessageId) {
+        match self.config.alone {
+            Alone::Accept => self.say_yes(message, 1),
+            Alone::Refuse => {
+                let Some(custody) = self.custodies.get_mut(&message) else {
+                    return;
+                };
+                let waiting = std::mem::take(&mut custody.waiting);
+                let handed = custody.handed_by.take();
+                if waiting.is_empty() && handed.is_none() {
+                    return;
+                }
+                custody.row.pending.clear();
+                custody.trying.clear();
+                custody.touch();
+                self.saving.insert(message);
+                self.forget_accepted(message);
+                for to in waiting {
+                    let why = "no second server can be reached, and this one does not accept mail alone; try again later";
+                    self.reply(to, Err(Refusal::unavailable(why)));
+                }
+            }
+        }
+    }
+
+    /// Everybody who waits for this message hears yes.
+    pub(crate) fn say_yes(&mut self, message: MessageId, copies: u8) {
+        let Some(custody) = self.custodies.get_mut(&message) else {
+            return;
+        };
+        let waiting = std::mem::take(&mut custody.waiting);
+        let handed = custody.handed_by.take();
+        let ended = custody.row.pending.is_empty();
+        if !waiting.is_empty() {
+            let text = format!(
+                "accepted with {copies} {}",
+                if copies == 1 { "copy" } else { "copies" }
+            );
+            self.note_info(text, Some(message));
+        }
+        for to in waiting {
+            self.reply(to, Ok(Reply::Accepted { message, copies }));
+        }
+        if let Some((server, recipients)) = handed {
+            self.send(
+                &server,
+                PeerMessage::Handed {
+                    message,
+                    recipients,
+                },
+            );
+        }
+        if ended {
+            self.saving.insert(message);
+        }
+        if self.config.alone == Alone::Refuse {
+            self.wake(message);
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! A message in this server's custody: who still waits for it, and why.
+//!
+//! Guards P1: the row goes only when every recipient is done or reported. The
+//! row keeps what must not be forgotten (who is left, how far an expansion has
+//! come); attempts and due times begin anew after a restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use grapevine_model::{
+    CustodyRecord, EnvelopeRecipient, Incarnation, MessageId, Name, Notify, PeerMessage, ServerName,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::registry::request::{Job, ReplyTo};
+use crate::server::{Server, Timer};
+use crate::tables::{Damaged, Table};
+
+/// A recipient that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    pub(crate) name: Name,
+    pub(crate) notify: Notify,
+    pub(crate) original: Option<String>,
+    /// Forwardings and expansions that led here.
+    pub(crate) hops: u8,
+    pub(crate) stage: Stage,
+}
+
+/// What a waiting recipient waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Stage {
+    /// To be resolved and deposited.
+    Steer,
+    /// A group being expanded: its members after this key are still to come.
+    Expand(Option<String>),
+    /// Failed for good: a report is to be made (status, reason).
+    Failed(String, String),
+    /// Delivered, and the sender wants to hear it.
+    Delivered,
+}
+
+impl Pending {
+    pub(crate) fn of(recipient: &EnvelopeRecipient) -> Self {
+        Self {
+            name: recipient.name.clone(),
+            notify: recipient.notify,
+            original: recipient.original.clone(),
+            hops: 0,
+            stage: Stage::Steer,
+        }
+    }
+}
+
+/// What is only in memory about a waiting recipient.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trying {
+    pub(crate) attempts: u32,
+    /// When it is tried next, monotonic.
+    pub(crate) due_ms: u64,
+    pub(crate) reason: String,
+    /// An answer is awaited: parked, or asked of a site.
+    pub(crate) under_way: bool,
+    /// The inbox that a deposit under way is for.
+    pub(crate) inbox: Option<Incarnation>,
+}
+
+/// The stored part.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CustodyRow {
+    pub(crate) record: CustodyRecord,
+    pub(crate) pending: BTreeMap<String, Pending>,
+    /// Groups expanded and individuals forwarded for this message: each once.
+    pub(crate) passed: BTreeSet<Incarnation>,
+}
+
+/// A message in custody.
+#[derive(Debug)]
+pub(crate) struct Custody {
+    pub(crate) row: CustodyRow,
+    pub(crate) trying: BTreeMap<String, Trying>,
+    pub(crate) deputy: Option<ServerName>,
+    /// The deputy has it durably.
+    pub(crate) held: bool,
+    /// Servers known to have the body.
+    bodies: BTreeSet<ServerName>,
+    /// Who waits for the yes.
+    pub(crate) waiting: Vec<ReplyTo>,
+    /// Recipients handed over by another custodian, to be confirmed with the yes.
+    pub(crate) handed_by: Option<(ServerName, Vec<String>)>,
+    /// The row has changed since it was last written.
+    dirty: bool,
+}
+
+impl Custody {
+    pub(crate) fn new(row: CustodyRow) -> Self {
+        let trying = row
+            .pending
+            .keys()
+            .map(|key| (key.clone(), Trying::default()))
+            .collect();
+        Self {
+            row,
+            trying,
+            deputy: None,
+            held: false,
+            bodies: BTreeSet::new(),
+            waiting: Vec::new(),
+            handed_by: None,
+            dirty: true,
+        }
+    }
+
+    pub(crate) fn has_body(&self, server: &ServerName) -> bool {
+        self.bodies.contains(server)
+    }
+
+    pub(crate) fn got_body(&mut self, server: &ServerName) {
+        self.bodies.insert(server.clone());
+    }
+
+    pub(crate) fn lacks_body(&mut self, server: &ServerName) {
+        self.bodies.remove(server);
+    }
+
+    pub(crate) fn touch(&mut self) {
+        self.dirty = true;
+    }
+}
+
+impl Server {
+    /// Takes custody of a message whose body is here and counted by the caller.
+    pub(crate) fn take_custody(&mut self, row: CustodyRow) -> Result<(), Damaged> {
+        let message = row.record.message;
+        self.refer(message)?;
+        self.custodies.insert(message, Custody::new(row));
+        self.save_custody(message);
+        self.wake(message);
+        Ok(())
+    }
+
+    /// Writes the row if it has changed.
+    pub(crate) fn save_custody(&mut self, message: MessageId) {
+        if let Some(custody) = self.custodies.get_mut(&message)
+            && std::mem::take(&mut custody.dirty)
+        {
+            let value = codec::encode(&custody.row);
+            self.ledger
+                .put(Table::Custody, message.to_bytes().to_vec(), value);
+        }
+    }
+
+    /// All recipients of a message that wait for nothing in particular are due now.
+    pub(crate) fn wake(&mut self, message: MessageId) {
+        let now = self.now.mono_ms;
+        let Some(custody) = self.custodies.get_mut(&message) else {
+            return;
+        };
+        for (key, trying) in &mut custody.trying {
+            trying.due_ms = now;
+            trying.under_way = false;
+            self.due.insert((now, message, key.clone()));
+        }
+    }
+
+    /// Tries what is due.
+    pub(crate) fn work(&mut self) -> Result<(), Damaged> {
+        /// Recipients tried in one turn: other inputs are not kept waiting.
+        const MOST_TRIED: usize = 2_000;
+        for _ in 0..MOST_TRIED {
+            let Some(first) = self
+                .due
+                .first()
+                .filter(|(due_ms, _, _)| *due_ms <= self.now.mono_ms)
+                .cloned()
+            else {
+                break;
+            };
+            self.due.remove(&first);
+            let (_, message, key) = first;
+            let give_up_ms = self.config.times.give_up_ms;
+            let Some(custody) = self.custodies.get_mut(&message) else {
+                continue;
+            };
+            if !custody.waiting.is_empty()
+                && self.config.alone == crate::config::Alone::Refuse
+                && !custody.held
+            {
+                // Not yet accepted: nothing is delivered before the yes is sure.
+                continue;
+            }
+            let accepted_ms = custody.row.record.accepted_ms;
+            let Some(trying) = custody.trying.get_mut(&key) else {
+                continue;
+            };
+            if trying.under_way || trying.due_ms > self.now.mono_ms {
+                continue;
+            }
+            trying.under_way = true;
+            trying.attempts = trying.attempts.saturating_add(1);
+            // An answer that is lost must not hold it for ever.
+            let reason = trying.reason.clone();
+            let pause = self.pause_ms(message, &key);
+            self.again(message, &key, pause);
+            let stage = self
+                .custodies
+                .get(&message)
+                .and_then(|c| c.row.pending.get(&key))
+                .map(|p| p.stage.clone());
+            let too_old = self.now.wall_ms.saturating_sub(accepted_ms) > give_up_ms;
+            match stage {
+                Some(Stage::Steer | Stage::Expand(_)) if too_old => {
+                    let reason = if reason.is_empty() {
+                        "no inbox site could be reached".into()
+                    } else {
+                        reason
+                    };
+                    self.recipient_failed(
+                        message,
+                        &key,
+                        "4.4.7",
+                        format!("given up after {} hours: {reason}", give_up_ms / 3_600_000),
+                    )?;
+                }
+                Some(Stage::Steer | Stage::Expand(_)) => {
+                    self.runnable
+                        .push_back((Job::Steer { message, key }, BTreeMap::new()));
+                }
+                Some(Stage::Failed(..) | Stage::Delivered) => self.order_report(message)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The next pause of a recipient: doubling, with jitter.
+    fn pause_ms(&mut self, message: MessageId, key: &str) -> u64 {
+        let attempts = self
+            .custodies
+            .get(&message)
+            .and_then(|c| c.trying.get(key))
+            .map_or(1, |t| t.attempts);
+        let times = self.config.times;
+        let doubled = times
+            .retry_first_ms
+            .saturating_mul(1u64 << attempts.min(20).saturating_sub(1));
+        let pause = doubled.min(times.retry_most_ms).max(1);
+        pause.saturating_add(self.random_below(pause / 4 + 1))
+    }
+
+    /// A recipient is tried again after a pause, whatever comes of what is under way.
+    fn again(&mut self, message: MessageId, key: &str, pause_ms: u64) {
+        let due_ms = self
+            .now
+            .mono_ms
+            .saturating_add(pause_ms.max(self.config.times.ask_ms));
+        if let Some(trying) = self
+            .custodies
+            .get_mut(&message)
+            .and_then(|c| c.trying.get_mut(key))
+        {
+            trying.due_ms = due_ms;
+            self.due.insert((due_ms, message, key.to_owned()));
+            self.timer_at(due_ms, Timer::Work);
+        }
+        if let Some(trying) = self
+            .custodies
+            .get_mut(&message)
+            .and_then(|c| c.trying.get_mut(key))
+        {
+            // Under way only until then.
+            trying.under_way = false;
+        }
+    }
+
+    /// A recipient can't be served now.
+    pub(crate) fn recipient_waits(&mut self, message: MessageId, key: &str, reason: String) {
+        if let Some(trying) = self
+            .custodies
+            .get_mut(&message)
+            .and_then(|c| c.trying.get_mut(key))
+        {
+            trying.reason = reason;
+            trying.inbox = None;
+        }
+        let pause = self.pause_ms(message, key);
+        let due_ms = self.now.mono_ms.saturating_add(pause);
+        if let Some(trying) = self
+            .custodies
+            .get_mut(&message)
+            .and_then(|c| c.trying.get_mut(key))
+        {
+            trying.due_ms = due_ms;
+            self.due.insert((due_ms, message, key.to_owned()));
+            self.timer_at(due_ms, Timer::Work);
+        }
+    }
+
+    /// Adds a recipient that a forwarding or an expansion led to.
+    pub(crate) fn add_pending(&mut self, message: MessageId, pending: Pending) {
+        let now = self.now.mono_ms;
+        let key = pending.name.without_detail().key();
+        if let Some(custody) = self.custodies.get_mut(&message)
+            && !custody.row.pending.contains_key(&key)
+        {
+            custody.row.pending.insert(key.clone(), pending);
+            custody.trying.insert(
+                key.clone(),
+                Trying {
+                    due_ms: now,
+                    ..Trying::default()
+                },
+            );
+            custody.touch();
+            self.due.insert((now, message, key));
+            self.timer_at(now, Timer::Work);
+        }
+    }
+
+    /// A recipient needs nothing more.
+    pub(crate) fn recipient_done(
+        &mut self,
+        message: MessageId,
+        key: &str,
+        how: &str,
+        reason: String,
+    ) -> Result<(), Damaged> {
+        let Some(custody) = self.custodies.get_mut(&message) else {
+            return Ok(());
+        };
+        let Some(pending) = custody.row.pending.remove(key) else {
+            return Ok(());
+        };
+        custody.trying.remove(key);
+        custody.touch();
+        self.remember_outcome(message, &pending.name, how, reason);
+        self.end_custody_if_done(message)
+    }
+
+    /// A recipient was served; the sender hears of it if it wanted to.
+    pub(crate) fn recipient_delivered(
+        &mut self,
+        message: MessageId,
+        key: &str,
+        at: &str,
+    ) -> Result<(), Damaged> {
+        let Some(custody) = self.custodies.get_mut(&message) else {
+            return Ok(());
+        };
+        let wants = custody.row.record.envelope.return_path.is_some();
+        match custody.row.pending.get_mut(key) {
+            Some(pending) if pending.notify.success && wants => {
+                if pending.stage == Stage::Delivered {
+                    return Ok(());
+                }
+                pending.stage = Stage::Delivered;
+                custody.touch();
+                self.order_report(message)
+            }
+            Some(_) => self.recipient_done(message, key, "deposited", at.to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    /// Custody ends when nobody waits any more; the deputy is told.
+    pub(crate) fn end_custody_if_done(&mut self, message: MessageId) -> Result<(), Damaged> {
+        let Some(custody) = self.custodies.get(&message) else {
+            return Ok(());
+        };
+        if !custody.row.pending.is_empty() {
+            self.saving.insert(message);
+            return Ok(());
+        }
+        if !custody.waiting.is_empty() || custody.handed_by.is_some() {
+            // The yes has not been given: it is given first.
+            self.saving.insert(message);
+            return Ok(());
+        }
+        let deputy = custody.deputy.clone();
+        self.custodies.remove(&message);
+        self.saving.remove(&message);
+        self.ledger
+            .delete_lazily(Table::Custody, message.to_bytes().to_vec());
+        self.release(message)?;
+        if let Some(deputy) = deputy {
+            self.ended.entry(deputy).or_default().push(message);
+        }
+        Ok(())
+    }
+
+    /// Writes what changed and tells deputies what has ended, once a turn.
+    pub(crate) fn settle(&mut self) -> Result<(), Damaged> {
+        for message in std::mem::take(&mut self.saving) {
+            self.end_custody_if_done(message)?;
+            self.save_custody(message);
+        }
+        self.saving.clear();
+        let origin = self.clock.origin();
+        for (deputy, messages) in std::mem::take(&mut self.ended) {
+            self.send(&deputy, PeerMessage::CustodyEnded { origin, messages });
+        }
+        Ok(())
+    }
+}

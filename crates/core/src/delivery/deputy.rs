@@ -1,0 +1,272 @@
+//! The second copy: who has it, and who takes over when the custodian is gone.
+//!
+//! Guards P1 and P2. The deputy drives the delivery when the custodian is
+//! silent, is no longer in `gv`, or writes with another disk than the one that
+//! knew of the message. Both driving at once is harmless: deposits are idempotent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use grapevine_model::{CustodyRecord, MessageId, OriginId, PeerMessage, ServerName};
+
+use crate::codec::{self, DeputyRow};
+use crate::delivery::custody::{CustodyRow, Pending};
+use crate::server::Server;
+use crate::tables::{Damaged, Table};
+
+/// A record held as deputy.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) record: CustodyRecord,
+    /// When it came, or was last asked about, monotonic.
+    pub(crate) since_ms: u64,
+}
+
+/// A deputy asks about a message that it has held for so long.
+const ASK_AFTER_MS: u64 = 60_000;
+/// Messages named in one question at most.
+const MOST_ASKED: usize = 1_000;
+
+impl Server {
+    /// Chooses a deputy and sends it the message.
+    pub(crate) fn find_deputy(&mut self, message: MessageId) -> Result<(), Damaged> {
+        let Some(custody) = self.custodies.get(&message) else {
+            return Ok(());
+        };
+        // An inbox site of a recipient has the body sooner or later anyway.
+        let mut sites: BTreeSet<ServerName> = BTreeSet::new();
+        for pending in custody.row.pending.values() {
+            if let Some(entry) = self.entry(&pending.name.without_detail()) {
+                sites.extend(entry.sites());
+            }
+        }
+        let best = self
+            .peers
+            .iter()
+            .filter(|(server, peer)| peer.accepts && self.is_up(server))
+            .min_by_key(|(server, peer)| {
+                (!sites.contains(*server), peer.pending, (*server).clone())
+            })
+            .map(|(server, _)| server.clone());
+        let Some(deputy) = best else { return Ok(()) };
+        let record = custody.row.record.clone();
+        let has_body = custody.has_body(&deputy);
+        if let Some(custody) = self.custodies.get_mut(&message) {
+            custody.deputy = Some(deputy.clone());
+            custody.held = false;
+            custody.got_body(&deputy);
+        }
+        if !has_body {
+            self.send_body(&deputy, message);
+        }
+        self.send(&deputy, PeerMessage::Custody(record));
+        Ok(())
+    }
+
+    /// Another server wants this one as deputy.
+    pub(crate) fn take_custody_record(
+        &mut self,
+        from: &ServerName,
+        record: CustodyRecord,
+    ) -> Result<(), Damaged> {
+        let message = record.message;
+        if record.custodian != *from {
+            return Ok(());
+        }
+        match self.message_row(message)? {
+            Some(row) if row.body == record.body => {}
+            Some(_) => {
+                self.alarm(format!(
+                    "{from} has another body under the id {message}; not taken"
+                ));
+                return Ok(());
+            }
+            None => {
+                self.send(
+                    from,
+                    PeerMessage::Need {
+                        messages: vec![message],
+                    },
+                );
+                return Ok(());
+            }
+        }
+        let key = (from.clone(), message);
+        if !self.deputies.contains_key(&key) {
+            if self.disk_nearly_full {
+                return Ok(());
+            }
+            self.refer(message)?;
+            self.ledger.put(
+                Table::Deputies,
+                codec::deputy_key(from, message),
+                codec::encode::<DeputyRow>(&record),
+            );
+            self.deputies.insert(
+                key,
+                Held {
+                    record,
+                    since_ms: self.now.mono_ms,
+                },
+            );
+        }
+        self.send(from, PeerMessage::CustodyHeld { message });
+        Ok(())
+    }
+
+    pub(crate) fn take_custody_held(&mut self, from: &ServerName, message: MessageId) {
+        let Some(custody) = self.custodies.get_mut(&message) else {
+            // Ended meanwhile.
+            self.ended.entry(from.clone()).or_default().push(message);
+            return;
+        };
+        custody.got_body(from);
+        if custody.deputy.is_none() {
+            custody.deputy = Some(from.clone());
+        }
+        if custody.deputy.as_ref() == Some(from) {
+            custody.held = true;
+            self.say_yes(message, 2);
+        } else {
+            self.ended.entry(from.clone()).or_default().push(message);
+        }
+    }
+
+    pub(crate) fn take_custody_ended(
+        &mut self,
+        from: &ServerName,
+        origin: OriginId,
+        messages: Vec<MessageId>,
+    ) -> Result<(), Damaged> {
+        for message in messages.into_iter().take(MOST_ASKED * 10) {
+            let key = (from.clone(), message);
+            // Only the life of the disk that took custody knows that it has ended.
+            if self
+                .deputies
+                .get(&key)
+                .is_some_and(|held| held.record.origin == origin)
+            {
+                self.drop_deputy(&key)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_deputy(&mut self, key: &(ServerName, MessageId)) -> Result<(), Damaged> {
+        if self.deputies.remove(key).is_some() {
+            self.ledger
+                .delete_lazily(Table::Deputies, codec::deputy_key(&key.0, key.1));
+            self.release(key.1)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn take_custody_ask(
+        &mut self,
+        from: &ServerName,
+        origin: OriginId,
+        messages: Vec<MessageId>,
+    ) {
+        if origin != self.clock.origin() {
+            return;
+        }
+        let ended: Vec<MessageId> = messages
+            .into_iter()
+            .filter(|m| {
+                self.custodies
+                    .get(m)
+                    .is_none_or(|c| c.deputy.as_ref() != Some(from))
+            })
+            .collect();
+        if !ended.is_empty() {
+            self.send(
+                from,
+                PeerMessage::CustodyEnded {
+                    origin,
+                    messages: ended,
+                },
+            );
+        }
+    }
+
+    /// Once a second: whose custodian is gone, which custody lacks a deputy, what to ask about.
+    pub(crate) fn look_after_custody(&mut self) -> Result<(), Damaged> {
+        let take_over_ms = self.config.times.take_over_ms;
+        let mut orphaned = Vec::new();
+        let mut ask: BTreeMap<(ServerName, OriginId), Vec<MessageId>> = BTreeMap::new();
+        for ((custodian, message), held) in &mut self.deputies {
+            let peer = self.peers.get(custodian);
+            let other_life = peer
+                .and_then(|p| p.origin)
+                .is_some_and(|origin| origin != held.record.origin);
+            let silent =
+                peer.is_none_or(|p| p.silent_ms(self.now.mono_ms, self.started_ms) > take_over_ms);
+            if peer.is_none() || other_life || silent {
+                orphaned.push((custodian.clone(), *message));
+            } else if self.now.mono_ms.saturating_sub(held.since_ms) > ASK_AFTER_MS {
+                held.since_ms = self.now.mono_ms;
+                let asked = ask
+                    .entry((custodian.clone(), held.record.origin))
+                    .or_default();
+                if asked.len() < MOST_ASKED {
+                    asked.push(*message);
+                }
+            }
+        }
+        for ((custodian, origin), messages) in ask {
+            self.send(&custodian, PeerMessage::CustodyAsk { origin, messages });
+        }
+        if !self.planted_no_take_over {
+            self.take_over(orphaned)?;
+        }
+        let without: Vec<MessageId> = self
+            .custodies
+            .iter()
+            .filter(|(_, c)| match &c.deputy {
+                None => true,
+                Some(deputy) if !c.held => !self.is_up(deputy) || c.waiting.is_empty(),
+                Some(deputy) => self.peers.get(deputy).is_none_or(|p| {
+                    p.silent_ms(self.now.mono_ms, self.started_ms) > take_over_ms || !p.accepts
+                }),
+            })
+            .map(|(message, _)| *message)
+            .collect();
+        for message in without {
+            self.find_deputy(message)?;
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, orphaned: Vec<(ServerName, MessageId)>) -> Result<(), Damaged> {
+        for key in orphaned {
+            let Some(held) = self.deputies.get(&key) else {
+                continue;
+            };
+            let mut record = held.record.clone();
+            self.note_info(format!("took over from {}", key.0), Some(key.1));
+            record.custodian = self.config.server.clone();
+            record.origin = self.clock.origin();
+            let pending: Vec<Pending> =
+                record.envelope.recipients.iter().map(Pending::of).collect();
+            if self.custodies.contains_key(&key.1) {
+                for recipient in pending {
+                    self.add_pending(key.1, recipient);
+                }
+                self.saving.insert(key.1);
+            } else {
+                let pending = pending
+                    .into_iter()
+                    .map(|p| (p.name.without_detail().key(), p))
+                    .collect();
+                self.remember_accepted(&record);
+                self.take_custody(CustodyRow {
+                    record,
+                    pending,
+                    passed: Default::default(),
+                })?;
+                self.find_deputy(key.1)?;
+            }
+            self.drop_deputy(&key)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! Distribution lists: one level at a time, in pages, where the registry is held.
+//!
+//! Guards P6 and P7: members of a group held here join the recipients page by
+//! page; how far it has come is in the custody row; a group held elsewhere is
+//! handed, with the message, to a server beside it. A group that can't be
+//! reached waits; it is never taken for empty.
+
+use grapevine_model::{
+    CustodyRecord, EntryKind, Envelope, EnvelopeRecipient, GroupList, Incarnation, Member,
+    MessageId, Name, PeerMessage, ServerName,
+};
+
+use crate::delivery::custody::{Pending, Stage};
+use crate::registry::directory::Held;
+use crate::server::Server;
+use crate::tables::Damaged;
+
+/// Recipients of one message in memory at once: the next page waits until there is room.
+const MOST_PENDING: usize = 1_000;
+/// Members taken from a group in one page.
+const PAGE: usize = 500;
+
+impl Server {
+    /// Takes a group among the recipients one page further, or hands it on.
+    pub(crate) fn expand(
+        &mut self,
+        message: MessageId,
+        key: &str,
+        pending: &Pending,
+        group: &Name,
+        incarnation: Incarnation,
+    ) -> Result<(), Damaged> {
+        if self.held(group.registry()) != Held::Here {
+            self.hand(message, key, group);
+            return Ok(());
+        }
+        let after = match &pending.stage {
+            Stage::Expand(after) => after.clone(),
+            _ if !self.pass(message, incarnation) => {
+                return self.recipient_done(
+                    message,
+                    key,
+                    "expanded",
+                    "already, for this message".into(),
+                );
+            }
+            _ => None,
+        };
+        if self
+            .custodies
+            .get(&message)
+            .is_some_and(|c| c.row.pending.len() > MOST_PENDING)
+        {
+            self.recipient_waits(
+                message,
+                key,
+                "the page before is still being delivered".into(),
+            );
+            return Ok(());
+        }
+        let Some(entry) = self.entry(group).filter(|e| e.kind() == EntryKind::Group) else {
+            return self.recipient_failed(
+                message,
+                key,
+                "5.1.1",
+                format!("there is no group {group} any more"),
+            );
+        };
+        let page: Vec<(Member, Option<Incarnation>)> = entry
+            .members(GroupList::Members, after.as_deref())
+            .take(PAGE)
+            .map(|(m, l)| (m, l.incarnation))
+            .collect();
+        let last = page.last().map(|(member, _)| member.key());
+        let full = page.len() == PAGE;
+        let dangling: Vec<bool> = page
+            .iter()
+            .map(|(member, meant)| self.dangles(member, *meant))
+            .collect();
+        for ((member, _), dangling) in page.into_iter().zip(dangling) {
+            match member {
+                Member::Name(name) if !dangling => {
+                    let next = Pending {
+                        name,
+                        notify: pending.notify,
+                        original: None,
+                        hops: pending.hops.saturating_add(1).min(19),
+                        stage: Stage::Steer,
+                    };
+                    self.add_pending(message, next);
+                }
+                // A wildcard opens doors; it is no address. A dangling member is somebody else now.
+                Member::Name(_) | Member::Anyone | Member::AnyoneIn(_) => {}
+            }
+        }
+        if !full {
+            return self.recipient_done(message, key, "expanded", String::new());
+        }
+        if let Some(custody) = self.custodies.get_mut(&message) {
+            if let Some(pending) = custody.row.pending.get_mut(key) {
+                pending.stage = Stage::Expand(last);
+            }
+            custody.touch();
+        }
+        self.saving.insert(message);
+        self.recipient_waits(message, key, "being expanded".into());
+        Ok(())
+    }
+
+    /// Whether a member's name means something else now than when it was added.
+    fn dangles(&self, member: &Member, meant: Option<Incarnation>) -> bool {
+        let Member::Name(name) = member else {
+            return false;
+        };
+        self.held(name.registry()) == Held::Here && self.entry(name).map(|e| e.incarnation) != meant
+    }
+
+    /// Hands a recipient to a server that holds its registry.
+    pub(crate) fn hand(&mut self, message: MessageId, key: &str, name: &Name) {
+        let holders = self.holders(name.registry());
+        let Some(holder) = holders.iter().find(|s| self.is_up(s)).cloned() else {
+            self.recipient_waits(
+                message,
+                key,
+                format!("no holder of {} can be reached", name.registry()),
+            );
+            return;
+        };
+        let me = self.config.server.clone();
+        let Some(custody) = self.custodies.get_mut(&message) else {
+            return;
+        };
+        let Some(pending) = custody.row.pending.get(key) else {
+            return;
+        };
+        let recipient = EnvelopeRecipient {
+            name: pending.name.clone(),
+            notify: pending.notify,
+            original: pending.original.clone(),
+        };
+        let known = custody.has_body(&holder);
+        custody.got_body(&holder);
+        let whole = &custody.row.record;
+        let record = CustodyRecord {
+            custodian: me,
+            envelope: Envelope {
+                recipients: vec![recipient],
+                ..whole.envelope.clone()
+            },
+            ..whole.clone()
+        };
+        if !known {
+            self.send_body(&holder, message);
+        }
+        self.send(&holder, PeerMessage::Hand(record));
+    }
+
+    /// Another server hands over recipients: the same message, in custody here from now on.
+    pub(crate) fn take_hand(
+        &mut self,
+        from: &ServerName,
+        mut record: CustodyRecord,
+    ) -> Result<(), Damaged> {
+        let message = record.message;
+        if self
+            .message_row(message)?
+            .is_none_or(|row| row.body != record.body)
+        {
+            self.send(
+                from,
+                PeerMessage::Need {
+                    messages: vec![message],
+                },
+            );
+            return Ok(());
+        }
+        if self.disk_nearly_full {
+            return Ok(());
+        }
+        record.custodian = self.config.server.clone();
+        record.origin = self.clock.origin();
+        let recipients: Vec<String> = record
+            .envelope
+            .recipients
+            .iter()
+            .map(|r| r.name.without_detail().key())
+            .collect();
+        if self.custodies.contains_key(&message) {
+            for pending in record.envelope.recipients.iter().map(Pending::of) {
+                self.add_pending(message, pending);
+            }
+            self.saving.insert(message);
+            self.send(
+                from,
+                PeerMessage::Handed {
+                    message,
+                    recipients,
+                },
+            );
+            return Ok(());
+        }
+        self.accept(record, None, Some((from.clone(), recipients)))
+    }
+
+    pub(crate) fn take_handed(
+        &mut self,
+        from: &ServerName,
+        message: MessageId,
+        recipients: Vec<String>,
+    ) -> Result<(), Damaged> {
+        for key in recipients {
+            self.recipient_done(message, &key, "handed on", format!("to {from}"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! The message service: from the yes to the inbox, or to an explanation.
+
+pub(crate) mod accept;
+pub(crate) mod body;
+pub(crate) mod custody;
+pub(crate) mod deputy;
+pub(crate) mod expand;
+pub(crate) mod report;
+pub(crate) mod steer;
+pub(crate) mod view;

@@ -1,0 +1,165 @@
+//! An explanation to the sender when a recipient can't be served (RFC 3464), and
+//! what becomes of explanations that can't be delivered.
+//!
+//! Guards P1 (lost is never silent). Never a bounce for a bounce: what has no
+//! return path goes to `deadletter@ms`, and if that leads nowhere it is kept for
+//! the operator.
+
+use grapevine_model::{
+    Envelope, EnvelopeRecipient, MessageId, Name, Notify, OriginId, RegistryName, ReportReason,
+    ReturnContent, Speaker, Submission,
+};
+
+use crate::codec;
+use crate::delivery::custody::{Pending, Stage};
+use crate::effect::{Effect, Note, NoteLevel, ReportLine, ReportOrder};
+use crate::server::Server;
+use crate::tables::{Damaged, Table};
+
+impl Server {
+    /// Orders a report about all recipients of a message that are due for one.
+    pub(crate) fn order_report(&mut self, message: MessageId) -> Result<(), Damaged> {
+        let Some(custody) = self.custodies.get(&message) else {
+            return Ok(());
+        };
+        let record = custody.row.record.clone();
+        let Some(return_path) = record.envelope.return_path.clone() else {
+            return self.dead_letters(message);
+        };
+        let mut lines = Vec::new();
+        let mut keys = Vec::new();
+        let mut silent = Vec::new();
+        for (key, pending) in &custody.row.pending {
+            let (delivered, status, reason) = match &pending.stage {
+                Stage::Failed(status, reason) if pending.notify.failure => {
+                    (false, status.clone(), reason.clone())
+                }
+                Stage::Failed(_, reason) => {
+                    silent.push((key.clone(), reason.clone()));
+                    continue;
+                }
+                Stage::Delivered => (true, "2.1.5".into(), "delivered".into()),
+                Stage::Steer | Stage::Expand(_) => continue,
+            };
+            lines.push(ReportLine {
+                name: pending.name.clone(),
+                original: pending.original.clone(),
+                delivered,
+                status,
+                reason,
+            });
+            keys.push(key.clone());
+        }
+        for (key, reason) in silent {
+            self.recipient_done(message, &key, "failed, and no report was wanted", reason)?;
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let submission = Submission {
+            id: Some(report_id(message, &keys)),
+            speaker: Speaker::Server(self.config.server.clone()),
+            envelope: Envelope {
+                return_path: None,
+                recipients: vec![EnvelopeRecipient {
+                    name: return_path,
+                    notify: Notify {
+                        success: false,
+                        failure: true,
+                        delay: false,
+                    },
+                    original: None,
+                }],
+                content: ReturnContent::Headers,
+                envelope_id: None,
+            },
+            body: record.body,
+            reports: Some(ReportReason {
+                about: message,
+                recipients: keys,
+            }),
+        };
+        self.ledger.emit(Effect::Report(Box::new(ReportOrder {
+            submission,
+            about: message,
+            full: record.envelope.content == ReturnContent::Full,
+            envelope_id: record.envelope.envelope_id,
+            accepted_ms: record.accepted_ms,
+            lines,
+        })));
+        Ok(())
+    }
+
+    /// A message without a return path has recipients that can't be served.
+    fn dead_letters(&mut self, message: MessageId) -> Result<(), Damaged> {
+        let Ok(dead) = Name::new("deadletter", RegistryName::ms()) else {
+            return Ok(());
+        };
+        let Some(custody) = self.custodies.get(&message) else {
+            return Ok(());
+        };
+        let failed: Vec<(String, Pending, String)> = custody
+            .row
+            .pending
+            .iter()
+            .filter_map(|(key, pending)| match &pending.stage {
+                Stage::Failed(_, reason) => Some((key.clone(), pending.clone(), reason.clone())),
+                Stage::Delivered | Stage::Steer | Stage::Expand(_) => None,
+            })
+            .collect();
+        let has_members = self.entry(&dead).is_some_and(|e| {
+            e.members(grapevine_model::GroupList::Members, None)
+                .next()
+                .is_some()
+        });
+        for (key, pending, reason) in failed {
+            // What comes after a dead letter's own expansion has no further place to go.
+            if pending.hops == 0 && has_members && key != dead.key() {
+                let next = Pending {
+                    name: dead.clone(),
+                    notify: pending.notify,
+                    original: None,
+                    hops: 1,
+                    stage: Stage::Steer,
+                };
+                self.add_pending(message, next);
+                self.recipient_done(message, &key, "sent to deadletter@ms", reason)?;
+            } else {
+                self.refer(message)?;
+                let row = (pending.name.clone(), reason.clone(), self.now.wall_ms);
+                let mut row_key = message.to_bytes().to_vec();
+                row_key.extend_from_slice(key.as_bytes());
+                self.ledger
+                    .put(Table::DeadLetters, row_key, codec::encode(&row));
+                self.dead_letters += 1;
+                let text = format!(
+                    "a report for {} can't be delivered ({reason}); kept as dead letter",
+                    pending.name
+                );
+                self.ledger.emit(Effect::Note(Note {
+                    level: NoteLevel::Warn,
+                    text,
+                    message: Some(message),
+                }));
+                self.recipient_done(message, &key, "kept as dead letter", reason)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The id of a report: the same, whoever makes it, for the same recipients of the same message.
+fn report_id(about: MessageId, keys: &[String]) -> MessageId {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&about.to_bytes());
+    for key in keys {
+        hasher.update(key.as_bytes());
+        hasher.update(&[0]);
+    }
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    MessageId {
+        time: about.time,
+        origin: OriginId::server(u64::from_be_bytes(first)),
+    }
+}

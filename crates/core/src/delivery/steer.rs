@@ -1,0 +1,373 @@
+//! Where each recipient's copy goes: resolved, forwarded, expanded, deposited here
+//! or asked of an inbox site.
+//!
+//! A wrong hint costs a round trip, never a message: the receiving site is the
+//! truth.
+
+use std::collections::BTreeMap;
+
+use grapevine_model::{
+    DepositOutcome, Incarnation, MessageId, Name, PeerMessage, Resolution, ServerName,
+};
+
+use crate::delivery::custody::{Pending, Stage};
+use crate::registry::directory::{Held, Memo};
+use crate::registry::request::Stop;
+use crate::replication::waiters::Then;
+use crate::server::Server;
+use crate::tables::Damaged;
+
+/// Forwardings and expansions one after the other at most (RFC 5321 6.3 speaks of 100 hops over
+/// SMTP; within one Grapevine twenty is a loop).
+const MOST_HOPS: u8 = 20;
+/// A recipient is done when its copy is on so many inbox sites, or on all if there are fewer.
+pub(crate) const INBOX_COPIES: usize = 2;
+
+/// Deposits asked of one site for one message in this turn.
+pub(crate) type Deposits =
+    BTreeMap<(ServerName, MessageId), Vec<(Incarnation, Name, Vec<ServerName>)>>;
+
+impl Server {
+    /// Takes one recipient a step further.
+    pub(crate) fn steer(&mut self, memo: &Memo, message: MessageId, key: &str) -> Result<(), Stop> {
+        let Some(pending) = self
+            .custodies
+            .get(&message)
+            .and_then(|c| c.row.pending.get(key))
+            .cloned()
+        else {
+            return Ok(());
+        };
+        if matches!(pending.stage, Stage::Failed(..) | Stage::Delivered) {
+            return Ok(());
+        }
+        let name = pending.name.without_detail();
+        match self.resolve(memo, &name)? {
+            Resolution::Individual {
+                incarnation,
+                sites,
+                forward,
+                ..
+            } => {
+                if forward.is_empty() {
+                    self.steer_to_inbox(message, key, &name, incarnation, sites)?;
+                } else {
+                    self.steer_to_forward(message, key, &pending, incarnation, forward)?;
+                }
+            }
+            Resolution::Group {
+                name: group,
+                incarnation,
+            } => self.expand(message, key, &pending, &group, incarnation)?,
+            Resolution::NoSuch => match name.group_of_owners() {
+                Some(group) if matches!(self.resolve(memo, &group)?, Resolution::Group { .. }) => {
+                    self.steer_to_owners(message, key, &pending, &group)?;
+                }
+                _ if self.held(name.registry()) == Held::Unknown => {
+                    let why = format!(
+                        "{} is no registry of this Grapevine, and outside addresses cannot be reached yet",
+                        name.registry()
+                    );
+                    self.recipient_failed(message, key, "5.1.2", why)?;
+                }
+                _ => self.recipient_failed(message, key, "5.1.1", format!("there is no {name}"))?,
+            },
+        }
+        Ok(())
+    }
+
+    fn steer_to_inbox(
+        &mut self,
+        message: MessageId,
+        key: &str,
+        name: &Name,
+        inbox: Incarnation,
+        sites: Vec<ServerName>,
+    ) -> Result<(), Damaged> {
+        if sites.is_empty() {
+            return self.recipient_failed(message, key, "5.2.1", format!("{name} has no inbox"));
+        }
+        let Some(custody) = self.custodies.get_mut(&message) else {
+            return Ok(());
+        };
+        let body = custody.row.record.body;
+        if let Some(trying) = custody.trying.get_mut(key) {
+            trying.inbox = Some(inbox);
+        }
+        if sites.contains(&self.config.server) && !self.disk_nearly_full {
+            match self.deposit(inbox, &sites, message, body)? {
+                Some(dot) => {
+                    let then = Then::Recipient(message, key.to_owned());
+                    self.when_copied(Self::mailbox_space(inbox), dot, then);
+                }
+                None => self.recipient_delivered(message, key, "deleted by its owner since")?,
+            }
+            return Ok(());
+        }
+        match sites.iter().find(|s| self.is_up(s)).cloned() {
+            Some(site) => {
+                self.deposits
+                    .entry((site, message))
+                    .or_default()
+                    .push((inbox, name.clone(), sites))
+            }
+            None => self.recipient_waits(
+                message,
+                key,
+                format!("no inbox site of {name} can be reached ({})", list(&sites)),
+            ),
+        }
+        Ok(())
+    }
+
+    /// Sends the deposits of this turn: one message and one body per site.
+    pub(crate) fn send_deposits(&mut self) {
+        for ((site, message), inboxes) in std::mem::take(&mut self.deposits) {
+            let Some(custody) = self.custodies.get_mut(&message) else {
+                continue;
+            };
+            let body = custody.row.record.body;
+            let known = custody.has_body(&site);
+            custody.got_body(&site);
+            if !known {
+                self.send_body(&site, message);
+            }
+            self.send(
+                &site,
+                PeerMessage::Deposit {
+                    message,
+                    body,
+                    inboxes,
+                },
+            );
+        }
+    }
+
+    /// A deposit made here has its copies, or waited for them long enough.
+    pub(crate) fn recipient_copied(&mut self, message: MessageId, key: &str, copies: u8) {
+        let sites = match self
+            .custodies
+            .get(&message)
+            .and_then(|c| c.trying.get(key))
+            .and_then(|t| t.inbox)
+        {
+            Some(inbox) => {
+                let space = Self::mailbox_space(inbox);
+                if copies < 2 {
+                    for partner in self.partners(&space) {
+                        self.offer(&partner, &space);
+                    }
+                }
+                self.partners(&space).len() + 1
+            }
+            None => return,
+        };
+        self.recipient_stored(message, key, copies, sites);
+    }
+
+    fn recipient_stored(&mut self, message: MessageId, key: &str, copies: u8, sites: usize) {
+        let enough = usize::from(copies) >= INBOX_COPIES.min(sites) || self.planted_one_copy;
+        if !enough {
+            self.recipient_waits(
+                message,
+                key,
+                "in one inbox site; the second copy is still to be made".into(),
+            );
+        } else if let Err(damaged) = self.recipient_delivered(
+            message,
+            key,
+            &format!("{copies} inbox sites").replace("255", "its"),
+        ) {
+            self.damaged(damaged);
+        }
+    }
+
+    /// An inbox site answers.
+    pub(crate) fn take_deposited(
+        &mut self,
+        from: &ServerName,
+        message: MessageId,
+        outcomes: Vec<(Incarnation, DepositOutcome)>,
+    ) {
+        for (inbox, outcome) in outcomes {
+            let Some(custody) = self.custodies.get(&message) else {
+                return;
+            };
+            let key = custody
+                .trying
+                .iter()
+                .find(|(_, t)| t.inbox == Some(inbox))
+                .map(|(key, _)| key.clone());
+            let Some(key) = key else { continue };
+            let name = custody
+                .row
+                .pending
+                .get(&key)
+                .map(|p| p.name.without_detail());
+            match outcome {
+                DepositOutcome::Stored { copies } => {
+                    // How many sites there are is known where the deposit was steered from.
+                    let sites = name
+                        .and_then(|n| match self.resolve(&Memo::new(), &n) {
+                            Ok(Resolution::Individual { sites, .. }) => Some(sites.len()),
+                            _ => None,
+                        })
+                        .unwrap_or(INBOX_COPIES);
+                    self.recipient_stored(message, &key, copies, sites);
+                }
+                DepositOutcome::NotHere => {
+                    if let Some(name) = name {
+                        self.forget_hint(&name);
+                    }
+                    self.recipient_waits(
+                        message,
+                        &key,
+                        format!("{from} is no inbox site of it any more; asking again"),
+                    );
+                }
+                DepositOutcome::Later(why) => self.recipient_waits(message, &key, why),
+            }
+        }
+    }
+
+    fn steer_to_forward(
+        &mut self,
+        message: MessageId,
+        key: &str,
+        pending: &Pending,
+        from: Incarnation,
+        forward: Vec<Name>,
+    ) -> Result<(), Damaged> {
+        if !self.pass(message, from) {
+            return self.recipient_done(
+                message,
+                key,
+                "forwarded",
+                "already, for this message".into(),
+            );
+        }
+        self.lead_on(message, key, pending, forward, "forwarded")
+    }
+
+    fn steer_to_owners(
+        &mut self,
+        message: MessageId,
+        key: &str,
+        pending: &Pending,
+        group: &Name,
+    ) -> Result<(), Damaged> {
+        let owners: Vec<Name> = match self.entry(group) {
+            Some(entry) => entry
+                .members(grapevine_model::GroupList::Owners, None)
+                .filter_map(|(member, _)| match member {
+                    grapevine_model::Member::Name(name) => Some(name),
+                    _ => None,
+                })
+                .collect(),
+            // Held elsewhere: a holder goes on with it.
+            None => {
+                self.hand(message, key, group);
+                return Ok(());
+            }
+        };
+        let owners = if owners.is_empty() {
+            self.registrars(group)
+        } else {
+            owners
+        };
+        self.lead_on(message, key, pending, owners, "sent to the owners")
+    }
+
+    fn registrars(&self, group: &Name) -> Vec<Name> {
+        let Some(entry) = self.entry(&group.registry().group()) else {
+            return Vec::new();
+        };
+        entry
+            .members(grapevine_model::GroupList::Owners, None)
+            .filter_map(|(member, _)| match member {
+                grapevine_model::Member::Name(name) => Some(name),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Replaces a recipient by others.
+    pub(crate) fn lead_on(
+        &mut self,
+        message: MessageId,
+        key: &str,
+        pending: &Pending,
+        to: Vec<Name>,
+        how: &str,
+    ) -> Result<(), Damaged> {
+        if pending.hops >= MOST_HOPS {
+            return self.recipient_failed(
+                message,
+                key,
+                "5.4.6",
+                format!("forwarded more than {MOST_HOPS} times: a loop"),
+            );
+        }
+        if to.is_empty() {
+            return self.recipient_failed(
+                message,
+                key,
+                "5.2.4",
+                format!("{} leads to nobody", pending.name),
+            );
+        }
+        let whereto = format!("{} address(es)", to.len());
+        for name in to {
+            let next = Pending {
+                name,
+                notify: pending.notify,
+                original: None,
+                hops: pending.hops + 1,
+                stage: Stage::Steer,
+            };
+            self.add_pending(message, next);
+        }
+        self.recipient_done(message, key, how, whereto)
+    }
+
+    /// Notes that an entry was passed for this message; false when it was already.
+    pub(crate) fn pass(&mut self, message: MessageId, incarnation: Incarnation) -> bool {
+        self.custodies.get_mut(&message).is_some_and(|custody| {
+            custody.touch();
+            custody.row.passed.insert(incarnation)
+        })
+    }
+
+    /// A recipient can't be served, for good.
+    pub(crate) fn recipient_failed(
+        &mut self,
+        message: MessageId,
+        key: &str,
+        status: &str,
+        reason: String,
+    ) -> Result<(), Damaged> {
+        let Some(custody) = self.custodies.get_mut(&message) else {
+            return Ok(());
+        };
+        let Some(pending) = custody.row.pending.get_mut(key) else {
+            return Ok(());
+        };
+        pending.stage = Stage::Failed(status.to_owned(), reason);
+        custody.touch();
+        self.saving.insert(message);
+        self.order_report(message)
+    }
+
+    /// Damage met on the way: logged once; what was under way is tried again later.
+    pub(crate) fn damaged(&mut self, damaged: Damaged) {
+        self.alarm(damaged.to_string());
+    }
+}
+
+fn list(servers: &[ServerName]) -> String {
+    servers
+        .iter()
+        .map(ServerName::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,295 @@
+//! What can be seen: the state of this server, and what it knows of a message.
+//!
+//! Guards P9: every waiting recipient has a reason and a next time.
+
+use grapevine_model::{
+    CustodyRecord, MessageId, Name, PeerView, QueueView, Refusal, Reply, ServerStatus, SpaceId,
+    Speaker, Trace, TraceRecipient,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::delivery::custody::Stage;
+use crate::registry::directory::{Eval, Memo};
+use crate::server::Server;
+use crate::tables::{Damaged, Table};
+
+/// Recipients whose end is remembered with a message at most; a list's are countless.
+const MOST_OUTCOMES: usize = 50;
+
+/// What is remembered of a message for some days: the value of a `History` row.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct HistoryRow {
+    pub(crate) return_path: Option<Name>,
+    pub(crate) accepted_ms: u64,
+    /// Name, what became of it, why or where.
+    pub(crate) outcomes: Vec<(Name, String, String)>,
+    pub(crate) more: u64,
+}
+
+impl Server {
+    fn history(&self, message: MessageId) -> Result<Option<HistoryRow>, Damaged> {
+        self.ledger
+            .get(Table::History, &message.to_bytes())?
+            .map(|bytes| codec::decode(&bytes))
+            .transpose()
+    }
+
+    pub(crate) fn remember_accepted(&mut self, record: &CustodyRecord) {
+        let row = HistoryRow {
+            return_path: record.envelope.return_path.clone(),
+            accepted_ms: record.accepted_ms,
+            outcomes: Vec::new(),
+            more: 0,
+        };
+        self.ledger.put(
+            Table::History,
+            record.message.to_bytes().to_vec(),
+            codec::encode(&row),
+        );
+    }
+
+    pub(crate) fn forget_accepted(&mut self, message: MessageId) {
+        self.ledger
+            .delete(Table::History, message.to_bytes().to_vec());
+    }
+
+    pub(crate) fn was_accepted(&self, message: MessageId) -> Result<bool, Damaged> {
+        Ok(self.history(message)?.is_some())
+    }
+
+    pub(crate) fn remember_outcome(
+        &mut self,
+        message: MessageId,
+        name: &Name,
+        how: &str,
+        reason: String,
+    ) {
+        if let Ok(Some(mut row)) = self.history(message) {
+            if row.outcomes.len() < MOST_OUTCOMES {
+                row.outcomes.push((name.clone(), how.to_owned(), reason));
+            } else {
+                row.more = row.more.saturating_add(1);
+            }
+            self.ledger.put_lazily(
+                Table::History,
+                message.to_bytes().to_vec(),
+                codec::encode(&row),
+            );
+        }
+    }
+
+    /// Forgets what is older than the history's time, a few at a time.
+    pub(crate) fn forget_history(&mut self) -> Result<(), Damaged> {
+        const MOST_FORGOTTEN: usize = 200;
+        let before = self
+            .now
+            .wall_ms
+            .saturating_sub(self.config.times.history_ms);
+        let until = MessageId {
+            time: grapevine_model::Hlc::at_ms(before),
+            origin: grapevine_model::OriginId(0),
+        };
+        for (key, _) in
+            self.ledger
+                .scan(Table::History, &[0; 16], &until.to_bytes(), MOST_FORGOTTEN)?
+        {
+            let id: Option<[u8; 16]> = key.as_slice().try_into().ok();
+            if id.is_none_or(|id| !self.custodies.contains_key(&MessageId::from_bytes(id))) {
+                self.ledger.delete_lazily(Table::History, key);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn status(&self) -> ServerStatus {
+        let registries = self
+            .databases
+            .iter()
+            .map(|(name, db)| (name.clone(), db.living(), db.digest()))
+            .collect();
+        let fetching = self
+            .spaces
+            .iter()
+            .filter_map(|(space, state)| match space {
+                SpaceId::Registry(registry) if !state.row.ready => Some(registry.clone()),
+                SpaceId::Registry(_) | SpaceId::Mailbox(_) => None,
+            })
+            .collect();
+        let oldest = self
+            .custodies
+            .values()
+            .map(|c| c.row.record.accepted_ms)
+            .min();
+        ServerStatus {
+            server: self.config.server.clone(),
+            role: self.role(),
+            registries,
+            mailboxes: self
+                .spaces
+                .keys()
+                .filter(|s| matches!(s, SpaceId::Mailbox(_)))
+                .count() as u64,
+            queue: QueueView {
+                messages: self.custodies.len() as u64,
+                recipients: self
+                    .custodies
+                    .values()
+                    .map(|c| c.row.pending.len() as u64)
+                    .sum(),
+                deputy_for: self.deputies.len() as u64,
+                without_deputy: self.custodies.values().filter(|c| !c.held).count() as u64,
+                dead_letters: self.dead_letters,
+                oldest_ms: oldest.map_or(0, |ms| self.now.wall_ms.saturating_sub(ms)),
+            },
+            peers: self
+                .peers
+                .iter()
+                .map(|(server, peer)| PeerView {
+                    server: server.clone(),
+                    up: self.is_up(server),
+                    silent_ms: peer
+                        .heard_ms
+                        .map(|heard| self.now.mono_ms.saturating_sub(heard)),
+                    behind: peer.behind,
+                })
+                .collect(),
+            alarms: self.alarms.iter().cloned().collect(),
+            fetching,
+        }
+    }
+
+    /// What this server knows of a message, for its sender, its recipients, the registrars
+    /// concerned and the operators; for nobody else.
+    pub(crate) fn trace(
+        &mut self,
+        memo: &Memo,
+        speaker: &Speaker,
+        message: MessageId,
+    ) -> Eval<Result<Reply, Refusal>> {
+        let unknown = || {
+            Refusal::new(
+                grapevine_model::ErrorKind::NotFound,
+                format!("nothing is known here of {message}"),
+            )
+        };
+        let history = match self.history(message) {
+            Ok(history) => history,
+            Err(damaged) => {
+                return Ok(Err(Refusal::new(
+                    grapevine_model::ErrorKind::Internal,
+                    damaged.to_string(),
+                )));
+            }
+        };
+        let row = self.message_row(message).ok().flatten();
+        let custody = self.custodies.get(&message);
+        let held = self
+            .deputies
+            .iter()
+            .find(|((_, m), _)| *m == message)
+            .map(|((custodian, _), held)| (custodian.clone(), &held.record));
+        if history.is_none() && row.is_none() && custody.is_none() && held.is_none() {
+            return Ok(Err(unknown()));
+        }
+        let mut roles = Vec::new();
+        let mut partner = None;
+        let mut recipients = Vec::new();
+        let mut return_path = history.as_ref().and_then(|h| h.return_path.clone());
+        if let Some(custody) = custody {
+            roles.push("custodian".to_owned());
+            partner = custody.deputy.clone().filter(|_| custody.held);
+            return_path = custody.row.record.envelope.return_path.clone();
+            for (key, pending) in &custody.row.pending {
+                let trying = custody.trying.get(key).cloned().unwrap_or_default();
+                let (state, reason) = match &pending.stage {
+                    Stage::Steer => ("waiting", trying.reason.clone()),
+                    Stage::Expand(after) => (
+                        "expanding",
+                        after
+                            .clone()
+                            .map(|a| format!("after {a}"))
+                            .unwrap_or_default(),
+                    ),
+                    Stage::Failed(status, reason) => {
+                        ("failed, being reported", format!("{status} {reason}"))
+                    }
+                    Stage::Delivered => ("deposited, being reported", String::new()),
+                };
+                recipients.push(TraceRecipient {
+                    name: pending.name.clone(),
+                    state: state.into(),
+                    reason,
+                    next_ms: Some(trying.due_ms.saturating_sub(self.now.mono_ms)),
+                    attempts: trying.attempts,
+                });
+            }
+        }
+        if let Some((custodian, record)) = &held {
+            roles.push("deputy".into());
+            partner = partner.or_else(|| Some(custodian.clone()));
+            return_path = return_path.or_else(|| record.envelope.return_path.clone());
+            if custody.is_none() {
+                recipients.extend(record.envelope.recipients.iter().map(|r| TraceRecipient {
+                    name: r.name.clone(),
+                    state: "in custody".into(),
+                    reason: format!("of {custodian}"),
+                    next_ms: None,
+                    attempts: 0,
+                }));
+            }
+        }
+        for (name, how, reason) in history.map(|h| h.outcomes).unwrap_or_default() {
+            recipients.push(TraceRecipient {
+                name,
+                state: how,
+                reason,
+                next_ms: None,
+                attempts: 0,
+            });
+        }
+        if row.is_some_and(|r| r.references > 0) && roles.is_empty() {
+            roles.push("inbox site".into());
+        }
+        if !self.may_trace(memo, speaker, return_path.as_ref(), &recipients)? {
+            return Ok(Err(unknown()));
+        }
+        Ok(Ok(Reply::Trace(Box::new(Trace {
+            message,
+            server: self.config.server.clone(),
+            roles,
+            partner,
+            return_path,
+            body: row.map(|r| r.body),
+            references: row.map_or(0, |r| r.references),
+            recipients,
+        }))))
+    }
+
+    fn may_trace(
+        &self,
+        memo: &Memo,
+        speaker: &Speaker,
+        sender: Option<&Name>,
+        recipients: &[TraceRecipient],
+    ) -> Eval<bool> {
+        let Speaker::Individual { name, .. } = speaker else {
+            return Ok(matches!(speaker, Speaker::Operator | Speaker::Server(_)));
+        };
+        if sender == Some(name) || recipients.iter().any(|r| r.name.without_detail() == *name) {
+            return Ok(true);
+        }
+        let mut registries: std::collections::BTreeSet<_> = recipients
+            .iter()
+            .map(|r| r.name.registry().clone())
+            .collect();
+        registries.extend(sender.map(|s| s.registry().clone()));
+        registries.insert(grapevine_model::RegistryName::gv());
+        for registry in registries {
+            if self.is_registrar(memo, speaker, &registry)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}

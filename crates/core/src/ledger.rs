@@ -1,0 +1,275 @@
+//! What the core has changed and the store has not yet made durable.
+//!
+//! Guards the barrier rule: an effect that may depend on a change is held back
+//! until the commit that carries the change is durable. Changes whose loss is
+//! harmless (`put_lazily`) hold nothing back and wait for company.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::effect::Effect;
+use crate::tables::{Damaged, Op, Row, Table, Tables};
+
+/// How long lazy changes wait for a commit that somebody needs.
+const LAZY_MS: u64 = 200;
+/// A lazy batch of so many changes is written without waiting.
+const LAZY_OPS: usize = 512;
+
+type Place = (Table, Vec<u8>);
+
+/// The store as the core sees it, with its own pending changes on top.
+pub(crate) struct Ledger {
+    tables: Box<dyn Tables + Send>,
+    /// Newest pending value by place, with the commit that carries it.
+    pending: BTreeMap<Place, (u64, Option<Vec<u8>>)>,
+    /// Places by commit, to be cleared when it is durable.
+    places: VecDeque<(u64, Vec<Place>)>,
+    batch: Vec<Op>,
+    batch_places: Vec<Place>,
+    batch_awaited: bool,
+    batch_since_ms: u64,
+    next_seq: u64,
+    durable_seq: u64,
+    /// The last commit that somebody waits for.
+    gate: u64,
+    fresh: Vec<Effect>,
+    held: VecDeque<(u64, Effect)>,
+    ready: VecDeque<Effect>,
+    /// Planted fault: nothing is held back.
+    pub(crate) no_barrier: bool,
+}
+
+impl Ledger {
+    pub(crate) fn new(tables: Box<dyn Tables + Send>) -> Self {
+        Self {
+            tables,
+            pending: BTreeMap::new(),
+            places: VecDeque::new(),
+            batch: Vec::new(),
+            batch_places: Vec::new(),
+            batch_awaited: false,
+            batch_since_ms: 0,
+            next_seq: 1,
+            durable_seq: 0,
+            gate: 0,
+            fresh: Vec::new(),
+            held: VecDeque::new(),
+            ready: VecDeque::new(),
+            no_barrier: false,
+        }
+    }
+
+    /// Writes a value; effects from now on wait for it.
+    pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
+        self.batch_awaited = true;
+        self.put_lazily(table, key, value);
+    }
+
+    /// Writes a value that may be lost in a crash without harm.
+    pub(crate) fn put_lazily(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
+        self.note(table, &key, Some(value.clone()));
+        self.batch.push(Op::Put { table, key, value });
+    }
+
+    /// Removes a value; effects from now on wait for it.
+    pub(crate) fn delete(&mut self, table: Table, key: Vec<u8>) {
+        self.batch_awaited = true;
+        self.delete_lazily(table, key);
+    }
+
+    /// Removes a value that may come back in a crash without harm.
+    pub(crate) fn delete_lazily(&mut self, table: Table, key: Vec<u8>) {
+        self.note(table, &key, None);
+        self.batch.push(Op::Delete { table, key });
+    }
+
+    /// Adopts or drops a body.
+    pub(crate) fn body(&mut self, op: Op) {
+        self.batch_awaited |= matches!(op, Op::AdoptBody { .. });
+        self.batch.push(op);
+    }
+
+    fn note(&mut self, table: Table, key: &[u8], value: Option<Vec<u8>>) {
+        let place = (table, key.to_vec());
+        self.batch_places.push(place.clone());
+        self.pending.insert(place, (self.next_seq, value));
+    }
+
+    /// Something to do once all changes so far are durable.
+    pub(crate) fn emit(&mut self, effect: Effect) {
+        self.fresh.push(effect);
+    }
+
+    /// Something to do that depends on no change.
+    pub(crate) fn emit_now(&mut self, effect: Effect) {
+        self.ready.push_back(effect);
+    }
+
+    /// Closes the batch.
+    pub(crate) fn flush(&mut self, mono_ms: u64) {
+        let lazy = !self.batch_awaited && self.batch.len() < LAZY_OPS;
+        if self.batch.is_empty() {
+            self.batch_since_ms = mono_ms;
+        } else if !lazy || mono_ms >= self.batch_since_ms.saturating_add(LAZY_MS) {
+            let seq = self.next_seq;
+            self.next_seq += 1;
+            if self.batch_awaited {
+                self.gate = seq;
+            }
+            let ops = std::mem::take(&mut self.batch);
+            self.places
+                .push_back((seq, std::mem::take(&mut self.batch_places)));
+            let awaited = std::mem::take(&mut self.batch_awaited);
+            self.ready.push_back(Effect::Commit { seq, ops, awaited });
+            self.batch_since_ms = mono_ms;
+        }
+        for effect in self.fresh.drain(..) {
+            if self.gate <= self.durable_seq || self.no_barrier {
+                self.ready.push_back(effect);
+            } else {
+                self.held.push_back((self.gate, effect));
+            }
+        }
+    }
+
+    /// When lazy changes want to be written, if there are any.
+    pub(crate) fn lazy_due_ms(&self) -> Option<u64> {
+        (!self.batch.is_empty()).then(|| self.batch_since_ms.saturating_add(LAZY_MS))
+    }
+
+    /// A commit is durable: what waited for it may leave.
+    pub(crate) fn committed(&mut self, seq: u64) {
+        self.durable_seq = self.durable_seq.max(seq);
+        while self.places.front().is_some_and(|(first, _)| *first <= seq) {
+            let Some((_, places)) = self.places.pop_front() else {
+                break;
+            };
+            for place in places {
+                if self
+                    .pending
+                    .get(&place)
+                    .is_some_and(|(carrier, _)| *carrier <= seq)
+                {
+                    self.pending.remove(&place);
+                }
+            }
+        }
+        while self
+            .held
+            .front()
+            .is_some_and(|(gate, _)| *gate <= self.durable_seq)
+        {
+            if let Some((_, effect)) = self.held.pop_front() {
+                self.ready.push_back(effect);
+            }
+        }
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Effect> {
+        self.ready.pop_front()
+    }
+
+    /// The value, pending or durable.
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Damaged> {
+        match self.pending.get(&(table, key.to_vec())) {
+            Some((_, value)) => Ok(value.clone()),
+            None => self.tables.get(table, key),
+        }
+    }
+
+    /// At most `limit` rows with `from <= key < until`, pending or durable, in order.
+    pub(crate) fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        until: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Row>, Damaged> {
+        if from >= until {
+            return Ok(Vec::new());
+        }
+        let over = || {
+            self.pending
+                .range((table, from.to_vec())..(table, until.to_vec()))
+        };
+        let asked = limit.saturating_add(over().count());
+        let rows = self.tables.scan(table, from, until, asked)?;
+        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        let cut = (rows.len() >= asked)
+            .then(|| rows.last().map(|row| row.0.clone()))
+            .flatten();
+        merged.extend(rows);
+        for ((_, key), (_, value)) in over() {
+            if cut.as_ref().is_some_and(|cut| key > cut) {
+                break;
+            }
+            match value {
+                Some(value) => merged.insert(key.clone(), value.clone()),
+                None => merged.remove(key),
+            };
+        }
+        Ok(merged.into_iter().take(limit).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Empty;
+    impl Tables for Empty {
+        fn get(&self, _: Table, _: &[u8]) -> Result<Option<Vec<u8>>, Damaged> {
+            Ok(None)
+        }
+        fn scan(&self, _: Table, _: &[u8], _: &[u8], _: usize) -> Result<Vec<Row>, Damaged> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn nothing_leaves_before_its_change_is_durable() {
+        let mut ledger = Ledger::new(Box::new(Empty));
+        ledger.put(Table::Meta, vec![1], vec![2]);
+        ledger.emit(Effect::Discard { staged: 7 });
+        ledger.flush(0);
+        assert!(matches!(
+            ledger.poll(),
+            Some(Effect::Commit {
+                seq: 1,
+                awaited: true,
+                ..
+            })
+        ));
+        assert_eq!(ledger.poll(), None);
+        assert_eq!(ledger.get(Table::Meta, &[1]), Ok(Some(vec![2])));
+        ledger.committed(1);
+        assert_eq!(ledger.poll(), Some(Effect::Discard { staged: 7 }));
+    }
+
+    #[test]
+    fn a_lazy_change_holds_nothing_back_and_is_written_in_time() {
+        let mut ledger = Ledger::new(Box::new(Empty));
+        ledger.flush(1_000);
+        ledger.put_lazily(Table::Meta, vec![1], vec![2]);
+        ledger.emit(Effect::Discard { staged: 7 });
+        ledger.flush(1_001);
+        assert_eq!(ledger.poll(), Some(Effect::Discard { staged: 7 }));
+        assert_eq!(ledger.poll(), None);
+        ledger.flush(1_000 + LAZY_MS);
+        assert!(matches!(
+            ledger.poll(),
+            Some(Effect::Commit { awaited: false, .. })
+        ));
+    }
+
+    #[test]
+    fn a_scan_sees_pending_writes_and_deletions() {
+        let mut ledger = Ledger::new(Box::new(Empty));
+        ledger.put(Table::Dots, vec![1], vec![1]);
+        ledger.put(Table::Dots, vec![2], vec![2]);
+        ledger.delete(Table::Dots, vec![1]);
+        assert_eq!(
+            ledger.scan(Table::Dots, &[0], &[9], 10),
+            Ok(vec![(vec![2], vec![2])])
+        );
+    }
+}

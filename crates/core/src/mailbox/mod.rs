@@ -1,0 +1,421 @@
+//! Mailboxes: replicated spaces whose items are messages.
+//!
+//! A deposit's cell has the message id's stamp, a deletion a later one, so a
+//! deposit repeated, at any site, after any crash, never brings back what its
+//! owner has deleted (docs/decisions, deposit stamps).
+
+use grapevine_model::{
+    Cell, CellKey, DepositOutcome, Field, InboxListing, Incarnation, ListedMessage, MailboxEntry,
+    MessageId, Name, PeerMessage, Refusal, Reply, Resolution, ServerName, SpaceId, Speaker, Stamp,
+    Update, Written,
+};
+
+use crate::codec;
+use crate::registry::directory::Memo;
+use crate::registry::request::{Outcome, ReplyTo, Stop};
+use crate::replication::push::Change;
+use crate::replication::waiters::Then;
+use crate::server::Server;
+use crate::tables::{Damaged, Table};
+
+/// Messages listed at most; more are listed when these are gone.
+const MOST_LISTED: usize = 100_000;
+
+fn message_key(message: MessageId) -> CellKey {
+    CellKey {
+        item: message.to_u128(),
+        field: Field::Message.number(),
+        element: Vec::new(),
+    }
+}
+
+fn sites_key() -> CellKey {
+    CellKey {
+        item: 0,
+        field: Field::Sites.number(),
+        element: Vec::new(),
+    }
+}
+
+impl Server {
+    /// Puts a message whose body is here into a mailbox of this site. Gives the dot of its cell;
+    /// none when the owner has deleted it already.
+    pub(crate) fn deposit(
+        &mut self,
+        inbox: Incarnation,
+        sites: &[ServerName],
+        message: MessageId,
+        body: grapevine_model::BodyInfo,
+    ) -> Result<Option<Stamp>, Damaged> {
+        let space = Self::mailbox_space(inbox);
+        self.open_mailbox(inbox, sites)?;
+        let key = message_key(message);
+        if let Some(present) = self
+            .cell(&space, &key)?
+            .filter(|_| !self.planted_dedup_forgotten)
+        {
+            return Ok(present.value.is_some().then_some(present.dot));
+        }
+        let entry = MailboxEntry {
+            body,
+            deposited_ms: self.now.wall_ms,
+        };
+        let mut stamp = Some(Stamp {
+            time: message.time,
+            origin: message.origin,
+        });
+        if self.planted_dedup_forgotten {
+            stamp = None;
+        }
+        let change = Change {
+            key,
+            value: Some(codec::encode(&entry)),
+            stamp,
+        };
+        self.write(&space, vec![change])
+    }
+
+    /// Makes sure that the mailbox is here and knows its sites.
+    fn open_mailbox(&mut self, inbox: Incarnation, sites: &[ServerName]) -> Result<(), Damaged> {
+        let space = Self::mailbox_space(inbox);
+        self.open_space(&space, true);
+        if self
+            .spaces
+            .get(&space)
+            .is_some_and(|s| s.row.sites != sites)
+        {
+            self.set_sites(inbox, sites)?;
+        }
+        Ok(())
+    }
+
+    /// The sites of a mailbox are these from now on.
+    pub(crate) fn set_sites(
+        &mut self,
+        inbox: Incarnation,
+        sites: &[ServerName],
+    ) -> Result<(), Damaged> {
+        let space = Self::mailbox_space(inbox);
+        if let Some(state) = self.spaces.get_mut(&space) {
+            state.row.sites = sites.to_vec();
+            let change = Change::put(sites_key(), codec::encode(&sites.to_vec()));
+            self.write(&space, vec![change])?;
+            self.save_space(&space);
+        }
+        Ok(())
+    }
+
+    /// A mailbox unknown here is taken in when its own sites name this server.
+    pub(crate) fn admit_mailbox(&mut self, space: &SpaceId, updates: &[Update]) -> bool {
+        let sites = updates
+            .iter()
+            .find(|u| u.key == sites_key())
+            .and_then(|u| codec::decode::<Vec<ServerName>>(u.cell.value.as_ref()?).ok());
+        match sites {
+            Some(sites) if sites.contains(&self.config.server) => {
+                self.open_space(space, false);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// A cell of a mailbox is about to be replaced: references and sites follow.
+    pub(crate) fn mailbox_cell_changes(
+        &mut self,
+        inbox: Incarnation,
+        key: &CellKey,
+        old: Option<&Cell>,
+        new: &Cell,
+    ) -> Result<(), Damaged> {
+        if key.field == Field::Message.number() {
+            let message = MessageId::from_u128(key.item);
+            let was = old.is_some_and(|cell| cell.value.is_some());
+            match (was, new.value.is_some()) {
+                (false, true) => self.refer(message)?,
+                (true, false) => self.release(message)?,
+                (true, true) | (false, false) => {}
+            }
+        }
+        if *key == sites_key()
+            && let Some(sites) = new
+                .value
+                .as_ref()
+                .and_then(|v| codec::decode::<Vec<ServerName>>(v).ok())
+            && let Some(state) = self.spaces.get_mut(&Self::mailbox_space(inbox))
+        {
+            state.row.sites = sites;
+            self.save_space(&Self::mailbox_space(inbox));
+        }
+        Ok(())
+    }
+
+    /// Follows the inbox sites of a registry held here; call when it may have changed.
+    pub(crate) fn follow_sites(
+        &mut self,
+        registry: &grapevine_model::RegistryName,
+    ) -> Result<(), Damaged> {
+        let Some(database) = self.database(registry) else {
+            return Ok(());
+        };
+        let moved: Vec<(Incarnation, Vec<ServerName>)> = self
+            .spaces
+            .iter()
+            .filter_map(|(space, state)| {
+                let SpaceId::Mailbox(inbox) = space else {
+                    return None;
+                };
+                let sites = database.entry(*inbox)?.sites();
+                (sites != state.row.sites && !sites.is_empty()).then_some((*inbox, sites))
+            })
+            .collect();
+        for (inbox, sites) in moved {
+            self.set_sites(inbox, &sites)?;
+            for site in sites
+                .iter()
+                .filter(|site| self.peers.contains_key(*site))
+                .collect::<Vec<_>>()
+            {
+                self.offer(site, &Self::mailbox_space(inbox));
+            }
+        }
+        Ok(())
+    }
+
+    /// Spaces that this server has and no longer belongs to: offered to the others, dropped when
+    /// two of them (or all there are) have everything.
+    pub(crate) fn hand_over(&mut self) -> Result<(), Damaged> {
+        let leaving: Vec<SpaceId> = self
+            .spaces
+            .keys()
+            .filter(|s| !self.belongs_here(s))
+            .cloned()
+            .collect();
+        for space in leaving {
+            if matches!(&space, SpaceId::Registry(r) if !self.holdings.contains_key(r)) {
+                self.drop_space(&space)?;
+                continue;
+            }
+            let partners = self.partners(&space);
+            let Some(state) = self.spaces.get(&space) else {
+                continue;
+            };
+            let whole = partners
+                .iter()
+                .filter(|p| {
+                    state
+                        .have
+                        .get(*p)
+                        .is_some_and(|h| h.covers_all(&state.row.vector))
+                })
+                .count();
+            if whole > 0 && whole >= partners.len().min(2) {
+                self.drop_space(&space)?;
+                self.note_info(format!("{space} is handed over"), None);
+            } else {
+                for partner in partners {
+                    if self.is_up(&partner) {
+                        self.offer(&partner, &space);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Another server wants a message in inboxes of this site.
+    pub(crate) fn take_deposit(
+        &mut self,
+        from: &ServerName,
+        message: MessageId,
+        body: grapevine_model::BodyInfo,
+        inboxes: Vec<(Incarnation, Name, Vec<ServerName>)>,
+    ) -> Result<(), Damaged> {
+        if self
+            .message_row(message)?
+            .is_none_or(|row| row.body != body)
+        {
+            self.send(
+                from,
+                PeerMessage::Need {
+                    messages: vec![message],
+                },
+            );
+            return Ok(());
+        }
+        let mut outcomes = Vec::new();
+        for (inbox, name, claimed) in inboxes.into_iter().take(grapevine_model::MAX_RECIPIENTS) {
+            // The registry held here is the truth; for one held elsewhere the sender has asked.
+            let sites = match self.database(name.registry()) {
+                Some(database) => database.entry(inbox).map(|e| e.sites()).unwrap_or_default(),
+                // What the mailbox itself knows is newer than a sender's hint.
+                None => match self.spaces.get(&Self::mailbox_space(inbox)) {
+                    Some(state) if !state.row.sites.is_empty() => state.row.sites.clone(),
+                    Some(_) | None => claimed,
+                },
+            };
+            if !sites.contains(&self.config.server) {
+                outcomes.push((inbox, DepositOutcome::NotHere));
+            } else if self.disk_nearly_full {
+                outcomes.push((
+                    inbox,
+                    DepositOutcome::Later("the disk of the inbox site is nearly full".into()),
+                ));
+            } else {
+                match self.deposit(inbox, &sites, message, body)? {
+                    Some(dot) => {
+                        let then = Then::Deposited(from.clone(), message, inbox);
+                        self.when_copied(Self::mailbox_space(inbox), dot, then);
+                    }
+                    // Deposited before, and deleted by its owner since.
+                    None => outcomes.push((inbox, DepositOutcome::Stored { copies: u8::MAX })),
+                }
+            }
+        }
+        if !outcomes.is_empty() {
+            self.send(from, PeerMessage::Deposited { message, outcomes });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn tell_deposited(
+        &mut self,
+        to: &ServerName,
+        message: MessageId,
+        inbox: Incarnation,
+        copies: u8,
+    ) {
+        let space = Self::mailbox_space(inbox);
+        if copies < 2 {
+            for partner in self.partners(&space) {
+                self.offer(&partner, &space);
+            }
+        }
+        let outcomes = vec![(inbox, DepositOutcome::Stored { copies })];
+        self.send(to, PeerMessage::Deposited { message, outcomes });
+    }
+
+    /// The mailbox that a request is about, and whether it is here.
+    fn mailbox_of(
+        &self,
+        memo: &Memo,
+        speaker: &Speaker,
+        name: &Name,
+    ) -> Result<Result<(Incarnation, Vec<ServerName>), Refusal>, Stop> {
+        Ok(match self.resolve(memo, name)? {
+            grapevine_model::Resolution::Individual {
+                incarnation, sites, ..
+            } if self.is_self(speaker, incarnation) => Ok((incarnation, sites)),
+            Resolution::Individual { .. } => Err(Refusal::not_allowed(format!(
+                "the inbox of {name} is not yours"
+            ))),
+            Resolution::Group { .. } => Err(Refusal::invalid(format!(
+                "{name} is a group and has no inbox"
+            ))),
+            Resolution::NoSuch => Err(Refusal::not_found(name)),
+        })
+    }
+
+    pub(crate) fn inbox_list(
+        &mut self,
+        memo: &Memo,
+        to: &ReplyTo,
+        speaker: &Speaker,
+        name: &Name,
+    ) -> Result<Outcome, Stop> {
+        let (inbox, sites) = match self.mailbox_of(memo, speaker, name)? {
+            Ok(found) => found,
+            Err(refusal) => return Ok(Err(refusal).into()),
+        };
+        if !sites.contains(&self.config.server) {
+            return Ok(if matches!(to, ReplyTo::Peer(..)) {
+                Err(Refusal::unavailable(format!(
+                    "this server is no inbox site of {name}"
+                )))
+                .into()
+            } else {
+                Outcome::PassOn(sites)
+            });
+        }
+        let space = Self::mailbox_space(inbox);
+        let prefix = codec::space_prefix(&space);
+        let mut messages = Vec::new();
+        for (key, value) in self.ledger.scan(
+            Table::Cells,
+            &prefix,
+            &codec::after_prefix(&prefix),
+            MOST_LISTED,
+        )? {
+            let cell: Cell = codec::decode(&value)?;
+            let key = codec::read_cell_key(key.get(prefix.len()..).unwrap_or_default())?;
+            if let Some(value) = cell.value.filter(|_| key.field == Field::Message.number()) {
+                let entry: MailboxEntry = codec::decode(&value)?;
+                messages.push(ListedMessage {
+                    message: MessageId::from_u128(key.item),
+                    len: entry.body.len,
+                    deposited_ms: entry.deposited_ms,
+                });
+            }
+        }
+        let others_up = sites
+            .iter()
+            .any(|s| *s != self.config.server && self.is_up(s));
+        let fetched = self.spaces.get(&space).is_none_or(|s| s.row.ready);
+        let partial = !fetched || (sites.len() > 1 && !others_up);
+        Ok(Ok(Reply::Inbox(InboxListing {
+            incarnation: inbox,
+            messages,
+            sites,
+            partial,
+        }))
+        .into())
+    }
+
+    pub(crate) fn inbox_delete(
+        &mut self,
+        memo: &Memo,
+        to: &ReplyTo,
+        speaker: &Speaker,
+        name: &Name,
+        messages: &[MessageId],
+    ) -> Result<Outcome, Stop> {
+        let (inbox, sites) = match self.mailbox_of(memo, speaker, name)? {
+            Ok(found) => found,
+            Err(refusal) => return Ok(Err(refusal).into()),
+        };
+        if !sites.contains(&self.config.server) {
+            return Ok(if matches!(to, ReplyTo::Peer(..)) {
+                Err(Refusal::unavailable(format!(
+                    "this server is no inbox site of {name}"
+                )))
+                .into()
+            } else {
+                Outcome::PassOn(sites)
+            });
+        }
+        self.open_mailbox(inbox, &sites)?;
+        let space = Self::mailbox_space(inbox);
+        let mut changes = Vec::new();
+        for message in messages {
+            let present = self.cell(&space, &message_key(*message))?;
+            if present.is_some_and(|cell| cell.value.is_some()) {
+                changes.push(Change::delete(message_key(*message)));
+            }
+        }
+        match self.write(&space, changes)? {
+            Some(dot) => {
+                let reply = Reply::Written(Written {
+                    stamp: Some(dot),
+                    copies: 1,
+                });
+                self.when_copied(space, dot, Then::Reply(to.clone(), reply));
+                Ok(Outcome::Later)
+            }
+            None => Ok(Ok(Reply::Written(Written {
+                stamp: None,
+                copies: 1,
+            }))
+            .into()),
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Who may do what: decided here, from the entry and the closure of memberships.
+//!
+//! Guards P5, P7, P8 and the table in data-model.md. A closure that could not be
+//! followed to its end makes the answer `Unavailable`, never no and never yes.
+
+use std::collections::BTreeSet;
+
+use grapevine_model::{
+    Answer, EntryChange, EntryKind, GroupList, Incarnation, Member, Name, Question, Refusal,
+    RegistryName, Resolution, Speaker,
+};
+
+use crate::registry::directory::{Eval, Held, MOST_QUESTIONS, Memo, Need};
+use crate::server::Server;
+
+/// Groups that one closure may visit at one server.
+const MOST_VISITED: usize = 100_000;
+
+impl Server {
+    /// As far as the registries held here tell: is somebody in a list of a group?
+    pub(crate) fn level(
+        &self,
+        group: &Name,
+        list: GroupList,
+        who: &Name,
+        incarnation: Option<Incarnation>,
+    ) -> Answer {
+        let mut visited = BTreeSet::new();
+        let mut frontier = vec![(group.clone(), list)];
+        let mut elsewhere = BTreeSet::new();
+        while let Some((group, list)) = frontier.pop() {
+            if !visited.insert((group.clone(), list)) || visited.len() > MOST_VISITED {
+                continue;
+            }
+            let Some(entry) = self.entry(&group).filter(|e| e.kind() == EntryKind::Group) else {
+                continue;
+            };
+            if listed(&entry, list, who, incarnation) {
+                return Answer::Level {
+                    found: true,
+                    elsewhere: Vec::new(),
+                };
+            }
+            for nested in entry.nested(list) {
+                let Ok(nested) = nested.parse::<Name>() else {
+                    continue;
+                };
+                match self.held(nested.registry()) {
+                    // The membership points at the incarnation that the name meant then.
+                    Held::Here => {
+                        let meant = entry
+                            .listed(list, &nested.key())
+                            .and_then(|l| l.incarnation);
+                        let is = self.entry(&nested).map(|e| e.incarnation);
+                        if meant.is_none() || meant == is {
+                            frontier.push((nested, GroupList::Members));
+                        }
+                    }
+                    Held::Elsewhere => {
+                        elsewhere.insert(nested);
+                    }
+                    Held::Unknown => {}
+                }
+            }
+        }
+        if visited.len() > MOST_VISITED {
+            return Answer::Unavailable;
+        }
+        Answer::Level {
+            found: false,
+            elsewhere: elsewhere.into_iter().collect(),
+        }
+    }
+
+    /// Is somebody in a list of a group, over nested groups of all registries?
+    pub(crate) fn is_in(
+        &self,
+        memo: &Memo,
+        group: &Name,
+        list: GroupList,
+        who: &Name,
+        incarnation: Option<Incarnation>,
+    ) -> Eval<bool> {
+        let mut visited = BTreeSet::new();
+        let mut frontier = vec![(group.clone(), list)];
+        let mut unknown = None;
+        while let Some((group, list)) = frontier.pop() {
+            if !visited.insert((group.clone(), list)) {
+                continue;
+            }
+            let answer = match self.held(group.registry()) {
+                Held::Here => self.level(&group, list, who, incarnation),
+                Held::Unknown => continue,
+                Held::Elsewhere => {
+                    let who = who.clone();
+                    let question = Question::IsIn {
+                        group: group.clone(),
+                        list,
+                        who,
+                        incarnation,
+                    };
+                    match memo.get(&question) {
+                        Some(answer) => answer.clone(),
+                        None if memo.len() >= MOST_QUESTIONS => Answer::Unavailable,
+                        None => return Err(Need::Ask(Box::new(question))),
+                    }
+                }
+            };
+            match answer {
+                Answer::Level { found: true, .. } => return Ok(true),
+                Answer::Level {
+                    found: false,
+                    elsewhere,
+                } => {
+                    frontier.extend(
+                        elsewhere
+                            .into_iter()
+                            .map(|group| (group, GroupList::Members)),
+                    );
+                }
+                Answer::Unavailable | Answer::Resolved(_) => unknown = Some(group),
+            }
+        }
+        match unknown {
+            Some(_) if self.planted_unknown_is_no => Ok(false),
+            Some(group) => Err(Need::Unavailable(format!(
+                "no holder of {} can be asked about {group}",
+                group.registry()
+            ))),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether the speaker is in a list of a group.
+    fn speaks_for(
+        &self,
+        memo: &Memo,
+        speaker: &Speaker,
+        group: &Name,
+        list: GroupList,
+    ) -> Eval<bool> {
+        match speaker {
+            Speaker::Individual { name, incarnation } => {
+                self.is_in(memo, group, list, name, Some(*incarnation))
+            }
+            Speaker::Operator | Speaker::Server(_) => Ok(true),
+            Speaker::Anonymous => Ok(false),
+        }
+    }
+
+    /// A registrar of a registry: an owner of `R@gv`, of R only.
+    pub(crate) fn is_registrar(
+        &self,
+        memo: &Memo,
+        speaker: &Speaker,
+        registry: &RegistryName,
+    ) -> Eval<bool> {
+        self.speaks_for(memo, speaker, &registry.group(), GroupList::Owners)
+    }
+
+    /// An owner of `gv@gv`: may create registries, add and retire servers.
+    pub(crate) fn is_founder(&self, memo: &Memo, speaker: &Speaker) -> Eval<bool> {
+        self.is_registrar(memo, speaker, &RegistryName::gv())
+    }
+
+    /// Whether the speaker is this very individual, as it now is.
+    pub(crate) fn is_self(&self, speaker: &Speaker, incarnation: Incarnation) -> bool {
+        match speaker {
+            Speaker::Individual {
+                incarnation: speaking,
+                ..
+            } => *speaking == incarnation,
+            Speaker::Operator | Speaker::Server(_) => true,
+            Speaker::Anonymous => false,
+        }
+    }
+
+    /// Whether the speaker may make this change to an entry held here.
+    pub(crate) fn may_change(
+        &self,
+        memo: &Memo,
+        speaker: &Speaker,
+        name: &Name,
+        change: &EntryChange,
+    ) -> Eval<Result<(), Refusal>> {
+        if self.planted_no_access_check {
+            return Ok(Ok(()));
+        }
+        let Some(entry) = self.entry(name) else {
+            return Ok(Err(Refusal::not_found(name)));
+        };
+        let registrar = || self.is_registrar(memo, speaker, name.registry());
+        let allowed = match change {
+            EntryChange::Password(_) | EntryChange::Forward(_) => {
+                self.is_self(speaker, entry.incarnation) || registrar()?
+            }
+            EntryChange::Sites(_) | EntryChange::AliasAdd(_) | EntryChange::AliasRemove(_) => {
+                registrar()?
+            }
+            EntryChange::Remark(_) => match entry.kind() {
+                EntryKind::Group => self.is_owner(memo, speaker, name)?,
+                EntryKind::Individual => registrar()?,
+            },
+            EntryChange::ListAdd(GroupList::Members, Member::Name(who))
+            | EntryChange::ListRemove(GroupList::Members, Member::Name(who))
+                if matches!(speaker, Speaker::Individual { name, .. } if name == who) =>
+            {
+                let leaving = matches!(change, EntryChange::ListRemove(..));
+                leaving
+                    || self.is_owner(memo, speaker, name)?
+                    || self.speaks_for(memo, speaker, name, GroupList::Friends)?
+            }
+            EntryChange::ListAdd(..) | EntryChange::ListRemove(..) => {
+                self.is_owner(memo, speaker, name)?
+            }
+            EntryChange::Join => {
+                matches!(speaker, Speaker::Individual { .. })
+                    && (self.speaks_for(memo, speaker, name, GroupList::Friends)?
+                        || self.is_owner(memo, speaker, name)?)
+            }
+            EntryChange::Leave => matches!(speaker, Speaker::Individual { .. }),
+        };
+        Ok(if allowed {
+            Ok(())
+        } else {
+            Err(Refusal::not_allowed(format!(
+                "you may not make this change to {name}"
+            )))
+        })
+    }
+
+    /// An owner of a group; of a group without owners, the registrars.
+    pub(crate) fn is_owner(&self, memo: &Memo, speaker: &Speaker, group: &Name) -> Eval<bool> {
+        let owners = self
+            .entry(group)
+            .map_or(0, |e| e.members(GroupList::Owners, None).take(1).count());
+        if owners == 0 {
+            self.is_registrar(memo, speaker, group.registry())
+        } else {
+            self.speaks_for(memo, speaker, group, GroupList::Owners)
+        }
+    }
+
+    /// Whether the speaker may give this return path: as itself, its aliases, or a group it owns.
+    pub(crate) fn may_send_as(
+        &self,
+        memo: &Memo,
+        speaker: &Speaker,
+        name: &Name,
+    ) -> Eval<Result<(), Refusal>> {
+        let (speaking, incarnation) = match speaker {
+            Speaker::Individual { name, incarnation } => (name, incarnation),
+            Speaker::Operator | Speaker::Server(_) => return Ok(Ok(())),
+            Speaker::Anonymous => {
+                return Ok(Err(Refusal::new(
+                    grapevine_model::ErrorKind::NotAuthenticated,
+                    "log in first",
+                )));
+            }
+        };
+        let plain = name.without_detail();
+        let refused = || Refusal::not_allowed(format!("{speaking} may not send as {name}"));
+        match self.resolve(memo, &plain)? {
+            Resolution::Individual {
+                incarnation: meant, ..
+            } if meant == *incarnation => Ok(Ok(())),
+            Resolution::Individual { .. } => Ok(Err(refused())),
+            Resolution::Group { name: group, .. } => {
+                let owner = self.is_in(
+                    memo,
+                    &group,
+                    GroupList::Owners,
+                    speaking,
+                    Some(*incarnation),
+                )?;
+                Ok(if owner { Ok(()) } else { Err(refused()) })
+            }
+            Resolution::NoSuch => match plain.group_of_owners() {
+                Some(group) => {
+                    let owner = self.is_in(
+                        memo,
+                        &group,
+                        GroupList::Owners,
+                        speaking,
+                        Some(*incarnation),
+                    )?;
+                    Ok(if owner { Ok(()) } else { Err(refused()) })
+                }
+                None => Ok(Err(refused())),
+            },
+        }
+    }
+}
+
+/// Whether a list names somebody himself, by incarnation or by wildcard.
+fn listed(
+    entry: &crate::registry::database::Entry<'_>,
+    list: GroupList,
+    who: &Name,
+    incarnation: Option<Incarnation>,
+) -> bool {
+    let named = entry.listed(list, &who.key()).is_some_and(|listed| {
+        match (listed.incarnation, incarnation) {
+            (Some(meant), Some(is)) => meant == is,
+            // An outside address has no incarnation; a membership recorded before its entry was
+            // known meant nobody in particular, so it gives no right to a later one.
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    });
+    named
+        || entry.listed(list, &Member::Anyone.key()).is_some()
+        || (incarnation.is_some()
+            && entry
+                .listed(list, &Member::AnyoneIn(who.registry().clone()).key())
+                .is_some())
+}

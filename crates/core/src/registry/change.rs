@@ -1,0 +1,603 @@
+//! Changes of entries: created, deleted, changed, and shown.
+//!
+//! A change is a few cells, whatever the size of the entry. The registry is held
+//! here when these run.
+
+use grapevine_model::{
+    EntryChange, EntryKind, EntryView, ErrorKind, Field, GroupList, Incarnation, Member, Name,
+    Refusal, Reply, Request, Resolution, ServerName, SpaceId, Speaker, Written,
+};
+
+use crate::codec::{self, Identity, Listed};
+use crate::registry::database::{Entry, element, list_field, single};
+use crate::registry::directory::{Eval, Memo};
+use crate::registry::request::{Outcome, ReplyTo, Stop};
+use crate::replication::push::Change;
+use crate::replication::waiters::Then;
+use crate::server::Server;
+use crate::tables::Damaged;
+
+/// Longest remark in octets.
+const MAX_REMARK_BYTES: usize = 1_024;
+/// Most inbox sites, aliases and forwarding addresses of one individual.
+const MAX_PLACES: usize = 32;
+/// Most members in one answer.
+const MAX_PAGE: usize = 1_000;
+/// Owners and friends shown with an entry.
+const MAX_SHOWN: usize = 100;
+/// An individual has two inbox sites unless it is said otherwise.
+const DEFAULT_SITES: usize = 2;
+
+type Checked<T> = Eval<Result<T, Refusal>>;
+
+impl Server {
+    /// Creates, deletes or changes an entry.
+    pub(crate) fn change(
+        &mut self,
+        memo: &Memo,
+        to: &ReplyTo,
+        speaker: &Speaker,
+        request: &Request,
+    ) -> Result<Outcome, Stop> {
+        let prepared = match request {
+            Request::IndividualCreate {
+                name,
+                password,
+                sites,
+            } => self.prepare_individual(
+                memo,
+                speaker,
+                name,
+                password.as_ref().map(|p| p.0.as_str()),
+                sites,
+            )?,
+            Request::GroupCreate {
+                name,
+                remark,
+                owners,
+            } => self.prepare_group(memo, speaker, name, remark, owners)?,
+            Request::Delete { name } => self.prepare_delete(memo, speaker, name)?,
+            Request::Change { name, change } => {
+                match self.may_change(memo, speaker, name, change)? {
+                    Ok(()) => self.prepare_change(memo, speaker, name, change)?,
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            _ => Err(Refusal::new(
+                ErrorKind::Internal,
+                "not a change of an entry",
+            )),
+        };
+        let (Request::IndividualCreate { name, .. }
+        | Request::GroupCreate { name, .. }
+        | Request::Delete { name }
+        | Request::Change { name, .. }) = request
+        else {
+            return Ok(Err(Refusal::new(
+                ErrorKind::Internal,
+                "not a change of an entry",
+            ))
+            .into());
+        };
+        match prepared {
+            Err(refusal) => Ok(Err(refusal).into()),
+            Ok(changes) => {
+                let created = matches!(request, Request::IndividualCreate { .. });
+                let outcome =
+                    self.write_and_reply(to, SpaceId::Registry(name.registry().clone()), changes)?;
+                if created {
+                    self.bind_registrar(name)?;
+                }
+                Ok(outcome)
+            }
+        }
+    }
+
+    /// Writes, and replies when a second disk has it.
+    pub(crate) fn write_and_reply(
+        &mut self,
+        to: &ReplyTo,
+        space: SpaceId,
+        changes: Vec<Change>,
+    ) -> Result<Outcome, Damaged> {
+        let partners = self.partners(&space);
+        let alone = !partners.is_empty() && !partners.iter().any(|p| self.is_up(p));
+        if alone && self.config.alone == crate::config::Alone::Refuse {
+            let why = "no second server can be reached, and this one does not accept changes alone; try again later";
+            return Ok(Err(Refusal::unavailable(why)).into());
+        }
+        if self.disk_nearly_full {
+            return Ok(Err(Refusal::unavailable(
+                "the disk of this server is nearly full; use another server",
+            ))
+            .into());
+        }
+        match self.write(&space, changes)? {
+            Some(dot) => {
+                let reply = Reply::Written(Written {
+                    stamp: Some(dot),
+                    copies: 1,
+                });
+                self.when_copied(space.clone(), dot, Then::Reply(to.clone(), reply));
+                self.space_changed(&space);
+                Ok(Outcome::Later)
+            }
+            None => {
+                let copies = 1u8.saturating_add(
+                    partners.iter().filter(|p| self.is_up(p)).count().min(200) as u8,
+                );
+                Ok(Ok(Reply::Written(Written {
+                    stamp: None,
+                    copies,
+                }))
+                .into())
+            }
+        }
+    }
+
+    fn new_entry(&mut self, name: &Name, kind: EntryKind) -> (Incarnation, Vec<Change>) {
+        let incarnation = Incarnation(self.random_u128());
+        let created = grapevine_model::Stamp {
+            time: self.tick(grapevine_model::Hlc(0)),
+            origin: self.clock.origin(),
+        };
+        let identity = Identity {
+            kind,
+            simple: name.simple().to_owned(),
+            created,
+        };
+        (
+            incarnation,
+            vec![Change::put(
+                single(incarnation, Field::Identity),
+                codec::encode(&identity),
+            )],
+        )
+    }
+
+    /// Whether the name may be given to a new entry.
+    fn name_is_free(&self, name: &Name) -> Result<(), Refusal> {
+        if !name.may_be_created() {
+            return Err(Refusal::invalid(format!(
+                "{name}: `+` begins a detail and `owners-` a list's owners, so no entry may be called so"
+            )));
+        }
+        if name.registry().is_system() {
+            return Err(Refusal::not_allowed(format!(
+                "{} is the system's own: use the registry and server commands",
+                name.registry()
+            )));
+        }
+        match self.entry(name) {
+            Some(_) => Err(Refusal::conflict(format!("{name} exists already"))),
+            None => Ok(()),
+        }
+    }
+
+    fn prepare_individual(
+        &mut self,
+        memo: &Memo,
+        speaker: &Speaker,
+        name: &Name,
+        hash: Option<&str>,
+        sites: &[ServerName],
+    ) -> Checked<Vec<Change>> {
+        let unbound = self.unbound_registrar(name);
+        if !self.is_registrar(memo, speaker, name.registry())?
+            && !(unbound && self.is_founder(memo, speaker)?)
+        {
+            return Ok(Err(Refusal::not_allowed(format!(
+                "only a registrar of {} may create names in it",
+                name.registry()
+            ))));
+        }
+        if let Err(refusal) = self.name_is_free(name) {
+            return Ok(Err(refusal));
+        }
+        let sites = if sites.is_empty() {
+            self.choose_sites(name)
+        } else {
+            sites.to_vec()
+        };
+        if let Some(unknown) = sites.iter().find(|s| !self.servers.contains_key(*s)) {
+            return Ok(Err(Refusal::not_found(format!("{unknown}@gv"))));
+        }
+        let (incarnation, mut changes) = self.new_entry(name, EntryKind::Individual);
+        changes.extend(hash.map(|hash| {
+            Change::put(
+                single(incarnation, Field::Password),
+                hash.as_bytes().to_vec(),
+            )
+        }));
+        changes.extend(site_changes(incarnation, &sites));
+        Ok(Ok(changes))
+    }
+
+    /// Two sites for a new mailbox: spread by name over the servers that hold its registry first.
+    fn choose_sites(&self, name: &Name) -> Vec<ServerName> {
+        let usable = |s: &&ServerName| {
+            self.servers
+                .get(*s)
+                .is_some_and(|i| i.role == grapevine_model::ServerRole::Full)
+        };
+        let holders = self.holders(name.registry());
+        let mut candidates: Vec<ServerName> = holders.iter().filter(usable).cloned().collect();
+        if candidates.len() < DEFAULT_SITES {
+            candidates.extend(
+                self.servers
+                    .keys()
+                    .filter(usable)
+                    .filter(|s| !holders.contains(s))
+                    .cloned(),
+            );
+        }
+        if !candidates.is_empty() {
+            let hash = blake3::hash(name.key().as_bytes());
+            let turn =
+                usize::from(hash.as_bytes().first().copied().unwrap_or(0)) % candidates.len();
+            candidates.rotate_left(turn);
+        }
+        candidates.truncate(DEFAULT_SITES);
+        candidates
+    }
+
+    fn prepare_group(
+        &mut self,
+        memo: &Memo,
+        speaker: &Speaker,
+        name: &Name,
+        remark: &str,
+        owners: &[Member],
+    ) -> Checked<Vec<Change>> {
+        if !self.is_registrar(memo, speaker, name.registry())? {
+            return Ok(Err(Refusal::not_allowed(format!(
+                "only a registrar of {} may create names in it",
+                name.registry()
+            ))));
+        }
+        if let Err(refusal) = self.name_is_free(name) {
+            return Ok(Err(refusal));
+        }
+        if remark.len() > MAX_REMARK_BYTES {
+            return Ok(Err(Refusal::new(
+                ErrorKind::TooLarge,
+                format!("a remark has at most {MAX_REMARK_BYTES} octets"),
+            )));
+        }
+        let mut listed = Vec::new();
+        for owner in owners {
+            listed.push((owner, self.listed(memo, owner)?));
+        }
+        let (incarnation, mut changes) = self.new_entry(name, EntryKind::Group);
+        changes.push(Change::put(
+            single(incarnation, Field::Remark),
+            remark.as_bytes().to_vec(),
+        ));
+        for (owner, listed) in listed {
+            changes.push(Change::put(
+                element(incarnation, Field::Owner, owner.key()),
+                codec::encode(&listed),
+            ));
+        }
+        Ok(Ok(changes))
+    }
+
+    fn prepare_delete(
+        &mut self,
+        memo: &Memo,
+        speaker: &Speaker,
+        name: &Name,
+    ) -> Checked<Vec<Change>> {
+        if name.registry().is_system() {
+            return Ok(Err(Refusal::not_allowed(
+                "entries of the system's own registries go by `registry delete` and `retire`",
+            )));
+        }
+        if !self.is_registrar(memo, speaker, name.registry())? {
+            return Ok(Err(Refusal::not_allowed(format!(
+                "only a registrar of {} may delete names in it",
+                name.registry()
+            ))));
+        }
+        let Some(entry) = self.entry(name) else {
+            return Ok(Err(Refusal::not_found(name)));
+        };
+        if entry.identity.simple.to_lowercase() != name.folded() {
+            return Ok(Err(Refusal::conflict(format!(
+                "{name} is an alias of {}: remove the alias, or delete that name",
+                entry.identity.simple
+            ))));
+        }
+        Ok(Ok(vec![
+            Change::delete(single(entry.incarnation, Field::Identity)),
+            Change::delete(single(entry.incarnation, Field::Password)),
+        ]))
+    }
+
+    /// What a member means now.
+    pub(crate) fn listed(&self, memo: &Memo, member: &Member) -> Eval<Listed> {
+        let (incarnation, group) = match member {
+            Member::Anyone | Member::AnyoneIn(_) => (None, false),
+            Member::Name(name) => match self.resolve(memo, name)? {
+                Resolution::Individual { incarnation, .. } => (Some(incarnation), false),
+                Resolution::Group { incarnation, .. } => (Some(incarnation), true),
+                Resolution::NoSuch => (None, false),
+            },
+        };
+        Ok(Listed {
+            spelling: member.to_string(),
+            incarnation,
+            group,
+        })
+    }
+
+    fn prepare_change(
+        &mut self,
+        memo: &Memo,
+        speaker: &Speaker,
+        name: &Name,
+        change: &EntryChange,
+    ) -> Checked<Vec<Change>> {
+        let Some(entry) = self.entry(name) else {
+            return Ok(Err(Refusal::not_found(name)));
+        };
+        let incarnation = entry.incarnation;
+        let kind_needed = match change {
+            EntryChange::Remark(_) => None,
+            EntryChange::Password(_)
+            | EntryChange::Sites(_)
+            | EntryChange::Forward(_)
+            | EntryChange::AliasAdd(_)
+            | EntryChange::AliasRemove(_) => Some(EntryKind::Individual),
+            EntryChange::ListAdd(..)
+            | EntryChange::ListRemove(..)
+            | EntryChange::Join
+            | EntryChange::Leave => Some(EntryKind::Group),
+        };
+        if kind_needed.is_some_and(|kind| kind != entry.kind()) {
+            let is = if entry.kind() == EntryKind::Group {
+                "a group"
+            } else {
+                "an individual"
+            };
+            return Ok(Err(Refusal::invalid(format!("{name} is {is}"))));
+        }
+        let changes = match change {
+            EntryChange::Password(hash) => vec![Change::put(
+                single(incarnation, Field::Password),
+                hash.0.as_bytes().to_vec(),
+            )],
+            EntryChange::Remark(remark) if remark.len() > MAX_REMARK_BYTES => {
+                return Ok(Err(Refusal::new(
+                    ErrorKind::TooLarge,
+                    format!("a remark has at most {MAX_REMARK_BYTES} octets"),
+                )));
+            }
+            EntryChange::Remark(remark) => vec![Change::put(
+                single(incarnation, Field::Remark),
+                remark.as_bytes().to_vec(),
+            )],
+            EntryChange::Sites(sites) => {
+                if sites.len() > MAX_PLACES || sites.is_empty() {
+                    return Ok(Err(Refusal::invalid(format!(
+                        "an individual has 1 to {MAX_PLACES} inbox sites"
+                    ))));
+                }
+                if let Some(unknown) = sites.iter().find(|s| !self.servers.contains_key(*s)) {
+                    return Ok(Err(Refusal::not_found(format!("{unknown}@gv"))));
+                }
+                let gone = entry.sites().into_iter().filter(|s| !sites.contains(s));
+                let gone: Vec<Change> = gone
+                    .map(|s| Change::delete(element(incarnation, Field::InboxSite, s.as_str())))
+                    .collect();
+                site_changes(incarnation, sites).chain(gone).collect()
+            }
+            EntryChange::Forward(names) => {
+                if names.len() > MAX_PLACES {
+                    return Ok(Err(Refusal::new(
+                        ErrorKind::TooLarge,
+                        format!("at most {MAX_PLACES} forwarding addresses"),
+                    )));
+                }
+                let gone = entry.forward().into_iter().filter(|n| !names.contains(n));
+                let gone: Vec<Change> = gone
+                    .map(|n| Change::delete(element(incarnation, Field::Forward, n.key())))
+                    .collect();
+                names
+                    .iter()
+                    .map(|n| {
+                        Change::put(
+                            element(incarnation, Field::Forward, n.key()),
+                            n.to_string().into_bytes(),
+                        )
+                    })
+                    .chain(gone)
+                    .collect()
+            }
+            EntryChange::AliasAdd(alias) => {
+                if alias.registry() != name.registry() {
+                    return Ok(Err(Refusal::invalid(
+                        "an alias is a name of the same registry",
+                    )));
+                }
+                if entry.aliases().len() >= MAX_PLACES {
+                    return Ok(Err(Refusal::new(
+                        ErrorKind::TooLarge,
+                        format!("at most {MAX_PLACES} aliases"),
+                    )));
+                }
+                if let Err(refusal) = self.name_is_free(alias) {
+                    return Ok(Err(refusal));
+                }
+                vec![Change::put(
+                    element(incarnation, Field::Alias, alias.folded()),
+                    alias.simple().as_bytes().to_vec(),
+                )]
+            }
+            EntryChange::AliasRemove(alias) => vec![Change::delete(element(
+                incarnation,
+                Field::Alias,
+                alias.folded(),
+            ))],
+            EntryChange::ListAdd(list, member) => {
+                let listed = self.listed(memo, member)?;
+                let known = match member {
+                    Member::Name(n) => {
+                        listed.incarnation.is_some()
+                            || self.held(n.registry()) == crate::registry::directory::Held::Unknown
+                    }
+                    Member::Anyone | Member::AnyoneIn(_) => true,
+                };
+                if !known {
+                    return Ok(Err(Refusal::not_found(member)));
+                }
+                if self
+                    .entry(name)
+                    .and_then(|e| e.listed(*list, &member.key()))
+                    .as_ref()
+                    == Some(&listed)
+                {
+                    Vec::new()
+                } else {
+                    vec![Change::put(
+                        element(incarnation, list_field(*list), member.key()),
+                        codec::encode(&listed),
+                    )]
+                }
+            }
+            EntryChange::ListRemove(list, member) => vec![Change::delete(element(
+                incarnation,
+                list_field(*list),
+                member.key(),
+            ))],
+            EntryChange::Join | EntryChange::Leave => {
+                let Speaker::Individual {
+                    name: who,
+                    incarnation: is,
+                } = speaker
+                else {
+                    return Ok(Err(Refusal::new(
+                        ErrorKind::NotAuthenticated,
+                        "log in first",
+                    )));
+                };
+                let key = element(incarnation, Field::Member, who.key());
+                if *change == EntryChange::Join {
+                    let listed = Listed {
+                        spelling: who.to_string(),
+                        incarnation: Some(*is),
+                        group: false,
+                    };
+                    vec![Change::put(key, codec::encode(&listed))]
+                } else {
+                    vec![Change::delete(key)]
+                }
+            }
+        };
+        Ok(Ok(self.only_real(name, changes)))
+    }
+
+    /// Deleting what is not there changes nothing and is not written.
+    fn only_real(&self, name: &Name, changes: Vec<Change>) -> Vec<Change> {
+        let database = self.database(name.registry());
+        let there = |c: &Change| {
+            database
+                .and_then(|db| db.cell(&c.key))
+                .is_some_and(|cell| cell.value.is_some())
+        };
+        changes
+            .into_iter()
+            .filter(|c| c.value.is_some() || there(c))
+            .collect()
+    }
+
+    /// An entry, for those who may see it: anyone who is logged in.
+    pub(crate) fn show(&mut self, memo: &Memo, speaker: &Speaker, name: &Name) -> Checked<Reply> {
+        let _ = memo;
+        if *speaker == Speaker::Anonymous {
+            return Ok(Err(Refusal::new(
+                ErrorKind::NotAuthenticated,
+                "log in first",
+            )));
+        }
+        let Some(database) = self.database(name.registry()) else {
+            return Ok(Err(Refusal::not_found(name)));
+        };
+        let Some(entry) = database.find(name.folded()) else {
+            return Ok(Err(Refusal::not_found(name)));
+        };
+        Ok(view(&entry, !database.has_its_name(&entry))
+            .map(Reply::Entry)
+            .ok_or_else(|| Refusal::not_found(name)))
+    }
+
+    pub(crate) fn members(
+        &self,
+        group: &Name,
+        list: GroupList,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Reply, Refusal> {
+        let Some(entry) = self.entry(group) else {
+            return Err(Refusal::not_found(group));
+        };
+        if entry.kind() != EntryKind::Group {
+            return Err(Refusal::invalid(format!("{group} is an individual")));
+        }
+        let limit = usize::try_from(limit)
+            .unwrap_or(MAX_PAGE)
+            .clamp(1, MAX_PAGE);
+        let members: Vec<Member> = entry
+            .members(list, after)
+            .take(limit + 1)
+            .map(|(member, _)| member)
+            .collect();
+        let next = (members.len() > limit)
+            .then(|| members.get(limit - 1).map(Member::key))
+            .flatten();
+        Ok(Reply::Members {
+            members: members.into_iter().take(limit).collect(),
+            next,
+        })
+    }
+}
+
+fn site_changes(incarnation: Incarnation, sites: &[ServerName]) -> impl Iterator<Item = Change> {
+    sites.iter().enumerate().map(move |(order, site)| {
+        let order = u32::try_from(order).unwrap_or(u32::MAX);
+        Change::put(
+            element(incarnation, Field::InboxSite, site.as_str()),
+            codec::encode(&order),
+        )
+    })
+}
+
+fn view(entry: &Entry<'_>, conflict: bool) -> Option<EntryView> {
+    let list = |list| {
+        entry
+            .members(list, None)
+            .take(MAX_SHOWN)
+            .map(|(member, _)| member)
+            .collect()
+    };
+    Some(EntryView {
+        name: entry.name()?,
+        kind: entry.kind(),
+        incarnation: entry.incarnation,
+        remark: entry
+            .single(Field::Remark)
+            .map(|r| String::from_utf8_lossy(r).into_owned())
+            .unwrap_or_default(),
+        sites: entry.sites(),
+        forward: entry.forward(),
+        aliases: entry.aliases(),
+        connect_sites: entry
+            .list(Field::ConnectSite, None)
+            .map(|(site, _)| String::from_utf8_lossy(site).into_owned())
+            .collect(),
+        members: entry.count(Field::Member),
+        owners: list(GroupList::Owners),
+        friends: list(GroupList::Friends),
+        conflict,
+    })
+}

@@ -1,0 +1,329 @@
+//! One registry in memory: its cells and the indexes over them.
+//!
+//! Everything here follows from the cells, so replicas with equal cells answer
+//! alike. Unknown fields are kept. Two entries of one name: the earlier creation
+//! keeps it, the other answers nothing (checklist 14).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use grapevine_model::{
+    Cell, CellKey, EntryKind, Field, GroupList, Incarnation, Member, Merge, Name, RegistryName,
+    ServerName, Stamp,
+};
+
+use crate::codec::{self, Identity, Listed};
+
+/// A registry held by this server.
+#[derive(Debug)]
+pub(crate) struct Database {
+    registry: RegistryName,
+    cells: BTreeMap<CellKey, Cell>,
+    /// Folded simple name (of entries and aliases) to those who claim it, the earliest first.
+    names: BTreeMap<String, BTreeSet<(Stamp, Incarnation)>>,
+    /// Nested groups by group and list: what a membership walk follows.
+    nested: BTreeMap<(Incarnation, u16), BTreeSet<String>>,
+    living: u64,
+    digest: u64,
+}
+
+impl Database {
+    pub(crate) fn new(registry: RegistryName) -> Self {
+        Self {
+            registry,
+            cells: BTreeMap::new(),
+            names: BTreeMap::new(),
+            nested: BTreeMap::new(),
+            living: 0,
+            digest: 0,
+        }
+    }
+
+    /// Living entries.
+    pub(crate) fn living(&self) -> u64 {
+        self.living
+    }
+
+    /// Equal at two holders exactly when their cells are (64 bits).
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    pub(crate) fn cell(&self, key: &CellKey) -> Option<&Cell> {
+        self.cells.get(key)
+    }
+
+    /// Merges a cell; says whether it was taken, and the dot that it replaced.
+    pub(crate) fn merge(&mut self, key: &CellKey, cell: &Cell) -> (Merge, Option<Stamp>) {
+        let old = self.cells.get(key);
+        if old.is_some_and(|old| old.merge(cell) == Merge::Kept) {
+            return (Merge::Kept, None);
+        }
+        let old = old.cloned();
+        if let Some(old) = &old {
+            self.digest ^= digest_of(key, old);
+            self.unindex(key, old);
+        }
+        self.digest ^= digest_of(key, cell);
+        self.index(key, cell);
+        self.cells.insert(key.clone(), cell.clone());
+        (Merge::Taken, old.map(|old| old.dot))
+    }
+
+    fn index(&mut self, key: &CellKey, cell: &Cell) {
+        let incarnation = Incarnation(key.item);
+        if let Some((name, created)) = claimed(key, cell) {
+            self.names
+                .entry(name)
+                .or_default()
+                .insert((created, incarnation));
+            self.living += u64::from(key.field == Field::Identity.number());
+        }
+        if let Some(group) = nested_group(key, cell) {
+            self.nested
+                .entry((incarnation, key.field))
+                .or_default()
+                .insert(group);
+        }
+    }
+
+    fn unindex(&mut self, key: &CellKey, cell: &Cell) {
+        let incarnation = Incarnation(key.item);
+        if let Some((name, created)) = claimed(key, cell) {
+            self.living -= u64::from(key.field == Field::Identity.number());
+            if let Some(claims) = self.names.get_mut(&name) {
+                claims.remove(&(created, incarnation));
+                if claims.is_empty() {
+                    self.names.remove(&name);
+                }
+            }
+        }
+        if let Some(group) = nested_group(key, cell)
+            && let Some(groups) = self.nested.get_mut(&(incarnation, key.field))
+        {
+            groups.remove(&group);
+            if groups.is_empty() {
+                self.nested.remove(&(incarnation, key.field));
+            }
+        }
+    }
+
+    /// The entry that has a name (or an alias), alive.
+    pub(crate) fn find(&self, folded: &str) -> Option<Entry<'_>> {
+        self.names
+            .get(folded)?
+            .iter()
+            .find_map(|(_, incarnation)| self.entry(*incarnation))
+    }
+
+    /// Whether an entry is the one that its name stands for.
+    pub(crate) fn has_its_name(&self, entry: &Entry<'_>) -> bool {
+        self.find(&entry.identity.simple.to_lowercase())
+            .is_some_and(|found| found.incarnation == entry.incarnation)
+    }
+
+    /// An entry, alive, whether or not its name stands for it.
+    pub(crate) fn entry(&self, incarnation: Incarnation) -> Option<Entry<'_>> {
+        let value = self
+            .cells
+            .get(&single(incarnation, Field::Identity))?
+            .value
+            .as_ref()?;
+        let identity = codec::decode::<Identity>(value).ok()?;
+        Some(Entry {
+            database: self,
+            incarnation,
+            identity,
+        })
+    }
+
+    /// All living entries, in order of their names.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.names.iter().flat_map(move |(name, claims)| {
+            claims.iter().filter_map(move |(_, incarnation)| {
+                self.entry(*incarnation)
+                    .filter(|e| e.identity.simple.to_lowercase() == *name)
+            })
+        })
+    }
+}
+
+/// The name that a cell claims, and since when.
+fn claimed(key: &CellKey, cell: &Cell) -> Option<(String, Stamp)> {
+    let value = cell.value.as_ref()?;
+    if key.field == Field::Identity.number() {
+        let identity = codec::decode::<Identity>(value).ok()?;
+        Some((identity.simple.to_lowercase(), identity.created))
+    } else if key.field == Field::Alias.number() {
+        Some((String::from_utf8(key.element.clone()).ok()?, cell.stamp))
+    } else {
+        None
+    }
+}
+
+fn nested_group(key: &CellKey, cell: &Cell) -> Option<String> {
+    let listed = [Field::Member, Field::Owner, Field::Friend];
+    listed.iter().find(|field| field.number() == key.field)?;
+    let listed = codec::decode::<Listed>(cell.value.as_ref()?).ok()?;
+    listed
+        .group
+        .then(|| String::from_utf8(key.element.clone()).ok())
+        .flatten()
+}
+
+fn digest_of(key: &CellKey, cell: &Cell) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&codec::bare_cell_key(key));
+    hasher.update(&cell.stamp.time.0.to_be_bytes());
+    hasher.update(&cell.stamp.origin.0.to_be_bytes());
+    hasher.update(&[u8::from(cell.value.is_some())]);
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    u64::from_be_bytes(first)
+}
+
+/// The key of a single-valued field.
+pub(crate) fn single(incarnation: Incarnation, field: Field) -> CellKey {
+    CellKey {
+        item: incarnation.0,
+        field: field.number(),
+        element: Vec::new(),
+    }
+}
+
+/// The key of one item of a list field.
+pub(crate) fn element(
+    incarnation: Incarnation,
+    field: Field,
+    element: impl Into<Vec<u8>>,
+) -> CellKey {
+    CellKey {
+        item: incarnation.0,
+        field: field.number(),
+        element: element.into(),
+    }
+}
+
+/// The field of a list of a group.
+pub(crate) fn list_field(list: GroupList) -> Field {
+    match list {
+        GroupList::Members => Field::Member,
+        GroupList::Owners => Field::Owner,
+        GroupList::Friends => Field::Friend,
+    }
+}
+
+/// A living entry.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry<'a> {
+    database: &'a Database,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) identity: Identity,
+}
+
+impl<'a> Entry<'a> {
+    /// Its name in the spelling first given.
+    pub(crate) fn name(&self) -> Option<Name> {
+        Name::new(&self.identity.simple, self.database.registry.clone()).ok()
+    }
+
+    pub(crate) fn kind(&self) -> EntryKind {
+        self.identity.kind
+    }
+
+    /// A single-valued field.
+    pub(crate) fn single(&self, field: Field) -> Option<&'a [u8]> {
+        self.database
+            .cells
+            .get(&single(self.incarnation, field))?
+            .value
+            .as_deref()
+    }
+
+    /// A list field from the element after `after`, in order: element and value.
+    pub(crate) fn list(
+        &self,
+        field: Field,
+        after: Option<&[u8]>,
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let from = match after {
+            Some(after) => Bound::Excluded(element(self.incarnation, field, after)),
+            None => Bound::Included(element(self.incarnation, field, [])),
+        };
+        let until = CellKey {
+            item: self.incarnation.0,
+            field: field.number() + 1,
+            element: Vec::new(),
+        };
+        self.database
+            .cells
+            .range((from, Bound::Excluded(until)))
+            .filter_map(|(key, cell)| Some((key.element.as_slice(), cell.value.as_deref()?)))
+    }
+
+    /// One item of a list of a group.
+    pub(crate) fn listed(&self, list: GroupList, member: &str) -> Option<Listed> {
+        let key = element(self.incarnation, list_field(list), member);
+        codec::decode(self.database.cells.get(&key)?.value.as_ref()?).ok()
+    }
+
+    /// The items of a list of a group after a key.
+    pub(crate) fn members(
+        &self,
+        list: GroupList,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = (Member, Listed)> + use<'a> {
+        self.list(list_field(list), after.map(str::as_bytes))
+            .filter_map(|(_, value)| {
+                let listed = codec::decode::<Listed>(value).ok()?;
+                Some((listed.spelling.parse().ok()?, listed))
+            })
+    }
+
+    /// The keys of the nested groups of a list.
+    pub(crate) fn nested(&self, list: GroupList) -> impl Iterator<Item = &'a String> + use<'a> {
+        self.database
+            .nested
+            .get(&(self.incarnation, list_field(list).number()))
+            .into_iter()
+            .flatten()
+    }
+
+    /// Ordered inbox sites.
+    pub(crate) fn sites(&self) -> Vec<ServerName> {
+        let mut sites: Vec<(u32, ServerName)> = self
+            .list(Field::InboxSite, None)
+            .filter_map(|(server, order)| {
+                let server = std::str::from_utf8(server).ok()?.parse().ok()?;
+                Some((codec::decode(order).ok()?, server))
+            })
+            .collect();
+        sites.sort();
+        sites.into_iter().map(|(_, server)| server).collect()
+    }
+
+    /// Where its mail goes instead.
+    pub(crate) fn forward(&self) -> Vec<Name> {
+        self.list(Field::Forward, None)
+            .filter_map(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok())
+            .collect()
+    }
+
+    /// Further names.
+    pub(crate) fn aliases(&self) -> Vec<Name> {
+        self.list(Field::Alias, None)
+            .filter_map(|(_, value)| {
+                Name::new(
+                    std::str::from_utf8(value).ok()?,
+                    self.database.registry.clone(),
+                )
+                .ok()
+            })
+            .collect()
+    }
+
+    /// How many items a list field has.
+    pub(crate) fn count(&self, field: Field) -> u64 {
+        self.list(field, None).count() as u64
+    }
+}

@@ -1,0 +1,270 @@
+//! What a name is, whether it is held here or has to be asked; hints about
+//! names held elsewhere.
+//!
+//! Guards P7: what can't be asked is `Unavailable`, never `NoSuch`. A hint may
+//! be wrong: it costs a round trip, never a message.
+
+use std::collections::BTreeMap;
+
+use grapevine_model::{
+    Answer, EntryKind, Name, PeerMessage, Question, RegistryName, Resolution, ServerName, SpaceId,
+};
+
+use crate::registry::database::{Database, Entry};
+use crate::server::{Server, Timer};
+
+/// Remembered answers at most; the oldest go first.
+const MOST_HINTS: usize = 50_000;
+/// Questions that one evaluation may ask in all: bounds what a hostile nesting can cost.
+pub(crate) const MOST_QUESTIONS: usize = 256;
+
+/// Answers that an evaluation has been given so far.
+pub(crate) type Memo = BTreeMap<Question, Answer>;
+
+/// Why an evaluation could not end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Ask this first, then evaluate again.
+    Ask(Box<Question>),
+    /// It can't be told now, and why.
+    Unavailable(String),
+}
+
+/// The outcome of an evaluation, or what it needs first.
+pub(crate) type Eval<T> = Result<T, Need>;
+
+/// What the registration database says of a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Here, complete.
+    Here,
+    /// At other servers.
+    Elsewhere,
+    /// There is no such registry.
+    Unknown,
+}
+
+/// A remembered answer.
+#[derive(Debug)]
+pub(crate) struct Hint {
+    pub(crate) resolution: Resolution,
+    pub(crate) until_ms: u64,
+}
+
+/// A question under way.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) question: Question,
+    /// The parked evaluation that waits for it.
+    pub(crate) parked: u64,
+    pub(crate) asked: ServerName,
+    pub(crate) tried: Vec<ServerName>,
+}
+
+impl Server {
+    /// The holders of a registry, as `gv` says.
+    pub(crate) fn holders(&self, registry: &RegistryName) -> Vec<ServerName> {
+        self.holdings.get(registry).cloned().unwrap_or_default()
+    }
+
+    /// Where a registry is.
+    pub(crate) fn held(&self, registry: &RegistryName) -> Held {
+        if self.database(registry).is_some() {
+            Held::Here
+        } else if self.holdings.contains_key(registry) {
+            Held::Elsewhere
+        } else {
+            Held::Unknown
+        }
+    }
+
+    /// A registry held here and fetched whole.
+    pub(crate) fn database(&self, registry: &RegistryName) -> Option<&Database> {
+        let ready = self
+            .spaces
+            .get(&SpaceId::Registry(registry.clone()))?
+            .row
+            .ready;
+        if ready {
+            self.databases.get(registry)
+        } else {
+            None
+        }
+    }
+
+    /// A living entry of a registry held here.
+    pub(crate) fn entry(&self, name: &Name) -> Option<Entry<'_>> {
+        self.database(name.registry())?.find(name.folded())
+    }
+
+    /// What a name is, from the registry held here.
+    pub(crate) fn resolve_here(&self, name: &Name) -> Resolution {
+        let Some(entry) = self.entry(name) else {
+            return Resolution::NoSuch;
+        };
+        let Some(spelled) = entry.name() else {
+            return Resolution::NoSuch;
+        };
+        match entry.kind() {
+            EntryKind::Individual => Resolution::Individual {
+                name: spelled,
+                incarnation: entry.incarnation,
+                sites: entry.sites(),
+                forward: entry.forward(),
+            },
+            EntryKind::Group => Resolution::Group {
+                name: spelled,
+                incarnation: entry.incarnation,
+            },
+        }
+    }
+
+    /// What a name is: from here, from the memo, from a hint, or by asking.
+    pub(crate) fn resolve(&self, memo: &Memo, name: &Name) -> Eval<Resolution> {
+        match self.held(name.registry()) {
+            Held::Here => return Ok(self.resolve_here(name)),
+            Held::Unknown if self.database(&RegistryName::gv()).is_some() => {
+                return Ok(Resolution::NoSuch);
+            }
+            Held::Unknown | Held::Elsewhere => {}
+        }
+        let question = Question::Resolve(name.clone());
+        match memo.get(&question) {
+            Some(Answer::Resolved(resolution)) => return Ok(resolution.clone()),
+            Some(_) => {
+                return Err(Need::Unavailable(format!(
+                    "no holder of {} can be asked",
+                    name.registry()
+                )));
+            }
+            None => {}
+        }
+        if let Some(hint) = self.hints.get(name) {
+            // A name that did not exist may exist now: that is asked again each time.
+            let believed = hint.resolution != Resolution::NoSuch || self.planted_hint_trusted;
+            if believed && (hint.until_ms > self.now.mono_ms || self.planted_hint_trusted) {
+                return Ok(hint.resolution.clone());
+            }
+        }
+        Err(Need::Ask(Box::new(question)))
+    }
+
+    /// A hint has shown to be wrong.
+    pub(crate) fn forget_hint(&mut self, name: &Name) {
+        if !self.planted_hint_trusted {
+            self.hints.remove(name);
+        }
+    }
+
+    fn remember(&mut self, name: Name, resolution: Resolution) {
+        if self.hints.len() >= MOST_HINTS {
+            let now = self.now.mono_ms;
+            self.hints.retain(|_, hint| hint.until_ms > now);
+            if self.hints.len() >= MOST_HINTS {
+                self.hints.clear();
+            }
+        }
+        let until_ms = self.now.mono_ms.saturating_add(self.config.times.hint_ms);
+        self.hints.insert(
+            name,
+            Hint {
+                resolution,
+                until_ms,
+            },
+        );
+    }
+
+    /// Asks a question on behalf of a parked evaluation.
+    pub(crate) fn ask(&mut self, parked: u64, question: Question) {
+        self.ask_next(Asking {
+            question,
+            parked,
+            asked: self.config.server.clone(),
+            tried: Vec::new(),
+        });
+    }
+
+    fn ask_next(&mut self, mut asking: Asking) {
+        let holders = self.holders(asking.question.registry());
+        let next = holders.into_iter().find(|server| {
+            *server != self.config.server && self.is_up(server) && !asking.tried.contains(server)
+        });
+        match next {
+            Some(server) => {
+                let id = self.next_id();
+                asking.asked = server.clone();
+                asking.tried.push(server.clone());
+                let question = asking.question.clone();
+                self.asking.insert(id, asking);
+                self.send(&server, PeerMessage::Ask { id, question });
+                self.timer(self.config.times.ask_ms, Timer::Ask(id));
+            }
+            None => self.resume(asking.parked, asking.question, Answer::Unavailable),
+        }
+    }
+
+    pub(crate) fn ask_is_late(&mut self, id: u64) {
+        if let Some(asking) = self.asking.remove(&id) {
+            self.ask_next(asking);
+        }
+    }
+
+    /// A server went down: questions to it go to the next holder.
+    pub(crate) fn ask_others_than(&mut self, server: &ServerName) {
+        let late: Vec<u64> = self
+            .asking
+            .iter()
+            .filter(|(_, a)| a.asked == *server)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in late {
+            self.ask_is_late(id);
+        }
+    }
+
+    pub(crate) fn take_answer(&mut self, from: &ServerName, id: u64, answer: Answer) {
+        if self
+            .asking
+            .get(&id)
+            .is_none_or(|asking| asking.asked != *from)
+        {
+            return;
+        }
+        let Some(asking) = self.asking.remove(&id) else {
+            return;
+        };
+        match (&asking.question, &answer) {
+            (_, Answer::Unavailable) => self.ask_next(asking),
+            (Question::Resolve(name), Answer::Resolved(resolution)) => {
+                self.remember(name.clone(), resolution.clone());
+                self.resume(asking.parked, asking.question, answer);
+            }
+            (Question::IsIn { .. }, Answer::Level { .. }) => {
+                self.resume(asking.parked, asking.question, answer);
+            }
+            // An answer of another kind than the question is none.
+            (Question::Resolve(_), Answer::Level { .. })
+            | (Question::IsIn { .. }, Answer::Resolved(_)) => {
+                self.ask_next(asking);
+            }
+        }
+    }
+
+    /// Answers another server's question, from what is held here only.
+    pub(crate) fn take_question(&mut self, from: &ServerName, id: u64, question: Question) {
+        let answer = if self.held(question.registry()) == Held::Here {
+            match &question {
+                Question::Resolve(name) => Answer::Resolved(self.resolve_here(name)),
+                Question::IsIn {
+                    group,
+                    list,
+                    who,
+                    incarnation,
+                } => self.level(group, *list, who, *incarnation),
+            }
+        } else {
+            Answer::Unavailable
+        };
+        self.send(from, PeerMessage::Answered { id, answer });
+    }
+}

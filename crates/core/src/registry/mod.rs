@@ -1,0 +1,8 @@
+//! The registration service: names, entries, who may do what.
+
+pub(crate) mod access;
+pub(crate) mod change;
+pub(crate) mod database;
+pub(crate) mod directory;
+pub(crate) mod request;
+pub(crate) mod servers;

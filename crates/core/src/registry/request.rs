@@ -1,0 +1,568 @@
+//! From a request to its reply: evaluated here, parked while a question is
+//! asked, or passed to a server that holds what it is about.
+//!
+//! An evaluation changes nothing until it can end, so it is simply begun again
+//! with the answers it lacked (docs/decisions, park and evaluate again).
+
+use grapevine_model::{
+    Answer, Authenticated, Check, Envelope, ErrorKind, Incarnation, Name, PeerMessage, Question,
+    Refusal, RegistryName, Reply, Request, RequestId, Resolution, Secret, ServerName, Speaker,
+    Submission,
+};
+
+use crate::effect::{Effect, Staged};
+use crate::registry::directory::{Held, Memo, Need};
+use crate::server::{Server, Timer};
+use crate::tables::Damaged;
+
+/// Requests that may wait for other servers' answers at one time; more are told to come back.
+const MOST_PARKED: usize = 10_000;
+
+/// Where a reply goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ReplyTo {
+    /// To this server's own client.
+    Client(RequestId),
+    /// To the server that passed the request on.
+    Peer(ServerName, u64),
+}
+
+/// Something that can't end before a question is answered.
+#[derive(Debug, Clone)]
+pub(crate) enum Job {
+    Request {
+        to: ReplyTo,
+        speaker: Speaker,
+        request: Request,
+    },
+    Submit {
+        id: RequestId,
+        submission: Submission,
+        staged: Staged,
+    },
+    Steer {
+        message: grapevine_model::MessageId,
+        key: String,
+    },
+}
+
+/// A job with the answers that it has.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub(crate) job: Job,
+    pub(crate) memo: Memo,
+}
+
+/// A request passed on to another server.
+#[derive(Debug)]
+pub(crate) struct PassedOn {
+    to: ReplyTo,
+    speaker: Speaker,
+    request: Request,
+    server: ServerName,
+    /// Servers that may still be asked.
+    others: Vec<ServerName>,
+}
+
+/// How an evaluation ended.
+pub(crate) enum Outcome {
+    /// With this reply.
+    Reply(Result<Reply, Refusal>),
+    /// Somebody else replies later.
+    Later,
+    /// One of these servers has to do it.
+    PassOn(Vec<ServerName>),
+}
+
+impl From<Result<Reply, Refusal>> for Outcome {
+    fn from(result: Result<Reply, Refusal>) -> Self {
+        Self::Reply(result)
+    }
+}
+
+/// Ends an evaluation that may need an answer or find damage.
+pub(crate) enum Stop {
+    Need(Need),
+    Damaged(Damaged),
+}
+impl From<Need> for Stop {
+    fn from(need: Need) -> Self {
+        Self::Need(need)
+    }
+}
+impl From<Damaged> for Stop {
+    fn from(damaged: Damaged) -> Self {
+        Self::Damaged(damaged)
+    }
+}
+
+impl Server {
+    pub(crate) fn reply(&mut self, to: ReplyTo, result: Result<Reply, Refusal>) {
+        match to {
+            ReplyTo::Client(id) => self.ledger.emit(Effect::Reply { id, result }),
+            ReplyTo::Peer(server, id) => self.send(&server, PeerMessage::Forwarded { id, result }),
+        }
+    }
+
+    /// Runs a job, with what it knows so far.
+    pub(crate) fn run(&mut self, job: Job, memo: Memo) -> Result<(), Damaged> {
+        let need = match &job {
+            Job::Request {
+                to,
+                speaker,
+                request,
+            } => match self.evaluate(&memo, to, speaker, request) {
+                Ok(Outcome::Reply(result)) => {
+                    self.reply(to.clone(), result);
+                    None
+                }
+                Ok(Outcome::Later) => None,
+                Ok(Outcome::PassOn(servers)) => {
+                    self.pass_on(to.clone(), speaker.clone(), request.clone(), servers);
+                    None
+                }
+                Err(Stop::Damaged(damaged)) => {
+                    self.reply(
+                        to.clone(),
+                        Err(Refusal::new(ErrorKind::Internal, damaged.to_string())),
+                    );
+                    return Err(damaged);
+                }
+                Err(Stop::Need(need)) => Some(need),
+            },
+            Job::Submit {
+                id,
+                submission,
+                staged,
+            } => match self.try_submit(&memo, *id, submission, *staged) {
+                Ok(()) => None,
+                Err(Stop::Need(need)) => Some(need),
+                Err(Stop::Damaged(damaged)) => return Err(damaged),
+            },
+            Job::Steer { message, key } => match self.steer(&memo, *message, key) {
+                Ok(()) => None,
+                Err(Stop::Need(need)) => Some(need),
+                Err(Stop::Damaged(damaged)) => return Err(damaged),
+            },
+        };
+        match need {
+            None => {}
+            Some(Need::Ask(question)) if self.parked.len() < MOST_PARKED => {
+                let id = self.next_id();
+                self.parked.insert(id, Parked { job, memo });
+                self.ask(id, *question);
+            }
+            Some(Need::Ask(_)) => {
+                self.cannot_tell(job, "too many requests wait for other servers".into())
+            }
+            Some(Need::Unavailable(why)) => self.cannot_tell(job, why),
+        }
+        Ok(())
+    }
+
+    /// A question that a job waits for is answered, or can't be.
+    pub(crate) fn resume(&mut self, parked: u64, question: Question, answer: Answer) {
+        if let Some(mut parked) = self.parked.remove(&parked) {
+            parked.memo.insert(question, answer);
+            self.runnable.push_back((parked.job, parked.memo));
+        }
+    }
+
+    fn cannot_tell(&mut self, job: Job, why: String) {
+        match job {
+            Job::Request { to, .. } => self.reply(
+                to,
+                Err(Refusal::unavailable(format!("{why}; try again later"))),
+            ),
+            Job::Submit { id, staged, .. } => {
+                self.ledger.emit(Effect::Discard {
+                    staged: staged.token,
+                });
+                self.reply(
+                    ReplyTo::Client(id),
+                    Err(Refusal::unavailable(format!("{why}; try again later"))),
+                );
+            }
+            Job::Steer { message, key } => self.recipient_waits(message, &key, why),
+        }
+    }
+
+    fn evaluate(
+        &mut self,
+        memo: &Memo,
+        to: &ReplyTo,
+        speaker: &Speaker,
+        request: &Request,
+    ) -> Result<Outcome, Stop> {
+        if let Some(registry) = about(request) {
+            match self.held(registry) {
+                Held::Here => {}
+                Held::Elsewhere => return Ok(self.pass_to_holders(to, registry)),
+                Held::Unknown if self.database(&RegistryName::gv()).is_none() => {
+                    return Ok(Err(Refusal::unavailable(
+                        "this server has not yet fetched the registration database",
+                    ))
+                    .into());
+                }
+                Held::Unknown => {
+                    return Ok(match request {
+                        // No tell-tale: the same answer, after the same time, as for a wrong password.
+                        Request::Authenticate { password, .. } => {
+                            self.verify(to, None, password.clone())
+                        }
+                        Request::CheckRecipient { name } => {
+                            Err(self.no_relay(speaker, name)).into()
+                        }
+                        _ => Err(Refusal::new(
+                            ErrorKind::NotFound,
+                            format!("no such registry: {registry}"),
+                        ))
+                        .into(),
+                    });
+                }
+            }
+        }
+        match request {
+            Request::Authenticate { name, password } => Ok(self.authenticate(to, name, password)),
+            Request::Show { name } => Ok(self.show(memo, speaker, name)?.into()),
+            Request::RegistryList => {
+                Ok(Ok(Reply::Registries(self.holdings.keys().cloned().collect())).into())
+            }
+            Request::RegistryShow { registry } => Ok(self.show_registry(registry).into()),
+            Request::Check { group, list, who } => {
+                let incarnation = match self.resolve(memo, who)? {
+                    Resolution::Individual { incarnation, .. }
+                    | Resolution::Group { incarnation, .. } => Some(incarnation),
+                    Resolution::NoSuch => None,
+                };
+                if self.entry(group).is_none() {
+                    return Ok(Err(Refusal::not_found(group)).into());
+                }
+                let yes = self.is_in(memo, group, *list, who, incarnation)?;
+                Ok(Ok(Reply::Check(if yes { Check::Yes } else { Check::No })).into())
+            }
+            Request::Members {
+                group,
+                list,
+                after,
+                limit,
+            } => Ok(self.members(group, *list, after.as_deref(), *limit).into()),
+            Request::CheckRecipient { name } => {
+                Ok(self.check_recipient(memo, speaker, name)?.into())
+            }
+            Request::MaySendAs { name } => Ok(self
+                .may_send_as(memo, speaker, name)?
+                .map(|()| Reply::Ok)
+                .into()),
+            Request::Servers => {
+                Ok(Ok(Reply::Servers(self.servers.values().cloned().collect())).into())
+            }
+            Request::Status => Ok(Ok(Reply::Status(Box::new(self.status()))).into()),
+            Request::Trace { message } => Ok(self.trace(memo, speaker, *message)?.into()),
+            Request::InboxList { name } => self.inbox_list(memo, to, speaker, name),
+            Request::InboxDelete { name, messages } => {
+                self.inbox_delete(memo, to, speaker, name, messages)
+            }
+            Request::RegistryCreate { .. }
+            | Request::RegistryDelete { .. }
+            | Request::HolderAdd { .. }
+            | Request::HolderRemove { .. }
+            | Request::TokenCreate { .. }
+            | Request::Join { .. }
+            | Request::Retire { .. } => self.administer(memo, to, speaker, request),
+            Request::IndividualCreate { .. }
+            | Request::GroupCreate { .. }
+            | Request::Delete { .. }
+            | Request::Change { .. } => self.change(memo, to, speaker, request),
+        }
+    }
+
+    /// The speaker asks for a name whose registry is not in `gv`.
+    pub(crate) fn no_relay(&self, speaker: &Speaker, name: &Name) -> Refusal {
+        match speaker {
+            Speaker::Anonymous => Refusal::not_allowed(format!(
+                "{name} is not of this Grapevine, and nothing is relayed for strangers"
+            )),
+            Speaker::Individual { .. } | Speaker::Operator | Speaker::Server(_) => Refusal::new(
+                ErrorKind::NotFound,
+                format!(
+                    "no registry {} in this Grapevine, and outside addresses cannot be reached yet",
+                    name.registry()
+                ),
+            ),
+        }
+    }
+
+    fn authenticate(&mut self, to: &ReplyTo, name: &Name, password: &Secret) -> Outcome {
+        let found = self.entry(name).and_then(|entry| {
+            let hash =
+                String::from_utf8(entry.single(grapevine_model::Field::Password)?.to_vec()).ok()?;
+            Some((entry.name()?, entry.incarnation, Secret(hash)))
+        });
+        self.verify(to, found, password.clone())
+    }
+
+    fn verify(
+        &mut self,
+        to: &ReplyTo,
+        found: Option<(Name, Incarnation, Secret)>,
+        password: Secret,
+    ) -> Outcome {
+        let ticket = self.next_id();
+        let (who, hash) = match found {
+            Some((name, incarnation, hash)) => (Some((name, incarnation)), Some(hash)),
+            None => (None, None),
+        };
+        self.verifying.insert(ticket, (to.clone(), who));
+        self.ledger.emit(Effect::Verify {
+            ticket,
+            hash,
+            password,
+        });
+        Outcome::Later
+    }
+
+    pub(crate) fn verified(&mut self, ticket: u64, right: bool) {
+        let Some((to, who)) = self.verifying.remove(&ticket) else {
+            return;
+        };
+        let result = match who.filter(|_| right) {
+            Some((name, incarnation)) => {
+                Ok(Reply::Authenticated(Authenticated { name, incarnation }))
+            }
+            None => Err(Refusal::new(
+                ErrorKind::NotAuthenticated,
+                "wrong name or password",
+            )),
+        };
+        self.reply(to, result);
+    }
+
+    /// The holders of a registry that can be asked; a request is passed on once.
+    fn pass_to_holders(&self, to: &ReplyTo, registry: &RegistryName) -> Outcome {
+        if matches!(to, ReplyTo::Peer(..)) {
+            return Err(Refusal::unavailable(format!(
+                "this server does not hold {registry}"
+            )))
+            .into();
+        }
+        Outcome::PassOn(self.holders(registry))
+    }
+
+    pub(crate) fn pass_on(
+        &mut self,
+        to: ReplyTo,
+        speaker: Speaker,
+        request: Request,
+        servers: Vec<ServerName>,
+    ) {
+        let mut others: Vec<ServerName> = servers
+            .into_iter()
+            .filter(|server| *server != self.config.server && self.is_up(server))
+            .collect();
+        if others.is_empty() {
+            let why = "no server that holds this can be reached now; try again later";
+            self.reply(to, Err(Refusal::unavailable(why)));
+            return;
+        }
+        let server = others.remove(0);
+        let id = self.next_id();
+        let (asked_by, asked) = (speaker.clone(), request.clone());
+        self.passed_on.insert(
+            id,
+            PassedOn {
+                to,
+                speaker,
+                request,
+                server: server.clone(),
+                others,
+            },
+        );
+        self.timer(
+            self.config.times.ask_ms.saturating_mul(2),
+            Timer::PassedOn(id),
+        );
+        self.send(
+            &server,
+            PeerMessage::Forward {
+                id,
+                speaker: asked_by,
+                request: asked,
+            },
+        );
+    }
+
+    pub(crate) fn take_forwarded(
+        &mut self,
+        from: &ServerName,
+        id: u64,
+        result: Result<Reply, Refusal>,
+    ) {
+        if self
+            .passed_on
+            .get(&id)
+            .is_none_or(|passed| passed.server != *from)
+        {
+            return;
+        }
+        let Some(passed) = self.passed_on.remove(&id) else {
+            return;
+        };
+        match &result {
+            Err(refusal) if refusal.kind == ErrorKind::Unavailable && !passed.others.is_empty() => {
+                self.pass_on(passed.to, passed.speaker, passed.request, passed.others);
+            }
+            _ => self.reply(passed.to, result),
+        }
+    }
+
+    pub(crate) fn passed_on_is_late(&mut self, id: u64) {
+        let Some(passed) = self.passed_on.remove(&id) else {
+            return;
+        };
+        if is_change(&passed.request) {
+            let why = format!(
+                "{} did not answer in time: the change may have been made",
+                passed.server
+            );
+            self.reply(passed.to, Err(Refusal::new(ErrorKind::Unknown, why)));
+        } else {
+            self.pass_on(passed.to, passed.speaker, passed.request, passed.others);
+        }
+    }
+
+    pub(crate) fn pass_to_others_than(&mut self, server: &ServerName) {
+        let late: Vec<u64> = self
+            .passed_on
+            .iter()
+            .filter(|(_, p)| p.server == *server)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in late {
+            self.passed_on_is_late(id);
+        }
+    }
+
+    /// Would a message for this name be taken? Unknown is neither yes nor no.
+    fn check_recipient(
+        &mut self,
+        memo: &Memo,
+        speaker: &Speaker,
+        name: &Name,
+    ) -> Result<Result<Reply, Refusal>, Stop> {
+        let plain = name.without_detail();
+        Ok(match self.resolve(memo, &plain)? {
+            Resolution::Individual { sites, forward, .. }
+                if sites.is_empty() && forward.is_empty() =>
+            {
+                Err(Refusal::new(
+                    ErrorKind::NotFound,
+                    format!("{name} has no inbox"),
+                ))
+            }
+            Resolution::Individual { .. } | Resolution::Group { .. } => Ok(Reply::Ok),
+            Resolution::NoSuch => match plain.group_of_owners() {
+                Some(group) if matches!(self.resolve(memo, &group)?, Resolution::Group { .. }) => {
+                    Ok(Reply::Ok)
+                }
+                _ if self.held(name.registry()) == Held::Unknown => {
+                    Err(self.no_relay(speaker, name))
+                }
+                _ => Err(Refusal::not_found(name)),
+            },
+        })
+    }
+
+    /// The envelope of a submission, checked against the speaker.
+    pub(crate) fn check_envelope(
+        &self,
+        memo: &Memo,
+        speaker: &Speaker,
+        envelope: &Envelope,
+    ) -> Result<Result<(), Refusal>, Stop> {
+        if envelope.recipients.is_empty() {
+            return Ok(Err(Refusal::invalid("a message needs a recipient")));
+        }
+        if envelope.recipients.len() > grapevine_model::MAX_RECIPIENTS {
+            let why = format!(
+                "at most {} recipients in one message",
+                grapevine_model::MAX_RECIPIENTS
+            );
+            return Ok(Err(Refusal::new(ErrorKind::TooLarge, why)));
+        }
+        match (speaker, &envelope.return_path) {
+            (Speaker::Individual { .. }, Some(path)) => Ok(self.may_send_as(memo, speaker, path)?),
+            (Speaker::Individual { .. }, None) => Ok(Err(Refusal::not_allowed(
+                "only the mail system itself sends without a return path",
+            ))),
+            // From outside, by the receiving door, which has asked for each recipient.
+            (Speaker::Anonymous, _) => {
+                let stranger = envelope
+                    .recipients
+                    .iter()
+                    .find(|r| self.held(r.name.registry()) == Held::Unknown);
+                Ok(stranger.map_or(Ok(()), |r| Err(self.no_relay(speaker, &r.name))))
+            }
+            (Speaker::Operator | Speaker::Server(_), _) => Ok(Ok(())),
+        }
+    }
+}
+
+/// The registry that a request is about, if a holder of it must evaluate it.
+fn about(request: &Request) -> Option<&RegistryName> {
+    match request {
+        Request::Authenticate { name, .. }
+        | Request::IndividualCreate { name, .. }
+        | Request::GroupCreate { name, .. }
+        | Request::Delete { name }
+        | Request::Change { name, .. }
+        | Request::Show { name } => Some(name.registry()),
+        Request::Check { group, .. } | Request::Members { group, .. } => Some(group.registry()),
+        Request::RegistryCreate { .. }
+        | Request::RegistryDelete { .. }
+        | Request::RegistryList
+        | Request::RegistryShow { .. }
+        | Request::HolderAdd { .. }
+        | Request::HolderRemove { .. }
+        | Request::CheckRecipient { .. }
+        | Request::MaySendAs { .. }
+        | Request::TokenCreate { .. }
+        | Request::Join { .. }
+        | Request::Retire { .. }
+        | Request::Servers
+        | Request::Status
+        | Request::Trace { .. }
+        | Request::InboxList { .. }
+        | Request::InboxDelete { .. } => None,
+    }
+}
+
+/// Whether doing it twice, or not knowing whether it was done, makes a difference.
+fn is_change(request: &Request) -> bool {
+    match request {
+        Request::RegistryCreate { .. }
+        | Request::RegistryDelete { .. }
+        | Request::HolderAdd { .. }
+        | Request::HolderRemove { .. }
+        | Request::IndividualCreate { .. }
+        | Request::GroupCreate { .. }
+        | Request::Delete { .. }
+        | Request::Change { .. }
+        | Request::TokenCreate { .. }
+        | Request::Join { .. }
+        | Request::Retire { .. }
+        | Request::InboxDelete { .. } => true,
+        Request::Authenticate { .. }
+        | Request::RegistryList
+        | Request::RegistryShow { .. }
+        | Request::Show { .. }
+        | Request::Check { .. }
+        | Request::Members { .. }
+        | Request::CheckRecipient { .. }
+        | Request::MaySendAs { .. }
+        | Request::Servers
+        | Request::Status
+        | Request::Trace { .. }
+        | Request::InboxList { .. } => false,
+    }
+}

@@ -1,0 +1,791 @@
+//! `gv` describes the system itself: servers, registries, who holds what.
+//!
+//! Founding, letting servers in, retiring them, creating registries and changing
+//! their holders are changes of `gv`, which every server holds; each server then
+//! does its own part (fetch, hand over, mend inbox sites).
+
+use std::collections::BTreeMap;
+
+use grapevine_model::{
+    Door, EntryKind, ErrorKind, Field, GroupList, Hlc, Incarnation, Member, Name, OriginId,
+    Refusal, RegistryName, RegistryView, Reply, Request, ServerInfo, ServerName, ServerRole,
+    SpaceId, Speaker, Stamp, Welcome,
+};
+
+use crate::codec::{self, Identity, Listed};
+use crate::effect::Effect;
+use crate::registry::database::{Entry, element, single};
+use crate::registry::directory::Memo;
+use crate::registry::request::{Outcome, ReplyTo, Stop};
+use crate::replication::push::Change;
+use crate::server::Server;
+use crate::tables::{Damaged, Table};
+
+/// A registry is held by two servers at least, where there are two.
+const LEAST_HOLDERS: usize = 2;
+/// `Meta` key of the servers named when this one was let in.
+pub(crate) const META_WELCOME: &[u8] = b"welcome";
+
+fn gv() -> SpaceId {
+    SpaceId::Registry(RegistryName::gv())
+}
+
+impl Server {
+    /// Founds a new Grapevine with this server alone in it.
+    pub(crate) fn found(&mut self, owners: &[Name]) -> Result<(), Damaged> {
+        let me = self.config.server.clone();
+        for registry in [RegistryName::gv(), RegistryName::ms()] {
+            self.holdings.insert(registry.clone(), vec![me.clone()]);
+            self.open_space(&SpaceId::Registry(registry), true);
+        }
+        let info = self.config.info.clone();
+        let (server, mut changes) = self.server_entry(&info);
+        for registry in [RegistryName::gv(), RegistryName::ms()] {
+            let (group, entry) = self.plain_entry(registry.as_str(), EntryKind::Group);
+            changes.extend(entry);
+            changes.push(holder(group, &me, Some(server)));
+            changes.push(Change::put(
+                element(group, Field::FirstHolder, me.as_str()),
+                Vec::new(),
+            ));
+            for owner in owners {
+                let listed = Listed {
+                    spelling: owner.to_string(),
+                    incarnation: None,
+                    group: false,
+                };
+                changes.push(Change::put(
+                    element(group, Field::Owner, owner.key()),
+                    codec::encode(&listed),
+                ));
+            }
+        }
+        self.write(&gv(), changes)?;
+        let mut changes = Vec::new();
+        for (simple, remark) in [
+            ("maildrop", "the servers open for submission"),
+            ("deadletter", "where undeliverable reports end"),
+        ] {
+            let (group, entry) = self.plain_entry(simple, EntryKind::Group);
+            changes.extend(entry);
+            changes.push(Change::put(
+                single(group, Field::Remark),
+                remark.as_bytes().to_vec(),
+            ));
+            if simple == "maildrop" {
+                changes.push(holder(group, &me, Some(server)));
+            }
+        }
+        self.write(&SpaceId::Registry(RegistryName::ms()), changes)?;
+        self.gv_changed = true;
+        Ok(())
+    }
+
+    /// Starts as a server that was let in.
+    pub(crate) fn start_joined(&mut self, welcome: &Welcome) {
+        self.ledger.put(
+            Table::Meta,
+            META_WELCOME.to_vec(),
+            codec::encode(&welcome.servers),
+        );
+        self.servers_named(&welcome.servers);
+        for registry in &welcome.holds {
+            self.open_space(&SpaceId::Registry(registry.clone()), false);
+        }
+    }
+
+    /// Until `gv` is fetched, the servers named at joining are all that is known.
+    pub(crate) fn servers_named(&mut self, servers: &[ServerInfo]) {
+        let names: Vec<ServerName> = servers.iter().map(|s| s.name.clone()).collect();
+        for registry in [RegistryName::gv(), RegistryName::ms()] {
+            self.holdings.insert(registry.clone(), names.clone());
+            self.open_space(&SpaceId::Registry(registry), false);
+        }
+        self.servers = servers
+            .iter()
+            .map(|s| (s.name.clone(), s.clone()))
+            .collect();
+        self.meet_servers();
+    }
+
+    fn plain_entry(&mut self, simple: &str, kind: EntryKind) -> (Incarnation, Vec<Change>) {
+        let incarnation = Incarnation(self.random_u128());
+        let created = Stamp {
+            time: self.tick(Hlc(0)),
+            origin: self.clock.origin(),
+        };
+        let identity = Identity {
+            kind,
+            simple: simple.to_owned(),
+            created,
+        };
+        (
+            incarnation,
+            vec![Change::put(
+                single(incarnation, Field::Identity),
+                codec::encode(&identity),
+            )],
+        )
+    }
+
+    fn server_entry(&mut self, info: &ServerInfo) -> (Incarnation, Vec<Change>) {
+        let (incarnation, mut changes) =
+            self.plain_entry(info.name.as_str(), EntryKind::Individual);
+        changes.extend(server_fields(incarnation, info));
+        (incarnation, changes)
+    }
+
+    /// Keeps this server's own entry equal to what it is now.
+    pub(crate) fn describe_myself(&mut self) -> Result<(), Damaged> {
+        let Some(name) = self.config.server.name() else {
+            return Ok(());
+        };
+        let Some(entry) = self.entry(&name) else {
+            return Ok(());
+        };
+        let mut wanted = self.config.info.clone();
+        wanted.origin = self.clock.origin();
+        let present = info_of(&entry);
+        let incarnation = entry.incarnation;
+        let role = present.as_ref().map_or(ServerRole::Full, |p| p.role);
+        wanted.role = role;
+        if present.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        let mut changes: Vec<Change> = server_fields(incarnation, &wanted).collect();
+        for (door, place) in present.map(|p| p.doors).unwrap_or_default() {
+            if wanted.doors.get(&door) != Some(&place) {
+                changes.push(Change::delete(element(
+                    incarnation,
+                    Field::ConnectSite,
+                    connect_site(door, &place),
+                )));
+            }
+        }
+        self.write(&gv(), changes)?;
+        self.gv_changed = true;
+        Ok(())
+    }
+
+    /// `gv` has changed: who is there, who holds what, and what follows for this server.
+    pub(crate) fn refresh_gv(&mut self) -> Result<(), Damaged> {
+        let Some(database) = self.database(&RegistryName::gv()) else {
+            return Ok(());
+        };
+        let mut servers = BTreeMap::new();
+        let mut holdings = BTreeMap::new();
+        let mut first = Vec::new();
+        for entry in database.entries().filter(|e| database.has_its_name(e)) {
+            match entry.kind() {
+                EntryKind::Individual => {
+                    if let Some(info) = info_of(&entry) {
+                        servers.insert(info.name.clone(), info);
+                    }
+                }
+                EntryKind::Group => {
+                    let Ok(registry) = entry.identity.simple.parse::<RegistryName>() else {
+                        continue;
+                    };
+                    let holders: Vec<ServerName> = entry
+                        .members(GroupList::Members, None)
+                        .filter_map(|(member, _)| match member {
+                            Member::Name(name) => ServerName::of(&name),
+                            Member::Anyone | Member::AnyoneIn(_) => None,
+                        })
+                        .collect();
+                    let mine = element(
+                        entry.incarnation,
+                        Field::FirstHolder,
+                        self.config.server.as_str(),
+                    );
+                    if database
+                        .cell(&mine)
+                        .is_some_and(|cell| cell.value.is_some())
+                    {
+                        first.push(registry.clone());
+                    }
+                    holdings.insert(registry, holders);
+                }
+            }
+        }
+        let servers_changed = servers != self.servers;
+        let holdings_changed = holdings != self.holdings;
+        self.servers = servers;
+        self.holdings = holdings;
+        if servers_changed {
+            self.meet_servers();
+        }
+        if servers_changed || holdings_changed {
+            let mine: Vec<RegistryName> = self
+                .holdings
+                .iter()
+                .filter(|(_, h)| h.contains(&self.config.server))
+                .map(|(r, _)| r.clone())
+                .collect();
+            for registry in mine {
+                let ready = first.contains(&registry);
+                self.open_space(&SpaceId::Registry(registry), ready);
+            }
+            let spaces: Vec<SpaceId> = self
+                .spaces
+                .keys()
+                .filter(|s| matches!(s, SpaceId::Registry(_)))
+                .cloned()
+                .collect();
+            for space in &spaces {
+                self.count_space(space);
+            }
+            self.mend_needed = true;
+        }
+        Ok(())
+    }
+
+    fn meet_servers(&mut self) {
+        let names: Vec<ServerName> = self
+            .servers
+            .keys()
+            .filter(|s| **s != self.config.server)
+            .cloned()
+            .collect();
+        self.peers.retain(|name, _| names.contains(name));
+        for name in names {
+            self.peers.entry(name).or_default();
+        }
+        self.ledger
+            .emit_now(Effect::Servers(self.servers.values().cloned().collect()));
+    }
+
+    pub(crate) fn role(&self) -> ServerRole {
+        self.servers
+            .get(&self.config.server)
+            .map_or(ServerRole::Full, |info| info.role)
+    }
+
+    fn is_full(&self, server: &ServerName) -> bool {
+        self.servers
+            .get(server)
+            .is_some_and(|info| info.role == ServerRole::Full)
+    }
+
+    /// Does this server's part after servers came, went or changed roles.
+    pub(crate) fn mend(&mut self) -> Result<(), Damaged> {
+        let registries: Vec<RegistryName> = self.databases.keys().cloned().collect();
+        for registry in registries {
+            let first_up = self
+                .holders(&registry)
+                .into_iter()
+                .find(|s| self.is_full(s) && (self.is_up(s) || *s == self.config.server));
+            if first_up.as_ref() != Some(&self.config.server) || registry.is_system() {
+                continue;
+            }
+            let Some(database) = self.database(&registry) else {
+                continue;
+            };
+            let wanting: Vec<(Incarnation, Name, Vec<ServerName>)> = database
+                .entries()
+                .filter(|e| e.kind() == EntryKind::Individual)
+                .filter_map(|e| Some((e.incarnation, e.name()?, e.sites())))
+                .filter(|(_, _, sites)| {
+                    sites.iter().any(|s| !self.is_full(s))
+                        || (sites.len() < LEAST_HOLDERS && !sites.is_empty())
+                })
+                .collect();
+            let mut changes = Vec::new();
+            for (incarnation, name, sites) in wanting {
+                let mut better: Vec<ServerName> =
+                    sites.iter().filter(|s| self.is_full(s)).cloned().collect();
+                let more: Vec<ServerName> = self.other_sites(&name, &better);
+                better.extend(
+                    more.into_iter()
+                        .take(LEAST_HOLDERS.saturating_sub(better.len())),
+                );
+                if better.is_empty() || better == sites {
+                    continue;
+                }
+                for (order, site) in better.iter().enumerate() {
+                    let order = u32::try_from(order).unwrap_or(u32::MAX);
+                    changes.push(Change::put(
+                        element(incarnation, Field::InboxSite, site.as_str()),
+                        codec::encode(&order),
+                    ));
+                }
+                for gone in sites.iter().filter(|s| !better.contains(s)) {
+                    changes.push(Change::delete(element(
+                        incarnation,
+                        Field::InboxSite,
+                        gone.as_str(),
+                    )));
+                }
+            }
+            if !changes.is_empty() {
+                let space = SpaceId::Registry(registry);
+                self.write(&space, changes)?;
+                self.space_changed(&space);
+            }
+        }
+        Ok(())
+    }
+
+    fn other_sites(&self, name: &Name, have: &[ServerName]) -> Vec<ServerName> {
+        let mut others: Vec<ServerName> = self
+            .servers
+            .keys()
+            .filter(|s| self.is_full(s) && !have.contains(s))
+            .cloned()
+            .collect();
+        if !others.is_empty() {
+            let hash = blake3::hash(name.key().as_bytes());
+            let turn = usize::from(hash.as_bytes().first().copied().unwrap_or(0)) % others.len();
+            others.rotate_left(turn);
+        }
+        others
+    }
+
+    /// Requests that change `gv`.
+    pub(crate) fn administer(
+        &mut self,
+        memo: &Memo,
+        to: &ReplyTo,
+        speaker: &Speaker,
+        request: &Request,
+    ) -> Result<Outcome, Stop> {
+        if self.database(&RegistryName::gv()).is_none() {
+            return Ok(Err(Refusal::unavailable(
+                "this server has not yet fetched the registration database",
+            ))
+            .into());
+        }
+        let allowed = match request {
+            Request::Join { digest, .. } => self.token_is_good(digest),
+            Request::HolderAdd { registry, .. } | Request::HolderRemove { registry, .. } => {
+                self.is_founder(memo, speaker)? || self.is_registrar(memo, speaker, registry)?
+            }
+            _ => self.is_founder(memo, speaker)?,
+        };
+        if !allowed {
+            let why = match request {
+                Request::Join { .. } => {
+                    "this token is not known, used up or too old: ask for a new one with `grapevine token`"
+                }
+                _ => "only an owner of gv@gv may do this",
+            };
+            return Ok(Err(Refusal::not_allowed(why)).into());
+        }
+        let prepared = match request {
+            Request::RegistryCreate {
+                registry,
+                holders,
+                registrars,
+            } => self.prepare_registry(memo, registry, holders, registrars)?,
+            Request::RegistryDelete { registry } => self.prepare_registry_delete(registry),
+            Request::HolderAdd { registry, server } => self.prepare_holder(registry, server, true),
+            Request::HolderRemove { registry, server } => {
+                self.prepare_holder(registry, server, false)
+            }
+            Request::TokenCreate { digest, expires_ms } => self.prepare_token(digest, *expires_ms),
+            Request::Join { digest, server } => match self.prepare_join(digest, server) {
+                Ok(changes) => {
+                    self.write(&gv(), changes)?;
+                    self.space_changed(&gv());
+                    self.refresh_gv()?;
+                    let holds = self
+                        .holdings
+                        .iter()
+                        .filter(|(_, h)| h.contains(&server.name))
+                        .map(|(r, _)| r.clone())
+                        .collect();
+                    let servers = self.servers.values().cloned().collect();
+                    return Ok(Ok(Reply::Welcome(Welcome { servers, holds })).into());
+                }
+                Err(refusal) => Err(refusal),
+            },
+            Request::Retire { server } => self.prepare_retire(server),
+            _ => Err(Refusal::new(ErrorKind::Internal, "not a change of gv")),
+        };
+        match prepared {
+            Ok(changes) => {
+                let outcome = self.write_and_reply(to, gv(), changes)?;
+                self.refresh_gv()?;
+                Ok(outcome)
+            }
+            Err(refusal) => Ok(Err(refusal).into()),
+        }
+    }
+
+    fn group_of(&self, registry: &RegistryName) -> Result<Entry<'_>, Refusal> {
+        self.entry(&registry.group()).ok_or_else(|| {
+            Refusal::new(ErrorKind::NotFound, format!("no such registry: {registry}"))
+        })
+    }
+
+    fn server_incarnation(&self, server: &ServerName) -> Result<Incarnation, Refusal> {
+        let entry = server
+            .name()
+            .and_then(|name| self.entry(&name))
+            .map(|e| e.incarnation);
+        entry
+            .filter(|_| self.servers.contains_key(server))
+            .ok_or_else(|| Refusal::not_found(format!("{server}@gv")))
+    }
+
+    fn prepare_registry(
+        &mut self,
+        memo: &Memo,
+        registry: &RegistryName,
+        holders: &[ServerName],
+        registrars: &[Name],
+    ) -> Result<Result<Vec<Change>, Refusal>, Stop> {
+        if self.entry(&registry.group()).is_some() {
+            return Ok(Err(Refusal::conflict(format!(
+                "{registry} exists already (as a registry or a server of that name)"
+            ))));
+        }
+        let holders: Vec<ServerName> = if holders.is_empty() {
+            self.servers
+                .keys()
+                .filter(|s| self.is_full(s))
+                .cloned()
+                .collect()
+        } else {
+            holders.to_vec()
+        };
+        let mut members = Vec::new();
+        for server in &holders {
+            match self.server_incarnation(server) {
+                Ok(incarnation) => members.push((server.clone(), incarnation)),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        let mut owners = Vec::new();
+        for registrar in registrars {
+            let listed = self.listed(memo, &Member::Name(registrar.clone()))?;
+            // A registrar in the new registry itself is bound when it is created.
+            if listed.incarnation.is_none() && registrar.registry() != registry {
+                return Ok(Err(Refusal::not_found(registrar)));
+            }
+            owners.push((registrar, listed));
+        }
+        let (group, mut changes) = self.plain_entry(registry.as_str(), EntryKind::Group);
+        for (server, incarnation) in members {
+            changes.push(holder(group, &server, Some(incarnation)));
+            changes.push(Change::put(
+                element(group, Field::FirstHolder, server.as_str()),
+                Vec::new(),
+            ));
+        }
+        for (registrar, listed) in owners {
+            changes.push(Change::put(
+                element(group, Field::Owner, registrar.key()),
+                codec::encode(&listed),
+            ));
+        }
+        Ok(Ok(changes))
+    }
+
+    fn prepare_registry_delete(&self, registry: &RegistryName) -> Result<Vec<Change>, Refusal> {
+        if registry.is_system() {
+            return Err(Refusal::not_allowed(format!(
+                "{registry} is the system's own"
+            )));
+        }
+        let group = self.group_of(registry)?.incarnation;
+        Ok(vec![Change::delete(single(group, Field::Identity))])
+    }
+
+    fn prepare_holder(
+        &self,
+        registry: &RegistryName,
+        server: &ServerName,
+        add: bool,
+    ) -> Result<Vec<Change>, Refusal> {
+        if registry.is_system() {
+            return Err(Refusal::not_allowed(format!(
+                "every server holds {registry}"
+            )));
+        }
+        let group = self.group_of(registry)?.incarnation;
+        let incarnation = self.server_incarnation(server)?;
+        let present = self.holders(registry);
+        if add {
+            return Ok(if present.contains(server) {
+                Vec::new()
+            } else {
+                vec![holder(group, server, Some(incarnation))]
+            });
+        }
+        if present.len() == 1 && present.contains(server) {
+            return Err(Refusal::conflict(format!(
+                "{server} is the last holder of {registry}: add another one first"
+            )));
+        }
+        Ok(if present.contains(server) {
+            no_holder(group, server)
+        } else {
+            Vec::new()
+        })
+    }
+
+    fn prepare_token(&self, digest: &[u8], expires_ms: u64) -> Result<Vec<Change>, Refusal> {
+        if digest.len() != 32 {
+            return Err(Refusal::invalid("a token's digest has 32 octets"));
+        }
+        let group = self.group_of(&RegistryName::gv())?.incarnation;
+        Ok(vec![Change::put(
+            element(group, Field::JoinToken, digest),
+            codec::encode(&expires_ms),
+        )])
+    }
+
+    fn token_is_good(&self, digest: &[u8]) -> bool {
+        let Ok(group) = self.group_of(&RegistryName::gv()) else {
+            return false;
+        };
+        let Some(database) = self.database(&RegistryName::gv()) else {
+            return false;
+        };
+        database
+            .cell(&element(group.incarnation, Field::JoinToken, digest))
+            .and_then(|cell| codec::decode::<u64>(cell.value.as_ref()?).ok())
+            .is_some_and(|expires_ms| self.now.wall_ms < expires_ms)
+    }
+
+    fn prepare_join(&mut self, digest: &[u8], server: &ServerInfo) -> Result<Vec<Change>, Refusal> {
+        if server
+            .name
+            .name()
+            .is_some_and(|name| self.entry(&name).is_some())
+        {
+            return Err(Refusal::conflict(format!(
+                "there is a {}@gv already: give the new server another name, or retire that one first",
+                server.name
+            )));
+        }
+        if self
+            .servers
+            .values()
+            .any(|s| s.public_key == server.public_key)
+        {
+            return Err(Refusal::conflict(
+                "another server has this very key: found the new one on a folder of its own",
+            ));
+        }
+        let token = self.group_of(&RegistryName::gv())?.incarnation;
+        let mut fresh = server.clone();
+        fresh.role = ServerRole::Full;
+        let (incarnation, mut changes) = self.server_entry(&fresh);
+        for (registry, holders) in self.holdings.clone() {
+            let full = holders.iter().filter(|s| self.is_full(s)).count();
+            if registry.is_system() || full < LEAST_HOLDERS {
+                changes.push(holder(
+                    self.group_of(&registry)?.incarnation,
+                    &server.name,
+                    Some(incarnation),
+                ));
+            }
+        }
+        changes.push(Change::delete(element(token, Field::JoinToken, digest)));
+        Ok(changes)
+    }
+
+    fn prepare_retire(&self, server: &ServerName) -> Result<Vec<Change>, Refusal> {
+        let incarnation = self.server_incarnation(server)?;
+        let others: Vec<&ServerName> = self
+            .servers
+            .keys()
+            .filter(|s| *s != server && self.is_full(s))
+            .collect();
+        if others.is_empty() {
+            return Err(Refusal::conflict(format!(
+                "{server} is the only server: let another one in first"
+            )));
+        }
+        let mut changes = vec![Change::put(
+            single(incarnation, Field::Retiring),
+            Vec::new(),
+        )];
+        let gone = *server != self.config.server && !self.is_up(server);
+        for (registry, holders) in &self.holdings {
+            if !holders.contains(server) || (registry.is_system() && !gone) {
+                continue;
+            }
+            let group = self.group_of(registry)?.incarnation;
+            let remain: Vec<&ServerName> = holders
+                .iter()
+                .filter(|s| *s != server && self.is_full(s))
+                .collect();
+            for new in others
+                .iter()
+                .filter(|s| !remain.contains(*s))
+                .take(LEAST_HOLDERS.saturating_sub(remain.len()))
+            {
+                changes.push(holder(group, new, Some(self.server_incarnation(new)?)));
+            }
+            changes.extend(no_holder(group, server));
+        }
+        if gone {
+            // Its disk is lost or it never comes back: nothing can be fetched from it.
+            changes.push(Change::delete(single(incarnation, Field::Identity)));
+        }
+        Ok(changes)
+    }
+
+    /// A retiring server that has handed everything over takes its leave.
+    pub(crate) fn leave_when_empty(&mut self) -> Result<(), Damaged> {
+        let holds = self
+            .spaces
+            .keys()
+            .any(|s| !matches!(s, SpaceId::Registry(r) if r.is_system()));
+        if self.role() != ServerRole::Retiring
+            || holds
+            || !self.custodies.is_empty()
+            || !self.deputies.is_empty()
+        {
+            return Ok(());
+        }
+        let me = self.config.server.clone();
+        let Some(incarnation) = me
+            .name()
+            .and_then(|name| self.entry(&name))
+            .map(|e| e.incarnation)
+        else {
+            return Ok(());
+        };
+        let mut changes = vec![Change::delete(single(incarnation, Field::Identity))];
+        for registry in [RegistryName::gv(), RegistryName::ms()] {
+            if let Ok(group) = self.group_of(&registry) {
+                changes.extend(no_holder(group.incarnation, &me));
+            }
+        }
+        self.write(&gv(), changes)?;
+        self.note_info(
+            "retired: everything is handed over, and this server may be switched off".into(),
+            None,
+        );
+        Ok(())
+    }
+
+    /// Whether a name is a registrar of its own registry, named before it existed.
+    pub(crate) fn unbound_registrar(&self, name: &Name) -> bool {
+        self.unbound_groups(name).next().is_some()
+    }
+
+    fn unbound_groups(&self, name: &Name) -> impl Iterator<Item = Incarnation> {
+        let key = name.key();
+        let groups = [
+            name.registry().group(),
+            RegistryName::gv().group(),
+            RegistryName::ms().group(),
+        ];
+        groups.into_iter().filter_map(move |group| {
+            let entry = self.entry(&group)?;
+            let listed = entry.listed(GroupList::Owners, &key)?;
+            listed.incarnation.is_none().then_some(entry.incarnation)
+        })
+    }
+
+    /// A registrar that was named before it existed exists now.
+    pub(crate) fn bind_registrar(&mut self, name: &Name) -> Result<(), Damaged> {
+        let Some(incarnation) = self.entry(name).map(|e| e.incarnation) else {
+            return Ok(());
+        };
+        let listed = Listed {
+            spelling: name.to_string(),
+            incarnation: Some(incarnation),
+            group: false,
+        };
+        let changes: Vec<Change> = self
+            .unbound_groups(name)
+            .map(|group| {
+                Change::put(
+                    element(group, Field::Owner, name.key()),
+                    codec::encode(&listed),
+                )
+            })
+            .collect();
+        if !changes.is_empty() {
+            self.write(&gv(), changes)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn show_registry(&self, registry: &RegistryName) -> Result<Reply, Refusal> {
+        let group = self.group_of(registry)?;
+        Ok(Reply::Registry(RegistryView {
+            registry: registry.clone(),
+            holders: self.holders(registry),
+            registrars: group
+                .members(GroupList::Owners, None)
+                .take(100)
+                .map(|(member, _)| member)
+                .collect(),
+            entries: self.database(registry).map(|db| db.living()),
+        }))
+    }
+}
+
+fn connect_site(door: Door, place: &str) -> String {
+    format!("{} {place}", door.as_str())
+}
+
+fn server_fields(incarnation: Incarnation, info: &ServerInfo) -> impl Iterator<Item = Change> {
+    let doors = info.doors.iter().map(move |(door, place)| {
+        Change::put(
+            element(incarnation, Field::ConnectSite, connect_site(*door, place)),
+            Vec::new(),
+        )
+    });
+    [
+        Change::put(
+            single(incarnation, Field::PublicKey),
+            info.public_key.clone(),
+        ),
+        Change::put(
+            single(incarnation, Field::Origin),
+            codec::encode(&info.origin),
+        ),
+    ]
+    .into_iter()
+    .chain(doors)
+}
+
+/// A server as its entry describes it.
+fn info_of(entry: &Entry<'_>) -> Option<ServerInfo> {
+    let doors = entry
+        .list(Field::ConnectSite, None)
+        .filter_map(|(site, _)| {
+            let (door, place) = std::str::from_utf8(site).ok()?.split_once(' ')?;
+            Some((Door::from_name(door)?, place.to_owned()))
+        });
+    Some(ServerInfo {
+        name: entry.identity.simple.parse().ok()?,
+        public_key: entry.single(Field::PublicKey)?.to_vec(),
+        origin: entry
+            .single(Field::Origin)
+            .and_then(|o| codec::decode::<OriginId>(o).ok())?,
+        role: if entry.single(Field::Retiring).is_some() {
+            ServerRole::Retiring
+        } else {
+            ServerRole::Full
+        },
+        doors: doors.collect(),
+    })
+}
+
+fn holder(group: Incarnation, server: &ServerName, incarnation: Option<Incarnation>) -> Change {
+    let listed = Listed {
+        spelling: format!("{server}@gv"),
+        incarnation,
+        group: false,
+    };
+    Change::put(
+        element(group, Field::Member, format!("{server}@gv")),
+        codec::encode(&listed),
+    )
+}
+
+fn no_holder(group: Incarnation, server: &ServerName) -> Vec<Change> {
+    vec![
+        Change::delete(element(group, Field::Member, format!("{server}@gv"))),
+        Change::delete(element(group, Field::FirstHolder, server.as_str())),
+    ]
+}

@@ -1,0 +1,352 @@
+//! Taking in what other servers write, and noticing what was missed.
+//!
+//! Guards P4 and checklist 30-36: pushes that follow the last known write raise
+//! the vector, others only merge and start a session; a session's vector is
+//! joined when its last page is in. Stamps too far ahead are not taken in.
+
+use grapevine_model::{
+    Field, MailboxEntry, MessageId, PeerMessage, ServerName, SpaceId, Stamp, Update, VersionVector,
+};
+
+use crate::codec;
+use crate::replication::space::bucket;
+use crate::server::Server;
+use crate::tables::Damaged;
+
+/// A page of a session holds about so many octets of cells.
+const PAGE_BYTES: usize = 512 * 1024;
+/// Spaces named in one message at most; the rest come with the next beats.
+const MOST_VECTORS: usize = 512;
+
+impl Server {
+    /// A partner's digests differ from ours: name our vectors in those buckets.
+    pub(crate) fn compare_digests(&mut self, from: &ServerName, theirs: &[u64]) {
+        let none = Vec::new();
+        let ours = self.digests.get(from).unwrap_or(&none);
+        let differ: Vec<usize> = (0..crate::replication::space::BUCKETS)
+            .filter(|b| ours.get(*b).copied().unwrap_or(0) != theirs.get(*b).copied().unwrap_or(0))
+            .collect();
+        let mut behind = 0;
+        if !differ.is_empty() {
+            let mut vectors = Vec::new();
+            for (space, state) in &self.spaces {
+                let shared = differ.contains(&bucket(space))
+                    && self.belongs_here(space)
+                    && self.partners(space).contains(from);
+                if shared && vectors.len() < MOST_VECTORS {
+                    vectors.push((space.clone(), state.row.vector.clone()));
+                }
+            }
+            behind = differ.len() as u64;
+            self.send(from, PeerMessage::Vectors(vectors));
+        }
+        if let Some(peer) = self.peers.get_mut(from) {
+            peer.behind = behind;
+        }
+    }
+
+    /// Names our vector of one space to a partner: it fetches what it lacks and says what it has.
+    pub(crate) fn offer(&mut self, to: &ServerName, space: &SpaceId) {
+        if let Some(state) = self.spaces.get(space) {
+            let vectors = vec![(space.clone(), state.row.vector.clone())];
+            self.send(to, PeerMessage::Vectors(vectors));
+        }
+    }
+
+    pub(crate) fn take_vectors(
+        &mut self,
+        from: &ServerName,
+        vectors: Vec<(SpaceId, VersionVector)>,
+    ) -> Result<(), Damaged> {
+        for (space, theirs) in vectors.into_iter().take(MOST_VECTORS) {
+            if !self.may_share(from, &space) {
+                continue;
+            }
+            let Some(state) = self.spaces.get(&space) else {
+                self.send(
+                    from,
+                    PeerMessage::Pull {
+                        space,
+                        known: VersionVector::default(),
+                    },
+                );
+                continue;
+            };
+            let ours = state.row.vector.clone();
+            if !ours.covers_all(&theirs) {
+                self.send(
+                    from,
+                    PeerMessage::Pull {
+                        space: space.clone(),
+                        known: ours.clone(),
+                    },
+                );
+            } else {
+                self.send(
+                    from,
+                    PeerMessage::Have {
+                        space: space.clone(),
+                        vector: ours.clone(),
+                    },
+                );
+            }
+            self.note_have(from, &space, theirs.clone());
+            if !theirs.covers_all(&ours) {
+                self.send_page(from, &space, theirs)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a server may read and write a space with us: it must be one of its servers (or have
+    /// been, and be handing over), or we must be.
+    fn may_share(&self, from: &ServerName, space: &SpaceId) -> bool {
+        match space {
+            SpaceId::Registry(registry) => {
+                self.databases.contains_key(registry) && self.servers.contains_key(from)
+                    || self.holders(registry).contains(&self.config.server)
+            }
+            SpaceId::Mailbox(_) => true,
+        }
+    }
+
+    pub(crate) fn take_pull(
+        &mut self,
+        from: &ServerName,
+        space: &SpaceId,
+        known: VersionVector,
+    ) -> Result<(), Damaged> {
+        if self.spaces.contains_key(space) {
+            self.note_have(from, space, known.clone());
+            self.send_page(from, space, known)?;
+        }
+        Ok(())
+    }
+
+    fn send_page(
+        &mut self,
+        to: &ServerName,
+        space: &SpaceId,
+        from: VersionVector,
+    ) -> Result<(), Damaged> {
+        let ready = self.spaces.get(space).is_some_and(|s| s.row.ready);
+        if !ready && matches!(space, SpaceId::Registry(_)) {
+            // Not fetched whole: another holder answers, or we do later.
+            return Ok(());
+        }
+        let (updates, progress, complete) = self.missing(space, &from, PAGE_BYTES)?;
+        let space = space.clone();
+        self.send(
+            to,
+            PeerMessage::Page {
+                space,
+                from,
+                progress,
+                complete,
+                updates,
+            },
+        );
+        Ok(())
+    }
+
+    /// A push: raises the vector only if it follows what is known.
+    pub(crate) fn take_push(
+        &mut self,
+        from: &ServerName,
+        space: SpaceId,
+        previous: Stamp,
+        updates: Vec<Update>,
+    ) -> Result<(), Damaged> {
+        if !self.admit(from, &space, &updates) {
+            return Ok(());
+        }
+        let lacking = self.lacking_bodies(&space, &updates)?;
+        if !lacking.is_empty() {
+            self.send(from, PeerMessage::Need { messages: lacking });
+            return Ok(());
+        }
+        let last = updates.last().map(|update| update.cell.dot);
+        self.merge_all(&space, &updates)?;
+        let Some(state) = self.spaces.get_mut(&space) else {
+            return Ok(());
+        };
+        let follows = state.row.vector.covers(previous) || self.planted_vector_over_gap;
+        if let Some(last) = last.filter(|last| follows && last.origin == previous.origin) {
+            state.row.vector.raise(last.origin, last.time);
+            state.row.ready |= previous.time.0 == 0 && matches!(space, SpaceId::Mailbox(_));
+            self.save_space(&space);
+            self.say_have(from, &space);
+        } else {
+            let known = state.row.vector.clone();
+            self.send(from, PeerMessage::Pull { space, known });
+        }
+        Ok(())
+    }
+
+    /// A page of a session.
+    pub(crate) fn take_page(
+        &mut self,
+        from: &ServerName,
+        space: SpaceId,
+        base: VersionVector,
+        progress: VersionVector,
+        complete: bool,
+        updates: Vec<Update>,
+    ) -> Result<(), Damaged> {
+        if !self.admit(from, &space, &updates) {
+            return Ok(());
+        }
+        let lacking = self.lacking_bodies(&space, &updates)?;
+        if !lacking.is_empty() {
+            self.send(from, PeerMessage::Need { messages: lacking });
+            // The bodies come first on the same connection, then the page again.
+            self.send(from, PeerMessage::Pull { space, known: base });
+            return Ok(());
+        }
+        self.merge_all(&space, &updates)?;
+        let Some(state) = self.spaces.get_mut(&space) else {
+            return Ok(());
+        };
+        let mut reached = state.row.vector.clone();
+        if let Some(session) = state.progress.get(from) {
+            reached.join(session);
+        }
+        if !reached.covers_all(&base) {
+            // Of another session, or after a lost page: what it brought is merged; begin again.
+            state.progress.remove(from);
+            let known = state.row.vector.clone();
+            self.send(from, PeerMessage::Pull { space, known });
+            return Ok(());
+        }
+        reached.join(&progress);
+        if complete {
+            state.progress.remove(from);
+            state.row.vector.join(&reached);
+            let fetched = !std::mem::replace(&mut state.row.ready, true);
+            self.save_space(&space);
+            if fetched {
+                self.note_info(format!("{space} fetched from {from}"), None);
+                self.gv_changed = true;
+            }
+            self.say_have(from, &space);
+        } else {
+            state.progress.insert(from.clone(), reached.clone());
+            self.send(
+                from,
+                PeerMessage::Pull {
+                    space,
+                    known: reached,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether updates may come in at all: the space is ours, no stamp is from too far ahead.
+    fn admit(&mut self, from: &ServerName, space: &SpaceId, updates: &[Update]) -> bool {
+        let limit_ms = self.now.wall_ms.saturating_add(self.config.times.drift_ms);
+        let ahead = updates.iter().find(|u| {
+            u.cell.stamp.time.wall_ms() > limit_ms || u.cell.dot.time.wall_ms() > limit_ms
+        });
+        if let Some(update) = ahead {
+            let text = format!(
+                "{space}: an update from {from} is stamped {} ms ahead of this clock and was not taken in; check the clocks of both machines",
+                update
+                    .cell
+                    .stamp
+                    .time
+                    .wall_ms()
+                    .saturating_sub(self.now.wall_ms)
+            );
+            self.alarm(text);
+            return false;
+        }
+        let oversize = updates.iter().any(|u| {
+            u.key.element.len() > grapevine_model::MAX_CELL_ELEMENT_BYTES
+                || u.cell
+                    .value
+                    .as_ref()
+                    .is_some_and(|v| v.len() > grapevine_model::MAX_CELL_VALUE_BYTES)
+        });
+        if oversize {
+            self.alarm(format!(
+                "{space}: {from} sent a cell over the limit; not taken in"
+            ));
+            return false;
+        }
+        if self.spaces.contains_key(space) {
+            return true;
+        }
+        match space {
+            SpaceId::Registry(_) => {
+                if self.belongs_here(space) {
+                    self.open_space(space, false);
+                }
+                self.spaces.contains_key(space)
+            }
+            SpaceId::Mailbox(_) => self.admit_mailbox(space, updates),
+        }
+    }
+
+    /// The messages among updates whose bodies are not here.
+    fn lacking_bodies(
+        &self,
+        space: &SpaceId,
+        updates: &[Update],
+    ) -> Result<Vec<MessageId>, Damaged> {
+        let mut lacking = Vec::new();
+        if matches!(space, SpaceId::Registry(_)) {
+            return Ok(lacking);
+        }
+        for update in updates {
+            let Some(value) = &update.cell.value else {
+                continue;
+            };
+            if update.key.field != Field::Message.number()
+                || codec::decode::<MailboxEntry>(value).is_err()
+            {
+                continue;
+            }
+            let message = MessageId::from_u128(update.key.item);
+            let present = self.cell(space, &update.key)?;
+            let news =
+                present.is_none_or(|p| p.merge(&update.cell) == grapevine_model::Merge::Taken);
+            if news && self.message_row(message)?.is_none() {
+                lacking.push(message);
+            }
+        }
+        Ok(lacking)
+    }
+
+    fn merge_all(&mut self, space: &SpaceId, updates: &[Update]) -> Result<(), Damaged> {
+        for update in updates {
+            self.clock.observe(update.cell.stamp);
+            self.clock.observe(update.cell.dot);
+            self.merge_cell(space, &update.key, &update.cell)?;
+        }
+        self.space_changed(space);
+        Ok(())
+    }
+
+    /// Tells a partner what we durably have.
+    fn say_have(&mut self, to: &ServerName, space: &SpaceId) {
+        if let Some(state) = self.spaces.get(space) {
+            let vector = state.row.vector.clone();
+            self.send(
+                to,
+                PeerMessage::Have {
+                    space: space.clone(),
+                    vector,
+                },
+            );
+        }
+    }
+
+    pub(crate) fn note_have(&mut self, from: &ServerName, space: &SpaceId, vector: VersionVector) {
+        if let Some(state) = self.spaces.get_mut(space) {
+            // Replaced, not joined: a partner that lost its disk has less than before.
+            state.have.insert(from.clone(), vector);
+            self.check_waiters(space);
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! A replicated space at this server: its vector, its partners, its cells on disk.
+//!
+//! Guards P4. The vector is raised only by what closes without a gap: own
+//! writes, pushes that follow the last known write, and finished sessions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use grapevine_model::{
+    Cell, CellKey, Incarnation, Merge, ServerName, SpaceId, Stamp, Update, VersionVector,
+};
+
+use crate::codec::{self, SpaceRow};
+use crate::server::Server;
+use crate::tables::{Damaged, Table};
+
+/// Digests of shared spaces are compared in so many buckets: what differs is found in one round
+/// trip and names one sixty-fourth of the spaces.
+pub(crate) const BUCKETS: usize = 64;
+
+/// What this server knows of a space.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    pub(crate) row: SpaceRow,
+    /// What partners said that they have, durably.
+    pub(crate) have: BTreeMap<ServerName, VersionVector>,
+    /// How far a session with a partner has come, beyond the vector.
+    pub(crate) progress: BTreeMap<ServerName, VersionVector>,
+    /// With whom its digest is counted, and which digest.
+    counted: (BTreeSet<ServerName>, u64),
+}
+
+impl Space {
+    /// How many partners are known to have a write.
+    pub(crate) fn copies(&self, dot: Stamp, partners: &[ServerName]) -> u8 {
+        let others = partners
+            .iter()
+            .filter(|p| self.have.get(*p).is_some_and(|h| h.covers(dot)));
+        1u8.saturating_add(others.count().min(200) as u8)
+    }
+}
+
+/// The bucket of a space.
+pub(crate) fn bucket(space: &SpaceId) -> usize {
+    let hash = blake3::hash(&codec::space_prefix(space));
+    usize::from(hash.as_bytes().first().copied().unwrap_or(0)) % BUCKETS
+}
+
+fn space_digest(space: &SpaceId, vector: &VersionVector) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&codec::space_prefix(space));
+    hasher.update(&vector.digest().to_be_bytes());
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    u64::from_be_bytes(first)
+}
+
+impl Server {
+    /// The other servers that a space is shared with.
+    pub(crate) fn partners(&self, space: &SpaceId) -> Vec<ServerName> {
+        let mut partners = match space {
+            SpaceId::Registry(registry) => self.holders(registry),
+            SpaceId::Mailbox(_) => self
+                .spaces
+                .get(space)
+                .map(|s| s.row.sites.clone())
+                .unwrap_or_default(),
+        };
+        partners.retain(|server| *server != self.config.server);
+        partners
+    }
+
+    /// Whether this server ought to have the space: a server that has left it only hands it over.
+    pub(crate) fn belongs_here(&self, space: &SpaceId) -> bool {
+        match space {
+            SpaceId::Registry(registry) => self.holders(registry).contains(&self.config.server),
+            SpaceId::Mailbox(_) => self
+                .spaces
+                .get(space)
+                .is_some_and(|s| s.row.sites.contains(&self.config.server)),
+        }
+    }
+
+    /// Counts a space's digest with its partners anew; call after each change of vector or partners.
+    pub(crate) fn count_space(&mut self, space: &SpaceId) {
+        let partners: BTreeSet<ServerName> = if self.belongs_here(space) {
+            self.partners(space).into_iter().collect()
+        } else {
+            BTreeSet::new()
+        };
+        let Some(state) = self.spaces.get_mut(space) else {
+            return;
+        };
+        let digest = space_digest(space, &state.row.vector);
+        let (old_partners, old_digest) =
+            std::mem::replace(&mut state.counted, (partners.clone(), digest));
+        let bucket = bucket(space);
+        for (partners, digest) in [(old_partners, old_digest), (partners, digest)] {
+            for partner in partners {
+                let buckets = self
+                    .digests
+                    .entry(partner)
+                    .or_insert_with(|| vec![0; BUCKETS]);
+                if let Some(slot) = buckets.get_mut(bucket) {
+                    *slot ^= digest;
+                }
+            }
+        }
+    }
+
+    /// Writes a space's row and counts its digest.
+    pub(crate) fn save_space(&mut self, space: &SpaceId) {
+        if let Some(state) = self.spaces.get(space) {
+            self.ledger.put(
+                Table::Vectors,
+                codec::space_prefix(space),
+                codec::encode(&state.row),
+            );
+        }
+        self.count_space(space);
+    }
+
+    /// Makes sure that a space is known here.
+    pub(crate) fn open_space(&mut self, space: &SpaceId, ready: bool) {
+        if !self.spaces.contains_key(space) {
+            let row = SpaceRow {
+                ready,
+                ..SpaceRow::default()
+            };
+            self.spaces.insert(
+                space.clone(),
+                Space {
+                    row,
+                    ..Space::default()
+                },
+            );
+            if let SpaceId::Registry(registry) = space {
+                self.databases
+                    .entry(registry.clone())
+                    .or_insert_with(|| crate::registry::database::Database::new(registry.clone()));
+            }
+            self.save_space(space);
+        }
+    }
+
+    /// The present cell of a key.
+    pub(crate) fn cell(&self, space: &SpaceId, key: &CellKey) -> Result<Option<Cell>, Damaged> {
+        match space {
+            SpaceId::Registry(registry) => Ok(self
+                .databases
+                .get(registry)
+                .and_then(|db| db.cell(key))
+                .cloned()),
+            SpaceId::Mailbox(_) => self
+                .ledger
+                .get(Table::Cells, &codec::cell_key(space, key))?
+                .map(|bytes| codec::decode(&bytes))
+                .transpose(),
+        }
+    }
+
+    /// Merges one cell into a space: disk, memory, indexes. The vector is the caller's.
+    pub(crate) fn merge_cell(
+        &mut self,
+        space: &SpaceId,
+        key: &CellKey,
+        cell: &Cell,
+    ) -> Result<Merge, Damaged> {
+        let replaced = match space {
+            SpaceId::Registry(registry) => {
+                let Some(database) = self.databases.get_mut(registry) else {
+                    return Ok(Merge::Kept);
+                };
+                match database.merge(key, cell) {
+                    (Merge::Kept, _) => return Ok(Merge::Kept),
+                    (Merge::Taken, replaced) => replaced,
+                }
+            }
+            SpaceId::Mailbox(incarnation) => {
+                let old = self.cell(space, key)?;
+                if old
+                    .as_ref()
+                    .is_some_and(|old| old.merge(cell) == Merge::Kept)
+                {
+                    return Ok(Merge::Kept);
+                }
+                self.mailbox_cell_changes(*incarnation, key, old.as_ref(), cell)?;
+                old.map(|old| old.dot)
+            }
+        };
+        if let Some(dot) = replaced {
+            self.ledger.delete(Table::Dots, codec::dot_key(space, dot));
+        }
+        self.ledger.put(
+            Table::Cells,
+            codec::cell_key(space, key),
+            codec::encode(cell),
+        );
+        self.ledger.put(
+            Table::Dots,
+            codec::dot_key(space, cell.dot),
+            codec::bare_cell_key(key),
+        );
+        if matches!(space, SpaceId::Registry(r) if r.as_str() == "gv") {
+            self.gv_changed = true;
+        }
+        Ok(Merge::Taken)
+    }
+
+    /// The updates of a space that a vector does not cover, at most `limit` octets of them, and the
+    /// vector that covers them too. None remain when the last part is true.
+    pub(crate) fn missing(
+        &self,
+        space: &SpaceId,
+        known: &VersionVector,
+        limit_bytes: usize,
+    ) -> Result<(Vec<Update>, VersionVector, bool), Damaged> {
+        /// Rows of the dot index read at a time.
+        const ROWS: usize = 256;
+        let Some(state) = self.spaces.get(space) else {
+            return Ok((Vec::new(), known.clone(), true));
+        };
+        let (mut updates, mut progress, mut bytes) = (Vec::new(), known.clone(), 0usize);
+        for (origin, last) in state.row.vector.iter() {
+            let mut from = Stamp {
+                time: known.get(origin).next(),
+                origin,
+            };
+            loop {
+                let until = Stamp {
+                    time: last.next(),
+                    origin,
+                };
+                let rows = self.ledger.scan(
+                    Table::Dots,
+                    &codec::dot_key(space, from),
+                    &codec::dot_key(space, until),
+                    ROWS,
+                )?;
+                let full = rows.len() == ROWS;
+                for (dot, key) in rows {
+                    let dot = codec::read_dot(&dot)?;
+                    let key = codec::read_cell_key(&key)?;
+                    if bytes >= limit_bytes {
+                        return Ok((updates, progress, false));
+                    }
+                    if let Some(cell) = self.cell(space, &key)? {
+                        bytes += 80 + key.element.len() + cell.value.as_ref().map_or(0, Vec::len);
+                        if key.field == grapevine_model::Field::Message.number()
+                            && cell.value.is_some()
+                        {
+                            bytes += MESSAGE_WEIGHT_BYTES;
+                        }
+                        updates.push(Update { key, cell });
+                    }
+                    progress.raise(origin, dot.time);
+                    from.time = dot.time.next();
+                }
+                if !full {
+                    break;
+                }
+            }
+            progress.raise(origin, last);
+        }
+        Ok((updates, progress, true))
+    }
+
+    /// Forgets a space and all its rows.
+    pub(crate) fn drop_space(&mut self, space: &SpaceId) -> Result<(), Damaged> {
+        let prefix = codec::space_prefix(space);
+        let until = codec::after_prefix(&prefix);
+        for table in [Table::Cells, Table::Dots] {
+            for (key, value) in self.ledger.scan(table, &prefix, &until, usize::MAX >> 1)? {
+                if table == Table::Cells && matches!(space, SpaceId::Mailbox(_)) {
+                    let cell: Cell = codec::decode(&value)?;
+                    let cell_key =
+                        codec::read_cell_key(key.get(prefix.len()..).unwrap_or_default())?;
+                    if cell.value.is_some()
+                        && cell_key.field == grapevine_model::Field::Message.number()
+                    {
+                        self.release(grapevine_model::MessageId::from_u128(cell_key.item))?;
+                    }
+                }
+                self.ledger.delete(table, key);
+            }
+        }
+        self.ledger.delete(Table::Vectors, prefix);
+        if let Some(state) = self.spaces.get_mut(space) {
+            let (partners, digest) = std::mem::take(&mut state.counted);
+            for partner in partners {
+                if let Some(slot) = self
+                    .digests
+                    .get_mut(&partner)
+                    .and_then(|b| b.get_mut(bucket(space)))
+                {
+                    *slot ^= digest;
+                }
+            }
+        }
+        self.spaces.remove(space);
+        if let SpaceId::Registry(registry) = space {
+            self.databases.remove(registry);
+        }
+        Ok(())
+    }
+
+    /// The mailbox of an incarnation, as a space.
+    pub(crate) fn mailbox_space(incarnation: Incarnation) -> SpaceId {
+        SpaceId::Mailbox(incarnation)
+    }
+}
+
+/// A message in a page of a mailbox may bring its body along; so few fit in one page that their
+/// bodies do not flood the link.
+const MESSAGE_WEIGHT_BYTES: usize = 8 * 1024;
