@@ -628,7 +628,7 @@ impl Server {
             self.send_beat(&peer);
         }
         let mut done = self.look_after_custody();
-        if self.beats % SWEEP_BEATS == 0 {
+        if self.beats.is_multiple_of(SWEEP_BEATS) {
             done = done
                 .and_then(|()| self.remove_orphans())
                 .and_then(|()| self.forget_history())

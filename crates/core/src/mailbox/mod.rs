@@ -404,11 +404,7 @@ impl Server {
         }
         match self.write(&space, changes)? {
             Some(dot) => {
-                let reply = Reply::Written(Written {
-                    stamp: Some(dot),
-                    copies: 1,
-                });
-                self.when_copied(space, dot, Then::Reply(to.clone(), reply));
+                self.when_copied(space, dot, Then::Written(to.clone(), dot));
                 Ok(Outcome::Later)
             }
             None => Ok(Ok(Reply::Written(Written {

@@ -114,11 +114,7 @@ impl Server {
         }
         match self.write(&space, changes)? {
             Some(dot) => {
-                let reply = Reply::Written(Written {
-                    stamp: Some(dot),
-                    copies: 1,
-                });
-                self.when_copied(space.clone(), dot, Then::Reply(to.clone(), reply));
+                self.when_copied(space.clone(), dot, Then::Written(to.clone(), dot));
                 self.space_changed(&space);
                 Ok(Outcome::Later)
             }
@@ -183,9 +179,9 @@ impl Server {
         sites: &[ServerName],
     ) -> Checked<Vec<Change>> {
         let unbound = self.unbound_registrar(name);
-        if !self.is_registrar(memo, speaker, name.registry())?
-            && !(unbound && self.is_founder(memo, speaker)?)
-        {
+        let registrar = self.is_registrar(memo, speaker, name.registry())?
+            || (unbound && self.is_founder(memo, speaker)?);
+        if !registrar {
             return Ok(Err(Refusal::not_allowed(format!(
                 "only a registrar of {} may create names in it",
                 name.registry()

@@ -67,7 +67,7 @@ pub(crate) struct PassedOn {
 /// How an evaluation ended.
 pub(crate) enum Outcome {
     /// With this reply.
-    Reply(Result<Reply, Refusal>),
+    Reply(Box<Result<Reply, Refusal>>),
     /// Somebody else replies later.
     Later,
     /// One of these servers has to do it.
@@ -76,7 +76,7 @@ pub(crate) enum Outcome {
 
 impl From<Result<Reply, Refusal>> for Outcome {
     fn from(result: Result<Reply, Refusal>) -> Self {
-        Self::Reply(result)
+        Self::Reply(Box::new(result))
     }
 }
 
@@ -113,7 +113,7 @@ impl Server {
                 request,
             } => match self.evaluate(&memo, to, speaker, request) {
                 Ok(Outcome::Reply(result)) => {
-                    self.reply(to.clone(), result);
+                    self.reply(to.clone(), *result);
                     None
                 }
                 Ok(Outcome::Later) => None,

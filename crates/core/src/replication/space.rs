@@ -26,7 +26,7 @@ pub(crate) struct Space {
     /// How far a session with a partner has come, beyond the vector.
     pub(crate) progress: BTreeMap<ServerName, VersionVector>,
     /// With whom its digest is counted, and which digest.
-    counted: (BTreeSet<ServerName>, u64),
+    pub(crate) counted: (BTreeSet<ServerName>, u64),
 }
 
 impl Space {

@@ -8,8 +8,8 @@ use crate::server::{Server, Timer};
 /// What happens when a write is on two disks, or when waiting has lasted long enough.
 #[derive(Debug, Clone)]
 pub(crate) enum Then {
-    /// A client hears that its change is durable.
-    Reply(ReplyTo, Reply),
+    /// A client hears that the write with this stamp is durable.
+    Written(ReplyTo, Stamp),
     /// A recipient of a message in custody here may be done.
     Recipient(MessageId, String),
     /// A custodian hears of its deposit.
@@ -93,10 +93,10 @@ impl Server {
 
     fn copied(&mut self, waiter: Waiter, copies: u8) {
         match waiter.then {
-            Then::Reply(to, Reply::Written(Written { stamp, .. })) => {
+            Then::Written(to, stamp) => {
+                let stamp = Some(stamp);
                 self.reply(to, Ok(Reply::Written(Written { stamp, copies })));
             }
-            Then::Reply(to, reply) => self.reply(to, Ok(reply)),
             Then::Recipient(message, key) => self.recipient_copied(message, &key, copies),
             Then::Deposited(custodian, message, inbox) => {
                 self.tell_deposited(&custodian, message, inbox, copies);
