@@ -165,6 +165,11 @@ impl Cluster {
             .collect()
     }
 
+    /// How many disks were lost for good, on all machines.
+    pub fn disks_lost(&self) -> u32 {
+        self.nodes.iter().map(|node| node.disks_lost).sum()
+    }
+
     /// ERROR notes are no violations from here on: the fault at hand is one that a person must see.
     pub fn expect_errors(&mut self) {
         self.errors_expected = true;
@@ -205,9 +210,7 @@ impl Cluster {
     pub fn add_machine(&mut self, name: ServerName) -> NodeIndex {
         let skew_ms = match self.options.skewed {
             Skew::None => 0,
-            Skew::Minutes => {
-                self.dice.below(2 * MAX_SKEW_MS.unsigned_abs()) as i64 - MAX_SKEW_MS
-            }
+            Skew::Minutes => self.dice.below(2 * MAX_SKEW_MS.unsigned_abs()) as i64 - MAX_SKEW_MS,
         };
         let node = Node::new(name, Clock::new(skew_ms), &mut self.dice);
         self.nodes.push(node);
@@ -357,6 +360,26 @@ impl Cluster {
         let speaker = submission.speaker.clone();
         let call = self.call(NOBODY, node, speaker, Ask::Submit(Box::new(submission)));
         self.await_call(call)
+    }
+
+    /// Many requests at once, each answered in its place; nothing else is attended to.
+    pub fn ask_all(&mut self, asks: Vec<(NodeIndex, Speaker, Request)>) -> Vec<Outcome> {
+        let calls: Vec<CallId> = asks
+            .into_iter()
+            .map(|(node, speaker, request)| self.call(NOBODY, node, speaker, Ask::Request(request)))
+            .collect();
+        let mut outcomes: BTreeMap<CallId, Outcome> = BTreeMap::new();
+        while outcomes.len() < calls.len() {
+            match self.step() {
+                Some(Occurrence::Ended { call, outcome, .. }) => {
+                    outcomes.insert(call, outcome);
+                }
+                Some(Occurrence::Quiet | Occurrence::Woken { .. }) => {}
+                None => break,
+            }
+        }
+        let ended = |call| outcomes.remove(&call).unwrap_or(Outcome::Unknown);
+        calls.into_iter().map(ended).collect()
     }
 
     /// Runs until a call has ended.
@@ -547,7 +570,10 @@ impl Cluster {
         };
         if machine.timer_calls.1 == MAX_TIMER_CALLS_A_SECOND {
             let name = machine.name.clone();
-            self.violation("a timer rests", format!("{name} wants to be called all the time"));
+            self.violation(
+                "a timer rests",
+                format!("{name} wants to be called all the time"),
+            );
         }
         let machine = &mut self.nodes[node];
         let now = machine.clock.now(now_us);

@@ -24,7 +24,10 @@ impl Dice {
     }
 
     /// Any number.
-    #[expect(clippy::should_implement_trait, reason = "an endless source is no iterator here")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an endless source is no iterator here"
+    )]
     pub fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;

@@ -351,7 +351,10 @@ mod tests {
     }
 
     fn keys(disk: &Disk) -> Vec<u8> {
-        disk.rows(Table::Meta).iter().map(|(key, _)| key[0]).collect()
+        disk.rows(Table::Meta)
+            .iter()
+            .map(|(key, _)| key[0])
+            .collect()
     }
 
     #[test]

@@ -205,7 +205,11 @@ impl Cluster {
             return;
         }
         let call = CallId(id.0);
-        if self.call_nodes.get(&call).is_some_and(|asked| *asked != node) {
+        if self
+            .call_nodes
+            .get(&call)
+            .is_some_and(|asked| *asked != node)
+        {
             let what = format!("node {node} answers call {}, asked of another", id.0);
             self.violation("an answer comes from whom was asked", what);
         }
@@ -275,7 +279,10 @@ impl Cluster {
         let name = self.nodes[node].name.clone();
         self.say(|| match effect {
             Effect::Commit { seq, ops, awaited } => {
-                format!("{name} commit {seq} of {} ops, awaited {awaited}", ops.len())
+                format!(
+                    "{name} commit {seq} of {} ops, awaited {awaited}",
+                    ops.len()
+                )
             }
             Effect::Note(note) => format!("{name} {:?}: {}", note.level, note.text),
             Effect::Servers(servers) => {

@@ -8,16 +8,25 @@
     reason = "a bench for tests: a wrong index is to stop the run, as in any test"
 )]
 
+mod client;
 mod clock;
 mod cluster;
 mod dice;
 mod disk;
 mod effects;
 mod event;
+mod faults;
+pub mod invariants;
+mod keeper;
 mod network;
 mod node;
+mod oracle;
 mod queue;
+mod run;
 mod trace;
+mod view;
+mod workload;
+mod world;
 
 pub use clock::{Clock, EPOCH_MS, MAX_SKEW_MS};
 pub use cluster::{
@@ -29,5 +38,12 @@ pub use effects::hash;
 pub use event::{ActorIndex, Ask, CallId, NodeIndex, Occurrence, Outcome};
 pub use network::{Cut, Network, Weather};
 pub use node::{Doom, Fate, Moment, Node};
+pub use oracle::{Accepted, Deletion, Key, Mailbox, Oracle, Sent, Write, WriteFate, WriteId};
 pub use queue::Queue;
+pub use run::{Report, run};
 pub use trace::Trace;
+pub use view::{FinalView, Patience, gather, statuses};
+pub use world::{
+    Person, Registry, SetupFailed, World, admit, found, insist, name, populate, registry_name,
+    server_name,
+};

@@ -1,0 +1,33 @@
+//! A message is seen by those it is for, and by nobody else; and its length is what was sent.
+
+use std::collections::BTreeMap;
+
+use grapevine_model::{ListedMessage, MessageId, Name};
+
+use crate::oracle::Sent;
+
+/// What it is called.
+pub const NAME: &str = "delivered to nobody else";
+
+/// A message is listed in somebody's mailbox.
+pub(crate) fn listed(
+    sent: &BTreeMap<MessageId, Sent>,
+    nameless: bool,
+    owner: &Name,
+    listed: &ListedMessage,
+) -> Option<String> {
+    let id = listed.message;
+    match sent.get(&id) {
+        Some(sent) if sent.body.len != listed.len => Some(format!(
+            "{id} has {} octets, not {}",
+            listed.len, sent.body.len
+        )),
+        Some(sent) if !sent.may.contains(owner) => {
+            Some(format!("{id} was for {:?}", sent.recipients))
+        }
+        Some(_) => None,
+        // Servers number reports, and what clients submit without an id.
+        None if nameless || !id.origin.is_client() => None,
+        None => Some(format!("nobody has sent {id}")),
+    }
+}

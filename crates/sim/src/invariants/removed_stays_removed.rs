@@ -1,0 +1,58 @@
+//! A removed member never returns by itself: once a removal is acknowledged, and nobody has asked
+//! to add that member again since, the server that removed it never calls it a member.
+
+use grapevine_model::{Check, Reply};
+
+use crate::event::{NodeIndex, Outcome};
+use crate::oracle::{Write, WriteFate};
+
+/// What it is called.
+pub const NAME: &str = "a removed member stays removed";
+
+/// A server has answered whether somebody is a member; it was asked then, and these are the writes
+/// of that membership up to now. `origin` is the one that the server writes with.
+pub(crate) fn checked(
+    question: &str,
+    writes: &[Write],
+    asked_us: u64,
+    node: NodeIndex,
+    origin: Option<grapevine_model::OriginId>,
+    outcome: &Outcome,
+) -> Option<String> {
+    if *outcome != Outcome::Done(Reply::Check(Check::Yes)) {
+        return None;
+    }
+    let last_add = writes.iter().rposition(|write| {
+        write.value == IN && write.fate != WriteFate::Refused && write.fate != WriteFate::Nothing
+    });
+    let removed = writes
+        .iter()
+        .skip(last_add.map_or(0, |last| last + 1))
+        .find(|write| {
+            let here = match write.fate {
+                WriteFate::Done { stamp, at_us, .. } => {
+                    at_us < asked_us && Some(stamp.origin) == origin
+                }
+                WriteFate::Unknown | WriteFate::Refused | WriteFate::Nothing => false,
+            };
+            write.value == OUT && here
+        })?;
+    // An add that was asked for before the removal, at another server, may have the greater stamp.
+    let rival = writes.iter().any(|write| {
+        write.value == IN
+            && match write.fate {
+                WriteFate::Done { stamp, .. } => match removed.fate {
+                    WriteFate::Done { stamp: removal, .. } => stamp > removal,
+                    WriteFate::Unknown | WriteFate::Refused | WriteFate::Nothing => true,
+                },
+                WriteFate::Unknown => true,
+                WriteFate::Refused | WriteFate::Nothing => false,
+            }
+    });
+    (!rival).then(|| format!("{question}: yes at node {node}, which has removed it"))
+}
+
+/// The value of a membership that is.
+pub const IN: &str = "in";
+/// The value of a membership that is not.
+pub const OUT: &str = "out";

@@ -1,0 +1,292 @@
+//! What the clients know: the truth that the cluster is held against.
+//!
+//! A request that was not answered is unknown, never done and never undone. Must learn nothing but
+//! what clients were told, and which disks were lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use grapevine_model::{BodyInfo, InboxListing, MessageId, Name, OriginId, Reply, Stamp};
+
+use crate::cluster::{Cluster, Violation};
+use crate::event::{NodeIndex, Outcome};
+use crate::invariants;
+
+/// A message that somebody has submitted.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// Its body.
+    pub body: BodyInfo,
+    /// Where reports go.
+    pub from: Name,
+    /// As the envelope names them.
+    pub recipients: Vec<Name>,
+    /// The individuals who must get it.
+    pub must: BTreeSet<Name>,
+    /// Those who may get it.
+    pub may: BTreeSet<Name>,
+    /// Recipients that never exist: reported, if it is accepted.
+    pub never: BTreeSet<Name>,
+    /// Whether one of the recipients comes and goes.
+    pub passing: bool,
+    /// The yes, if there was one.
+    pub accepted: Option<Accepted>,
+}
+
+/// A yes to a submission.
+#[derive(Debug, Clone, Copy)]
+pub struct Accepted {
+    /// When it was heard.
+    pub at_us: u64,
+    /// Who said it.
+    pub node: NodeIndex,
+    /// On how many disks it was said to be.
+    pub copies: u8,
+    /// How many disks that machine had lost before.
+    pub disks_lost: u32,
+}
+
+/// What a person has seen of its mailbox.
+#[derive(Debug, Clone, Default)]
+pub struct Mailbox {
+    /// Every message that was ever listed.
+    pub seen: BTreeSet<MessageId>,
+    /// Deleted, with a yes: where, and on how many disks.
+    pub deleted: BTreeMap<MessageId, Deletion>,
+    /// Perhaps deleted.
+    pub perhaps_deleted: BTreeSet<MessageId>,
+}
+
+/// An acknowledged deletion.
+#[derive(Debug, Clone, Copy)]
+pub struct Deletion {
+    /// When the yes was heard.
+    pub at_us: u64,
+    /// Whose yes.
+    pub node: NodeIndex,
+    /// On how many disks.
+    pub copies: u8,
+    /// How many disks had been lost before, anywhere: whoever was asked may have passed it on.
+    pub disks_lost: u32,
+}
+
+/// What is written under a stamp.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// Is this one a member of that group?
+    Member {
+        /// The group.
+        group: Name,
+        /// The member.
+        who: Name,
+    },
+    /// The password of an individual.
+    Password(Name),
+}
+
+/// One attempt to change something.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// The new value: `in`, `out`, or a password.
+    pub value: String,
+    /// When it was asked for.
+    pub asked_us: u64,
+    /// Of whom.
+    pub node: NodeIndex,
+    /// What became of it.
+    pub fate: WriteFate,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteFate {
+    /// Nobody knows, or not yet.
+    Unknown,
+    /// Surely not done.
+    Refused,
+    /// It was so already.
+    Nothing,
+    /// Done.
+    Done {
+        /// Decides between writes.
+        stamp: Stamp,
+        /// On how many disks.
+        copies: u8,
+        /// When the yes was heard.
+        at_us: u64,
+        /// How many disks had been lost before, anywhere.
+        disks_lost: u32,
+    },
+}
+
+/// Names a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteId(Key, usize);
+
+/// The oracle.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    /// Messages by id.
+    pub sent: BTreeMap<MessageId, Sent>,
+    /// Mailboxes by owner.
+    pub mailboxes: BTreeMap<Name, Mailbox>,
+    /// Writes by what they write.
+    pub writes: BTreeMap<Key, Vec<Write>>,
+    /// Late names whose creation was acknowledged on two disks.
+    pub created: BTreeSet<Name>,
+    /// For each origin, when which greatest stamp was heard.
+    stamps: BTreeMap<OriginId, Vec<(u64, Stamp)>>,
+    /// Whether messages were submitted without an id, so that unknown ids may turn up.
+    pub nameless: bool,
+    /// What was found.
+    pub violations: Vec<Violation>,
+}
+
+impl Oracle {
+    /// Notes a violation.
+    pub fn violation(&mut self, at_us: u64, invariant: &'static str, what: String) {
+        self.violations.push(Violation {
+            at_us,
+            invariant,
+            what,
+        });
+    }
+
+    /// A message is about to be submitted.
+    pub fn sends(&mut self, id: MessageId, sent: Sent) {
+        self.sent.entry(id).or_insert(sent);
+    }
+
+    /// A message was accepted.
+    pub fn accepted(&mut self, cluster: &Cluster, id: MessageId, node: NodeIndex, copies: u8) {
+        let accepted = Accepted {
+            at_us: cluster.now_us(),
+            node,
+            copies,
+            disks_lost: cluster.nodes()[node].disks_lost,
+        };
+        if let Some(sent) = self.sent.get_mut(&id) {
+            // The better of two yeses counts.
+            if sent.accepted.is_none_or(|before| before.copies < copies) {
+                sent.accepted = Some(accepted);
+            }
+        }
+    }
+
+    /// A listing was asked for then and has come.
+    pub fn listed(
+        &mut self,
+        asked_us: u64,
+        node: NodeIndex,
+        owner: &Name,
+        listing: &InboxListing,
+        cluster: &Cluster,
+    ) {
+        let now_us = cluster.now_us();
+        let mailbox = self.mailboxes.entry(owner.clone()).or_default();
+        let found = invariants::one_copy::listing(mailbox, asked_us, node, listing, cluster)
+            .into_iter()
+            .map(|what| (invariants::one_copy::NAME, what));
+        let strangers = listing.messages.iter().filter_map(|listed| {
+            invariants::nobody_else::listed(&self.sent, self.nameless, owner, listed)
+                .map(|what| (invariants::nobody_else::NAME, what))
+        });
+        let found: Vec<_> = found.chain(strangers).collect();
+        mailbox
+            .seen
+            .extend(listing.messages.iter().map(|listed| listed.message));
+        for (invariant, what) in found {
+            self.violation(now_us, invariant, format!("{owner}: {what}"));
+        }
+    }
+
+    /// Messages are about to be deleted.
+    pub fn deletes(&mut self, owner: &Name, messages: &[MessageId]) {
+        let mailbox = self.mailboxes.entry(owner.clone()).or_default();
+        mailbox.perhaps_deleted.extend(messages);
+    }
+
+    /// Messages were deleted.
+    pub fn deleted(
+        &mut self,
+        cluster: &Cluster,
+        node: NodeIndex,
+        owner: &Name,
+        messages: &[MessageId],
+        copies: u8,
+    ) {
+        let deletion = Deletion {
+            at_us: cluster.now_us(),
+            node,
+            copies,
+            disks_lost: cluster.disks_lost(),
+        };
+        let mailbox = self.mailboxes.entry(owner.clone()).or_default();
+        for message in messages {
+            mailbox.deleted.entry(*message).or_insert(deletion);
+        }
+    }
+
+    /// Something is about to be written.
+    pub fn writes(
+        &mut self,
+        cluster: &Cluster,
+        key: Key,
+        value: String,
+        node: NodeIndex,
+    ) -> WriteId {
+        let writes = self.writes.entry(key.clone()).or_default();
+        writes.push(Write {
+            value,
+            asked_us: cluster.now_us(),
+            node,
+            fate: WriteFate::Unknown,
+        });
+        WriteId(key, writes.len() - 1)
+    }
+
+    /// What became of it.
+    pub fn written(&mut self, cluster: &Cluster, id: &WriteId, outcome: &Outcome) {
+        let now_us = cluster.now_us();
+        let Some(write) = self
+            .writes
+            .get_mut(&id.0)
+            .and_then(|writes| writes.get_mut(id.1))
+        else {
+            return;
+        };
+        write.fate = match outcome {
+            Outcome::Done(Reply::Written(written)) => match written.stamp {
+                Some(stamp) => WriteFate::Done {
+                    stamp,
+                    copies: written.copies,
+                    at_us: now_us,
+                    disks_lost: cluster.disks_lost(),
+                },
+                None => WriteFate::Nothing,
+            },
+            other if other.is_surely_not_done() => WriteFate::Refused,
+            _ => WriteFate::Unknown,
+        };
+        if let WriteFate::Done { stamp, at_us, .. } = write.fate {
+            let known = self.stamps.entry(stamp.origin).or_default();
+            let found = invariants::stamps_rise::written(known, write.asked_us, stamp);
+            let greatest = known.last().map_or(stamp, |(_, last)| (*last).max(stamp));
+            known.push((at_us, greatest));
+            if let Some(what) = found {
+                self.violation(now_us, invariants::stamps_rise::NAME, what);
+            }
+        }
+    }
+}
+
+impl Write {
+    /// Whether its yes stands for two disks, or for one that was not lost since.
+    pub fn must_survive(&self, cluster: &Cluster) -> bool {
+        match self.fate {
+            WriteFate::Done {
+                copies, disks_lost, ..
+            } => copies >= 2 || cluster.disks_lost() == disks_lost,
+            WriteFate::Unknown | WriteFate::Refused | WriteFate::Nothing => false,
+        }
+    }
+}

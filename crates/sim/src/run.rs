@@ -1,0 +1,398 @@
+//! A run: a seed becomes a cluster, inhabitants, clients and faults; first safety is watched under
+//! faults, then everything is healed and liveness is demanded, within a stated virtual time.
+
+use grapevine_core::{Alone, Planted, Times};
+use grapevine_model::{
+    Envelope, EnvelopeRecipient, Hlc, Incarnation, MessageId, OriginId, Reply, Request,
+    ReturnContent, Speaker, Submission,
+};
+
+use crate::client::{Client, Stage};
+use crate::clock::EPOCH_MS;
+use crate::cluster::{Cluster, Options, Skew, Verbosity, Violation};
+use crate::dice::Dice;
+use crate::event::{ActorIndex, Occurrence, Outcome};
+use crate::faults::{self, Plan};
+use crate::invariants;
+use crate::keeper::Keeper;
+use crate::oracle::{Oracle, Sent};
+use crate::view::{self, Patience};
+use crate::world::{self, Person, World};
+
+/// The part of a run with faults and clients, in virtual time.
+const SAFETY_US: u64 = 60_000_000;
+/// After everything is healed, all must be at rest within this virtual time: a back-off of at most
+/// `RETRY_MOST_MS`, a take-over, and some rounds of anti-entropy.
+const LIVENESS_US: u64 = 300_000_000;
+/// Between two looks whether all is at rest.
+const LOOK_MS: u64 = 3_000;
+/// Looks at rest in a row before it is believed.
+const LOOKS_AT_REST: u32 = 3;
+/// The longest pause between two tries in a run: its time is short.
+const RETRY_MOST_MS: u64 = 10_000;
+
+const KEEPER: ActorIndex = 1_000;
+const FAULTS: ActorIndex = 1_001;
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// Events that were played.
+    pub events: u64,
+    /// Virtual time that passed, in microseconds.
+    pub virtual_us: u64,
+    /// Messages that were accepted.
+    pub accepted: u64,
+    /// Writes that were acknowledged.
+    pub written: u64,
+    /// Equal for two runs exactly when everything in them was.
+    pub trace_hash: u64,
+    /// What must not be.
+    pub violations: Vec<Violation>,
+    /// The trace, if it was wanted.
+    pub lines: String,
+}
+
+/// Plays a seed.
+pub fn run(seed: u64, planted: Option<Planted>, verbose: Verbosity) -> Report {
+    let mut dice = Dice::new(seed).fork(2);
+    let patience = if dice.chance(800) {
+        Patience::Endless
+    } else {
+        Patience::Minutes
+    };
+    let options = Options {
+        seed,
+        times: times(patience, &mut dice),
+        alone: if dice.chance(800) {
+            Alone::Accept
+        } else {
+            Alone::Refuse
+        },
+        planted,
+        skewed: if dice.chance(600) {
+            Skew::Minutes
+        } else {
+            Skew::None
+        },
+        verbose,
+    };
+    let mut cluster = Cluster::new(options);
+    let servers = match dice.below(10) {
+        0 => 2,
+        1..6 => 3,
+        6..9 => 4,
+        _ => 5,
+    };
+    let setup = world::found(&mut cluster, servers, &mut dice)
+        .and_then(|()| world::populate(&mut cluster, &mut dice));
+    match setup {
+        Ok(world) => Run::new(cluster, world, dice, patience).play(seed),
+        Err(failed) => {
+            cluster.violation("the setup works", failed.0);
+            report(seed, &mut cluster, &Oracle::default())
+        }
+    }
+}
+
+/// The servers' patience in a run.
+fn times(patience: Patience, dice: &mut Dice) -> Times {
+    Times {
+        take_over_ms: dice.between(4_000, 15_000),
+        retry_most_ms: RETRY_MOST_MS,
+        give_up_ms: match patience {
+            Patience::Endless => 5 * 24 * 3_600_000,
+            Patience::Minutes => dice.between(20_000, 60_000),
+        },
+        hint_ms: dice.between(1_000, 20_000),
+        history_ms: 3_600_000,
+        orphan_ms: 60_000,
+        ..Times::default()
+    }
+}
+
+struct Run {
+    cluster: Cluster,
+    world: World,
+    oracle: Oracle,
+    clients: Vec<Client>,
+    keeper: Keeper,
+    plan: Plan,
+    dice: Dice,
+    patience: Patience,
+}
+
+impl Run {
+    fn new(mut cluster: Cluster, world: World, mut dice: Dice, patience: Patience) -> Self {
+        let start_us = cluster.now_us();
+        let nodes = cluster.nodes().len();
+        let plan = faults::plan(&mut dice, nodes, start_us, SAFETY_US);
+        for (at_us, _) in &plan {
+            cluster.wake_in(FAULTS, at_us - start_us);
+        }
+        let pace_us = dice.between(100_000, 1_000_000);
+        let people: Vec<Person> = world.everybody().into_iter().cloned().collect();
+        let clients: Vec<Client> = people
+            .into_iter()
+            .enumerate()
+            .map(|(me, person)| Client::new(me, person, dice.fork(100 + me as u64), pace_us))
+            .collect();
+        for me in 0..clients.len() {
+            cluster.wake_in(me, dice.below(pace_us));
+        }
+        Self {
+            oracle: Oracle::default(),
+            keeper: Keeper::new(KEEPER, dice.fork(3)),
+            cluster,
+            world,
+            clients,
+            plan,
+            dice,
+            patience,
+        }
+    }
+
+    fn play(mut self, seed: u64) -> Report {
+        let until_us = self.cluster.now_us() + SAFETY_US;
+        while self.cluster.now_us() < until_us && self.step() {}
+        self.cluster.say(|| "HEAL".to_owned());
+        self.plan.clear();
+        faults::heal(&mut self.cluster);
+        for client in &mut self.clients {
+            client.stop();
+        }
+        self.keeper.hurry(&mut self.cluster);
+        let mut not_quiet = self.settle();
+        let others = self.late_people();
+        if not_quiet.is_none() {
+            self.last_mail(&others);
+            not_quiet = self.settle();
+        }
+        let view = view::gather(
+            &mut self.cluster,
+            &self.world,
+            &self.oracle,
+            &others,
+            self.patience,
+            not_quiet,
+        );
+        let found = invariants::at_end(&self.oracle, &view, &self.cluster);
+        for violation in found {
+            self.cluster.violation(violation.invariant, violation.what);
+        }
+        report(seed, &mut self.cluster, &self.oracle)
+    }
+
+    fn step(&mut self) -> bool {
+        let Some(occurrence) = self.cluster.step() else {
+            return false;
+        };
+        let mut stage = Stage {
+            cluster: &mut self.cluster,
+            oracle: &mut self.oracle,
+            world: &self.world,
+        };
+        match occurrence {
+            Occurrence::Quiet => {}
+            Occurrence::Woken { actor: FAULTS } => self.faults_due(),
+            Occurrence::Woken { actor: KEEPER } => self.keeper.woken(&mut self.cluster),
+            Occurrence::Woken { actor } => {
+                if let Some(client) = self.clients.get_mut(actor) {
+                    client.woken(&mut stage);
+                }
+            }
+            Occurrence::Ended {
+                actor: KEEPER,
+                call,
+                outcome,
+            } => self.keeper.ended(&mut self.cluster, call, outcome),
+            Occurrence::Ended {
+                actor,
+                call,
+                outcome,
+            } => {
+                if let Some(client) = self.clients.get_mut(actor) {
+                    client.ended(&mut stage, call, &outcome);
+                }
+            }
+        }
+        self.keeper.look(&mut self.cluster);
+        true
+    }
+
+    fn faults_due(&mut self) {
+        let now_us = self.cluster.now_us();
+        while self.plan.first().is_some_and(|(at_us, _)| *at_us <= now_us) {
+            let (_, fault) = self.plan.remove(0);
+            if let Some(job) = faults::strike(&mut self.cluster, &fault) {
+                self.keeper.order(&mut self.cluster, job);
+            }
+        }
+    }
+
+    /// Waits until all is at rest; says what is not when the time is over.
+    fn settle(&mut self) -> Option<String> {
+        let until_us = self.cluster.now_us() + LIVENESS_US;
+        while self.clients.iter().any(|client| !client.is_idle()) || !self.keeper.is_idle() {
+            if self.cluster.now_us() > until_us {
+                return Some(format!("operators and clients: {:?}", self.keeper));
+            }
+            self.step();
+        }
+        let mut at_rest = 0;
+        loop {
+            let waiting = self.waiting();
+            match waiting {
+                None if at_rest + 1 >= LOOKS_AT_REST => return None,
+                None => at_rest += 1,
+                Some(waiting) if self.cluster.now_us() > until_us => return Some(waiting),
+                Some(_) => at_rest = 0,
+            }
+            self.cluster.run_for(LOOK_MS);
+        }
+    }
+
+    /// What still goes on.
+    fn waiting(&mut self) -> Option<String> {
+        let statuses = view::statuses(&mut self.cluster);
+        if statuses.len() < self.cluster.up().len() {
+            return Some("a server does not say how it is".to_owned());
+        }
+        for (node, status) in &statuses {
+            let queue = &status.queue;
+            if queue.messages > 0 || queue.deputy_for > 0 {
+                return Some(format!("node {node} has {queue:?}"));
+            }
+            if !status.fetching.is_empty() {
+                return Some(format!("node {node} fetches {:?}", status.fetching));
+            }
+            for peer in &status.peers {
+                let there = self
+                    .cluster
+                    .find(&peer.server)
+                    .map(|peer| &self.cluster.nodes()[peer]);
+                if there.is_some_and(|peer| peer.is_up()) && (!peer.up || peer.behind > 0) {
+                    return Some(format!("node {node} sees {peer:?}"));
+                }
+            }
+        }
+        let mut digests = std::collections::BTreeMap::new();
+        for (node, status) in &statuses {
+            for (registry, _, digest) in &status.registries {
+                let first = digests.entry(registry.clone()).or_insert(*digest);
+                if first != digest {
+                    return Some(format!("{registry} differs at node {node}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// The late individuals whose creation was acknowledged.
+    fn late_people(&mut self) -> Vec<Person> {
+        let names: Vec<_> = self.oracle.created.iter().cloned().collect();
+        let Some(node) = self.cluster.up().first().copied() else {
+            return Vec::new();
+        };
+        let mut people = Vec::new();
+        for name in names {
+            let show = Request::Show { name: name.clone() };
+            let incarnation: Incarnation = match self.cluster.ask(node, Speaker::Operator, show) {
+                Outcome::Done(Reply::Entry(entry)) => entry.incarnation,
+                other => {
+                    let what = format!("{name} was created and is not there: {other:?}");
+                    self.cluster
+                        .violation(invariants::updates_survive::NAME, what);
+                    continue;
+                }
+            };
+            people.push(Person {
+                name,
+                incarnation,
+                password: String::new(),
+            });
+        }
+        people
+    }
+
+    /// When all is well, every server takes a message for everybody.
+    fn last_mail(&mut self, others: &[Person]) {
+        let everybody: Vec<Person> = self
+            .world
+            .everybody()
+            .into_iter()
+            .chain(others)
+            .cloned()
+            .collect();
+        for node in self.cluster.up() {
+            let Some(from) = self.dice.pick(&self.world.people).cloned() else {
+                continue;
+            };
+            let body = self.cluster.new_body();
+            let id = MessageId {
+                time: Hlc::at_ms(EPOCH_MS + self.cluster.now_us() / 1000),
+                origin: OriginId::client(self.dice.next()),
+            };
+            let names: std::collections::BTreeSet<_> =
+                everybody.iter().map(|p| p.name.clone()).collect();
+            let submission = Submission {
+                id: Some(id),
+                speaker: from.speaker(),
+                envelope: Envelope {
+                    return_path: Some(from.name.clone()),
+                    recipients: names.iter().cloned().map(EnvelopeRecipient::from).collect(),
+                    content: ReturnContent::Headers,
+                    envelope_id: None,
+                },
+                body,
+                reports: None,
+            };
+            self.oracle.sends(
+                id,
+                Sent {
+                    body,
+                    from: from.name.clone(),
+                    recipients: names.iter().cloned().collect(),
+                    must: names.clone(),
+                    may: names,
+                    never: std::collections::BTreeSet::new(),
+                    passing: false,
+                    accepted: None,
+                },
+            );
+            match self.cluster.submit(node, submission) {
+                Outcome::Done(Reply::Accepted { message, copies }) => {
+                    self.oracle.accepted(&self.cluster, message, node, copies);
+                }
+                other => {
+                    let what =
+                        format!("node {node} does not take a message for everybody: {other:?}");
+                    self.cluster.violation("all is well in the end", what);
+                }
+            }
+        }
+    }
+}
+
+fn report(seed: u64, cluster: &mut Cluster, oracle: &Oracle) -> Report {
+    let mut violations = std::mem::take(&mut cluster.violations);
+    violations.extend(oracle.violations.iter().cloned());
+    let accepted = oracle.sent.values().filter(|sent| sent.accepted.is_some());
+    let written = oracle
+        .writes
+        .values()
+        .flatten()
+        .filter(|write| matches!(write.fate, crate::oracle::WriteFate::Done { .. }));
+    Report {
+        seed,
+        events: cluster.events,
+        virtual_us: cluster.now_us(),
+        accepted: accepted.count() as u64,
+        written: written.count() as u64,
+        trace_hash: cluster.trace_hash(),
+        violations,
+        lines: cluster.take_lines(),
+    }
+}
