@@ -1,0 +1,671 @@
+//! Arbitrary values of everything that travels, within the model's limits.
+
+use std::collections::BTreeMap;
+
+use grapevine_model::*;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+pub fn name() -> BoxedStrategy<Name> {
+    ("[A-Za-z0-9^+]{1,12}", registry())
+        .prop_map(|(simple, registry)| Name::new(&simple, registry).unwrap())
+        .boxed()
+}
+
+fn registry() -> BoxedStrategy<RegistryName> {
+    prop_oneof![
+        Just(RegistryName::gv()),
+        "[a-z]{1,8}(\\.[a-z0-9]{1,5}){0,2}".prop_map(|text| text.parse().unwrap()),
+    ]
+    .boxed()
+}
+
+pub fn server() -> BoxedStrategy<ServerName> {
+    "[a-z][a-z0-9]{0,6}"
+        .prop_map(|text| text.parse().unwrap())
+        .boxed()
+}
+
+fn member() -> BoxedStrategy<Member> {
+    prop_oneof![
+        Just(Member::Anyone),
+        registry().prop_map(Member::AnyoneIn),
+        name().prop_map(Member::Name),
+    ]
+    .boxed()
+}
+
+fn names() -> BoxedStrategy<Vec<Name>> {
+    vec(name(), 0..4).boxed()
+}
+
+fn servers() -> BoxedStrategy<Vec<ServerName>> {
+    vec(server(), 0..4).boxed()
+}
+
+fn members() -> BoxedStrategy<Vec<Member>> {
+    vec(member(), 0..4).boxed()
+}
+
+fn text() -> BoxedStrategy<String> {
+    "\\PC{0,20}".boxed()
+}
+
+fn texts() -> BoxedStrategy<Vec<String>> {
+    vec(text(), 0..4).boxed()
+}
+
+fn secret() -> BoxedStrategy<Secret> {
+    text().prop_map(Secret).boxed()
+}
+
+fn bytes(size: usize) -> BoxedStrategy<Vec<u8>> {
+    vec(any::<u8>(), 0..size).boxed()
+}
+
+fn incarnation() -> BoxedStrategy<Incarnation> {
+    any::<u128>().prop_map(Incarnation).boxed()
+}
+
+fn origin() -> BoxedStrategy<OriginId> {
+    // Few, so that lists repeat them, and many.
+    prop_oneof![0u64..3, any::<u64>()]
+        .prop_map(OriginId)
+        .boxed()
+}
+
+fn hlc() -> BoxedStrategy<Hlc> {
+    prop_oneof![0u64..3, any::<u64>()].prop_map(Hlc).boxed()
+}
+
+fn stamp() -> BoxedStrategy<Stamp> {
+    (hlc(), origin())
+        .prop_map(|(time, origin)| Stamp { time, origin })
+        .boxed()
+}
+
+fn message_id() -> BoxedStrategy<MessageId> {
+    (hlc(), origin())
+        .prop_map(|(time, origin)| MessageId { time, origin })
+        .boxed()
+}
+
+fn ids() -> BoxedStrategy<Vec<MessageId>> {
+    vec(message_id(), 0..4).boxed()
+}
+
+fn list() -> BoxedStrategy<GroupList> {
+    prop_oneof![
+        Just(GroupList::Members),
+        Just(GroupList::Owners),
+        Just(GroupList::Friends)
+    ]
+    .boxed()
+}
+
+fn space() -> BoxedStrategy<SpaceId> {
+    prop_oneof![
+        registry().prop_map(SpaceId::Registry),
+        incarnation().prop_map(SpaceId::Mailbox)
+    ]
+    .boxed()
+}
+
+fn vector() -> BoxedStrategy<VersionVector> {
+    vec((origin(), hlc()), 0..5)
+        .prop_map(|pairs| pairs.into_iter().collect())
+        .boxed()
+}
+
+/// Every way in which stamp, dot and item can be the same or not.
+fn update() -> BoxedStrategy<Update> {
+    (
+        message_id(),
+        any::<u16>(),
+        bytes(20),
+        option::of(stamp()),
+        option::of(stamp()),
+        option::of(bytes(40)),
+    )
+        .prop_map(|(item, field, element, stamp, dot, value)| {
+            let stamp = stamp.unwrap_or(Stamp {
+                time: item.time,
+                origin: item.origin,
+            });
+            Update {
+                key: CellKey {
+                    item: item.to_u128(),
+                    field,
+                    element,
+                },
+                cell: Cell {
+                    stamp,
+                    dot: dot.unwrap_or(stamp),
+                    value,
+                },
+            }
+        })
+        .boxed()
+}
+
+fn updates() -> BoxedStrategy<Vec<Update>> {
+    vec(update(), 0..8).boxed()
+}
+
+pub fn body() -> BoxedStrategy<BodyInfo> {
+    (any::<u64>(), any::<[u8; 32]>())
+        .prop_map(|(len, digest)| BodyInfo { len, digest })
+        .boxed()
+}
+
+fn recipient() -> BoxedStrategy<EnvelopeRecipient> {
+    let notify =
+        (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(success, failure, delay)| {
+            Notify {
+                success,
+                failure,
+                delay,
+            }
+        });
+    (name(), notify, option::of(text()))
+        .prop_map(|(name, notify, original)| EnvelopeRecipient {
+            name,
+            notify,
+            original,
+        })
+        .boxed()
+}
+
+pub fn envelope() -> BoxedStrategy<Envelope> {
+    (
+        option::of(name()),
+        vec(recipient(), 1..5),
+        prop_oneof![Just(ReturnContent::Headers), Just(ReturnContent::Full)],
+        option::of(text()),
+    )
+        .prop_map(|(return_path, recipients, content, envelope_id)| Envelope {
+            return_path,
+            recipients,
+            content,
+            envelope_id,
+        })
+        .boxed()
+}
+
+fn record() -> BoxedStrategy<CustodyRecord> {
+    (
+        message_id(),
+        server(),
+        origin(),
+        body(),
+        envelope(),
+        any::<u64>(),
+    )
+        .prop_map(
+            |(message, custodian, origin, body, envelope, accepted_ms)| CustodyRecord {
+                message,
+                custodian,
+                origin,
+                body,
+                envelope,
+                accepted_ms,
+            },
+        )
+        .boxed()
+}
+
+pub fn speaker() -> BoxedStrategy<Speaker> {
+    prop_oneof![
+        Just(Speaker::Anonymous),
+        (name(), incarnation())
+            .prop_map(|(name, incarnation)| Speaker::Individual { name, incarnation }),
+        Just(Speaker::Operator),
+        server().prop_map(Speaker::Server),
+    ]
+    .boxed()
+}
+
+fn role() -> BoxedStrategy<ServerRole> {
+    prop_oneof![Just(ServerRole::Full), Just(ServerRole::Retiring)].boxed()
+}
+
+fn info() -> BoxedStrategy<ServerInfo> {
+    let doors = vec((0usize..Door::ALL.len(), text()), 0..4).prop_map(|doors| {
+        doors
+            .into_iter()
+            .map(|(door, address)| (Door::ALL[door], address))
+            .collect::<BTreeMap<_, _>>()
+    });
+    (server(), bytes(100), origin(), role(), doors)
+        .prop_map(|(name, public_key, origin, role, doors)| ServerInfo {
+            name,
+            public_key,
+            origin,
+            role,
+            doors,
+        })
+        .boxed()
+}
+
+fn change() -> BoxedStrategy<EntryChange> {
+    prop_oneof![
+        secret().prop_map(EntryChange::Password),
+        text().prop_map(EntryChange::Remark),
+        servers().prop_map(EntryChange::Sites),
+        names().prop_map(EntryChange::Forward),
+        name().prop_map(EntryChange::AliasAdd),
+        name().prop_map(EntryChange::AliasRemove),
+        (list(), member()).prop_map(|(list, who)| EntryChange::ListAdd(list, who)),
+        (list(), member()).prop_map(|(list, who)| EntryChange::ListRemove(list, who)),
+        Just(EntryChange::Join),
+        Just(EntryChange::Leave),
+    ]
+    .boxed()
+}
+
+fn digest() -> BoxedStrategy<Vec<u8>> {
+    any::<[u8; 32]>().prop_map(Vec::from).boxed()
+}
+
+pub fn request() -> BoxedStrategy<Request> {
+    prop_oneof![
+        request_about_registries(),
+        request_about_entries(),
+        request_about_servers()
+    ]
+    .boxed()
+}
+
+fn request_about_registries() -> BoxedStrategy<Request> {
+    prop_oneof![
+        (name(), secret()).prop_map(|(name, password)| Request::Authenticate { name, password }),
+        (registry(), servers(), names()).prop_map(|(registry, holders, registrars)| {
+            Request::RegistryCreate {
+                registry,
+                holders,
+                registrars,
+            }
+        }),
+        registry().prop_map(|registry| Request::RegistryDelete { registry }),
+        Just(Request::RegistryList),
+        registry().prop_map(|registry| Request::RegistryShow { registry }),
+        (registry(), server())
+            .prop_map(|(registry, server)| Request::HolderAdd { registry, server }),
+        (registry(), server())
+            .prop_map(|(registry, server)| Request::HolderRemove { registry, server }),
+    ]
+    .boxed()
+}
+
+fn request_about_entries() -> BoxedStrategy<Request> {
+    prop_oneof![
+        (name(), option::of(secret()), servers()).prop_map(|(name, password, sites)| {
+            Request::IndividualCreate {
+                name,
+                password,
+                sites,
+            }
+        }),
+        (name(), text(), members()).prop_map(|(name, remark, owners)| Request::GroupCreate {
+            name,
+            remark,
+            owners
+        }),
+        name().prop_map(|name| Request::Delete { name }),
+        (name(), change()).prop_map(|(name, change)| Request::Change { name, change }),
+        name().prop_map(|name| Request::Show { name }),
+        (name(), list(), name()).prop_map(|(group, list, who)| Request::Check { group, list, who }),
+        (name(), list(), option::of(text()), any::<u32>()).prop_map(
+            |(group, list, after, limit)| Request::Members {
+                group,
+                list,
+                after,
+                limit
+            }
+        ),
+        name().prop_map(|name| Request::CheckRecipient { name }),
+        name().prop_map(|name| Request::MaySendAs { name }),
+    ]
+    .boxed()
+}
+
+fn request_about_servers() -> BoxedStrategy<Request> {
+    prop_oneof![
+        (digest(), any::<u64>())
+            .prop_map(|(digest, expires_ms)| Request::TokenCreate { digest, expires_ms }),
+        (digest(), info()).prop_map(|(digest, server)| Request::Join { digest, server }),
+        server().prop_map(|server| Request::Retire { server }),
+        Just(Request::Servers),
+        Just(Request::Status),
+        message_id().prop_map(|message| Request::Trace { message }),
+        name().prop_map(|name| Request::InboxList { name }),
+        (name(), ids()).prop_map(|(name, messages)| Request::InboxDelete { name, messages }),
+    ]
+    .boxed()
+}
+
+pub fn refusal() -> BoxedStrategy<Refusal> {
+    let kind = prop_oneof![
+        Just(ErrorKind::Invalid),
+        Just(ErrorKind::NotAuthenticated),
+        Just(ErrorKind::NotAllowed),
+        Just(ErrorKind::NotFound),
+        Just(ErrorKind::Conflict),
+        Just(ErrorKind::TooLarge),
+        Just(ErrorKind::Unavailable),
+        Just(ErrorKind::Unknown),
+        Just(ErrorKind::Internal),
+    ];
+    (kind, text())
+        .prop_map(|(kind, why)| Refusal { kind, why })
+        .boxed()
+}
+
+fn entry() -> BoxedStrategy<EntryView> {
+    let what = (
+        name(),
+        prop_oneof![Just(EntryKind::Individual), Just(EntryKind::Group)],
+        incarnation(),
+        text(),
+        any::<bool>(),
+    );
+    let places = (servers(), names(), names(), texts());
+    let people = (any::<u64>(), members(), members());
+    (what, places, people)
+        .prop_map(
+            |(
+                (name, kind, incarnation, remark, conflict),
+                (sites, forward, aliases, connect_sites),
+                (members, owners, friends),
+            )| EntryView {
+                name,
+                kind,
+                incarnation,
+                remark,
+                sites,
+                forward,
+                aliases,
+                connect_sites,
+                members,
+                owners,
+                friends,
+                conflict,
+            },
+        )
+        .boxed()
+}
+
+fn status() -> BoxedStrategy<ServerStatus> {
+    let queue = any::<[u64; 6]>().prop_map(|n| QueueView {
+        messages: n[0],
+        recipients: n[1],
+        deputy_for: n[2],
+        without_deputy: n[3],
+        dead_letters: n[4],
+        oldest_ms: n[5],
+    });
+    let peer = (
+        server(),
+        any::<bool>(),
+        option::of(any::<u64>()),
+        any::<u64>(),
+    )
+        .prop_map(|(server, up, silent_ms, behind)| PeerView {
+            server,
+            up,
+            silent_ms,
+            behind,
+        });
+    (
+        server(),
+        role(),
+        vec((registry(), any::<u64>(), any::<u64>()), 0..3),
+        any::<u64>(),
+        queue,
+        vec(peer, 0..3),
+        texts(),
+        vec(registry(), 0..3),
+    )
+        .prop_map(
+            |(server, role, registries, mailboxes, queue, peers, alarms, fetching)| ServerStatus {
+                server,
+                role,
+                registries,
+                mailboxes,
+                queue,
+                peers,
+                alarms,
+                fetching,
+            },
+        )
+        .boxed()
+}
+
+fn trace() -> BoxedStrategy<Trace> {
+    let recipient = (
+        name(),
+        text(),
+        text(),
+        option::of(any::<u64>()),
+        any::<u32>(),
+    )
+        .prop_map(|(name, state, reason, next_ms, attempts)| TraceRecipient {
+            name,
+            state,
+            reason,
+            next_ms,
+            attempts,
+        });
+    (
+        message_id(),
+        server(),
+        texts(),
+        option::of(server()),
+        option::of(name()),
+        option::of(body()),
+        any::<u32>(),
+        vec(recipient, 0..3),
+    )
+        .prop_map(
+            |(message, server, roles, partner, return_path, body, references, recipients)| Trace {
+                message,
+                server,
+                roles,
+                partner,
+                return_path,
+                body,
+                references,
+                recipients,
+            },
+        )
+        .boxed()
+}
+
+fn inbox() -> BoxedStrategy<InboxListing> {
+    let listed =
+        (message_id(), any::<u64>(), any::<u64>()).prop_map(|(message, len, deposited_ms)| {
+            ListedMessage {
+                message,
+                len,
+                deposited_ms,
+            }
+        });
+    (incarnation(), vec(listed, 0..4), servers(), any::<bool>())
+        .prop_map(|(incarnation, messages, sites, partial)| InboxListing {
+            incarnation,
+            messages,
+            sites,
+            partial,
+        })
+        .boxed()
+}
+
+pub fn reply() -> BoxedStrategy<Reply> {
+    prop_oneof![reply_about_entries(), reply_about_servers()].boxed()
+}
+
+fn reply_about_entries() -> BoxedStrategy<Reply> {
+    prop_oneof![
+        (option::of(stamp()), any::<u8>())
+            .prop_map(|(stamp, copies)| Reply::Written(Written { stamp, copies })),
+        (name(), incarnation()).prop_map(|(name, incarnation)| {
+            Reply::Authenticated(Authenticated { name, incarnation })
+        }),
+        vec(registry(), 0..4).prop_map(Reply::Registries),
+        (registry(), servers(), members(), option::of(any::<u64>())).prop_map(
+            |(registry, holders, registrars, entries)| Reply::Registry(RegistryView {
+                registry,
+                holders,
+                registrars,
+                entries
+            })
+        ),
+        entry().prop_map(Reply::Entry),
+        prop_oneof![Just(Check::Yes), Just(Check::No)].prop_map(Reply::Check),
+        (members(), option::of(text()))
+            .prop_map(|(members, next)| Reply::Members { members, next }),
+        Just(Reply::Ok),
+    ]
+    .boxed()
+}
+
+fn reply_about_servers() -> BoxedStrategy<Reply> {
+    prop_oneof![
+        (vec(info(), 0..3), vec(registry(), 0..3))
+            .prop_map(|(servers, holds)| Reply::Welcome(Welcome { servers, holds })),
+        vec(info(), 0..3).prop_map(Reply::Servers),
+        status().prop_map(|status| Reply::Status(Box::new(status))),
+        trace().prop_map(|trace| Reply::Trace(Box::new(trace))),
+        inbox().prop_map(Reply::Inbox),
+        (message_id(), any::<u8>())
+            .prop_map(|(message, copies)| Reply::Accepted { message, copies }),
+    ]
+    .boxed()
+}
+
+pub fn peer_message() -> BoxedStrategy<PeerMessage> {
+    prop_oneof![
+        replication_message(),
+        delivery_message(),
+        question_message()
+    ]
+    .boxed()
+}
+
+fn replication_message() -> BoxedStrategy<PeerMessage> {
+    prop_oneof![
+        (
+            origin(),
+            hlc(),
+            any::<u64>(),
+            any::<bool>(),
+            vec(any::<u64>(), 0..9)
+        )
+            .prop_map(|(origin, time, pending, accepts, digests)| {
+                PeerMessage::Beat(Beat {
+                    origin,
+                    time,
+                    pending,
+                    accepts,
+                    digests,
+                })
+            }),
+        vec((space(), vector()), 0..4).prop_map(PeerMessage::Vectors),
+        (space(), vector()).prop_map(|(space, known)| PeerMessage::Pull { space, known }),
+        (space(), stamp(), updates()).prop_map(|(space, previous, updates)| PeerMessage::Push {
+            space,
+            previous,
+            updates
+        }),
+        (space(), vector(), vector(), any::<bool>(), updates()).prop_map(
+            |(space, from, progress, complete, updates)| PeerMessage::Page {
+                space,
+                from,
+                progress,
+                complete,
+                updates
+            }
+        ),
+        (space(), vector()).prop_map(|(space, vector)| PeerMessage::Have { space, vector }),
+        ids().prop_map(|messages| PeerMessage::Need { messages }),
+        (message_id(), body()).prop_map(|(message, body)| PeerMessage::Body { message, body }),
+    ]
+    .boxed()
+}
+
+fn delivery_message() -> BoxedStrategy<PeerMessage> {
+    let inboxes = vec((incarnation(), name(), servers()), 0..4);
+    let outcome = prop_oneof![
+        any::<u8>().prop_map(|copies| DepositOutcome::Stored { copies }),
+        Just(DepositOutcome::NotHere),
+        text().prop_map(DepositOutcome::Later),
+    ];
+    prop_oneof![
+        record().prop_map(PeerMessage::Custody),
+        message_id().prop_map(|message| PeerMessage::CustodyHeld { message }),
+        (origin(), ids())
+            .prop_map(|(origin, messages)| PeerMessage::CustodyEnded { origin, messages }),
+        (origin(), ids())
+            .prop_map(|(origin, messages)| PeerMessage::CustodyAsk { origin, messages }),
+        (message_id(), body(), inboxes).prop_map(|(message, body, inboxes)| {
+            PeerMessage::Deposit {
+                message,
+                body,
+                inboxes,
+            }
+        }),
+        (message_id(), vec((incarnation(), outcome), 0..4))
+            .prop_map(|(message, outcomes)| PeerMessage::Deposited { message, outcomes }),
+        record().prop_map(PeerMessage::Hand),
+        (message_id(), texts()).prop_map(|(message, recipients)| PeerMessage::Handed {
+            message,
+            recipients
+        }),
+    ]
+    .boxed()
+}
+
+fn question_message() -> BoxedStrategy<PeerMessage> {
+    let question = prop_oneof![
+        name().prop_map(Question::Resolve),
+        (name(), list(), name(), option::of(incarnation())).prop_map(
+            |(group, list, who, incarnation)| Question::IsIn {
+                group,
+                list,
+                who,
+                incarnation
+            }
+        ),
+    ];
+    let answer = prop_oneof![
+        (name(), incarnation(), servers(), names()).prop_map(
+            |(name, incarnation, sites, forward)| Answer::Resolved(Resolution::Individual {
+                name,
+                incarnation,
+                sites,
+                forward
+            })
+        ),
+        (name(), incarnation()).prop_map(|(name, incarnation)| Answer::Resolved(
+            Resolution::Group { name, incarnation }
+        )),
+        Just(Answer::Resolved(Resolution::NoSuch)),
+        (any::<bool>(), names()).prop_map(|(found, elsewhere)| Answer::Level { found, elsewhere }),
+        Just(Answer::Unavailable),
+    ];
+    let result = prop_oneof![reply().prop_map(Ok), refusal().prop_map(Err)];
+    prop_oneof![
+        (any::<u64>(), question).prop_map(|(id, question)| PeerMessage::Ask { id, question }),
+        (any::<u64>(), answer).prop_map(|(id, answer)| PeerMessage::Answered { id, answer }),
+        (any::<u64>(), speaker(), request()).prop_map(|(id, speaker, request)| {
+            PeerMessage::Forward {
+                id,
+                speaker,
+                request,
+            }
+        }),
+        (any::<u64>(), result).prop_map(|(id, result)| PeerMessage::Forwarded { id, result }),
+    ]
+    .boxed()
+}
