@@ -476,6 +476,15 @@ impl Server {
         message: PeerMessage,
         staged: Option<crate::effect::Staged>,
     ) -> Result<(), Damaged> {
+        if !self.peers.contains_key(from) {
+            // Not, or no longer, in `gv`.
+            if let Some(staged) = staged {
+                self.ledger.emit_now(Effect::Discard {
+                    staged: staged.token,
+                });
+            }
+            return Ok(());
+        }
         self.heard(from);
         match message {
             PeerMessage::Beat(beat) => {

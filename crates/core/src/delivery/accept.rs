@@ -51,17 +51,8 @@ impl Server {
             }
             self.saving.insert(about);
         }
-        if let Some(custody) = self.custodies.get_mut(&message) {
-            // Submitted again while the first is under way, or after its yes.
-            self.ledger.emit(Effect::Discard {
-                staged: staged.token,
-            });
-            if custody.held {
-                self.reply(to, Ok(Reply::Accepted { message, copies: 2 }));
-            } else {
-                custody.waiting.push(to);
-                self.await_deputy(message);
-            }
+        if self.custodies.contains_key(&message) {
+            self.submitted_again(to, message, submission, staged)?;
             return Ok(());
         }
         if self.was_accepted(message)? {
@@ -81,6 +72,42 @@ impl Server {
             accepted_ms: self.now.wall_ms,
         };
         self.accept(record, Some(to), None)?;
+        Ok(())
+    }
+
+    /// The message is in custody here: a retry, or a part of it was handed to this server before.
+    fn submitted_again(
+        &mut self,
+        to: ReplyTo,
+        message: MessageId,
+        submission: &Submission,
+        staged: Staged,
+    ) -> Result<(), Damaged> {
+        self.ledger.emit(Effect::Discard {
+            staged: staged.token,
+        });
+        if !self.was_accepted(message)? {
+            for recipient in &submission.envelope.recipients {
+                self.add_pending(message, Pending::of(recipient));
+            }
+            if let Some(custody) = self.custodies.get_mut(&message) {
+                custody.row.record.envelope = submission.envelope.clone();
+                custody.touch();
+                let record = custody.row.record.clone();
+                self.remember_accepted(&record, true);
+                self.save_custody(message);
+            }
+            // The deputy knows of a part only: it is told of the whole.
+            self.find_deputy(message)?;
+        }
+        if let Some(custody) = self.custodies.get_mut(&message) {
+            if custody.held {
+                self.reply(to, Ok(Reply::Accepted { message, copies: 2 }));
+            } else {
+                custody.waiting.push(to);
+                self.await_deputy(message);
+            }
+        }
         Ok(())
     }
 
@@ -143,7 +170,7 @@ impl Server {
         let pending = pending
             .map(|p| (p.name.without_detail().key(), p))
             .collect();
-        self.remember_accepted(&record);
+        self.remember_accepted(&record, handed_by.is_none());
         self.take_custody(CustodyRow {
             record,
             pending,

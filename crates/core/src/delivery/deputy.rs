@@ -91,11 +91,17 @@ impl Server {
             }
         }
         let key = (from.clone(), message);
-        if !self.deputies.contains_key(&key) {
+        if self
+            .deputies
+            .get(&key)
+            .is_none_or(|held| held.record != record)
+        {
             if self.disk_nearly_full {
                 return Ok(());
             }
-            self.refer(message)?;
+            if !self.deputies.contains_key(&key) {
+                self.refer(message)?;
+            }
             self.ledger.put(
                 Table::Deputies,
                 codec::deputy_key(from, message),
@@ -218,6 +224,13 @@ impl Server {
         if !self.planted_no_take_over {
             self.take_over(orphaned)?;
         }
+        if !self
+            .peers
+            .iter()
+            .any(|(server, peer)| peer.accepts && self.is_up(server))
+        {
+            return Ok(());
+        }
         let without: Vec<MessageId> = self
             .custodies
             .iter()
@@ -257,7 +270,7 @@ impl Server {
                     .into_iter()
                     .map(|p| (p.name.without_detail().key(), p))
                     .collect();
-                self.remember_accepted(&record);
+                self.remember_accepted(&record, true);
                 self.take_custody(CustodyRow {
                     record,
                     pending,

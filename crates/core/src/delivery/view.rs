@@ -25,6 +25,9 @@ pub(crate) struct HistoryRow {
     /// Name, what became of it, why or where.
     pub(crate) outcomes: Vec<(Name, String, String)>,
     pub(crate) more: u64,
+    /// Whether this server answers, or answered, for all recipients of the submission: only then
+    /// is a submission that comes again already accepted.
+    pub(crate) whole: bool,
 }
 
 impl Server {
@@ -35,12 +38,13 @@ impl Server {
             .transpose()
     }
 
-    pub(crate) fn remember_accepted(&mut self, record: &CustodyRecord) {
+    pub(crate) fn remember_accepted(&mut self, record: &CustodyRecord, whole: bool) {
         let row = HistoryRow {
             return_path: record.envelope.return_path.clone(),
             accepted_ms: record.accepted_ms,
             outcomes: Vec::new(),
             more: 0,
+            whole,
         };
         self.ledger.put(
             Table::History,
@@ -55,7 +59,7 @@ impl Server {
     }
 
     pub(crate) fn was_accepted(&self, message: MessageId) -> Result<bool, Damaged> {
-        Ok(self.history(message)?.is_some())
+        Ok(self.history(message)?.is_some_and(|row| row.whole))
     }
 
     pub(crate) fn remember_outcome(
