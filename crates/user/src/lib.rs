@@ -1,8 +1,28 @@
 //! GrapevineUser: finds the servers, fails over, loses nothing and doubles nothing.
+//!
+//! From one server's address it finds all, asks the nearest that is well, and turns
+//! to the next when one fails in the middle of anything. It trusts keys, not
+//! addresses (`trust`). What a lost answer means is said in `call` and `submit`.
 
 mod body;
+mod call;
 pub mod import;
+mod inbox;
+mod link;
+mod patience;
+mod remembered;
+mod roster;
+mod settle;
+mod submit;
 mod transform;
+mod trust;
+mod user;
 
 pub use body::BodySource;
+pub use inbox::ReadError;
+pub use patience::Patience;
+pub use remembered::{KnownGrapevine, KnownServer, Remembered, write_private};
+pub use submit::{Accepted, SubmitError, new_message_id, wall_ms};
 pub use transform::{LineEnds, Quoting, Transform};
+pub use trust::{Fingerprint, FingerprintError, ServerKey};
+pub use user::{ConnectError, FirstContact, GrapevineUser, Login, Notice, Pin, Seed, Seeds};

@@ -202,7 +202,7 @@ mod tests {
     fn the_last_line_may_lack_its_end_and_its_blank_line() {
         assert_eq!(bodies(format!("{FROM}\nA: 1\n\none")), [b"A: 1\n\none"]);
         assert_eq!(bodies(format!("{FROM}\nA: 1\n\none\n")), [b"A: 1\n\none\n"]);
-        assert_eq!(bodies(format!("{FROM}")), [b""]);
+        assert_eq!(bodies(FROM), [b""]);
         assert!(bodies("").is_empty());
         assert!(bodies("\n\n").is_empty());
     }

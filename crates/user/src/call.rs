@@ -1,0 +1,230 @@
+//! Requests: asked at the nearest server, and at the next one when it fails.
+//!
+//! "No answer" is never taken for "no". A read is simply asked again elsewhere. A
+//! change whose answer is lost may have been done, so:
+//!
+//! 1. It is asked again at the next server. All changes here are idempotent by
+//!    content: adding who is in, or deleting what is gone, changes nothing.
+//! 2. If that server then refuses it, the refusal may come from its having been
+//!    done before ("exists already", "no such name", a password that is no longer
+//!    right). So it is asked whether things are as the change wanted them
+//!    (`settle`); if so, it is done.
+//! 3. If not, or if nobody answers, the result is `Unknown`: it may still be done
+//!    by a server that can't be reached now. Doing it again later is safe.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use grapevine_model::{EntryChange, ErrorKind, Refusal, Reply, Request, ServerName, Written};
+
+use crate::link::Attempt;
+use crate::user::GrapevineUser;
+
+/// What came of trying all servers.
+pub(crate) enum Outcome {
+    /// Somebody answered.
+    Done(Reply),
+    /// Somebody said no; `doubt` names a server that may have done it before.
+    Refused {
+        refusal: Refusal,
+        doubt: Option<String>,
+    },
+    /// Nobody could answer.
+    Nobody { why: String, doubt: Option<String> },
+}
+
+/// Whether asking twice could do something twice, or meet its own first doing.
+enum Effect {
+    Reads,
+    Changes,
+}
+
+/// In whose name.
+#[derive(Clone, Copy)]
+enum Who {
+    Login,
+    Nobody,
+}
+
+impl GrapevineUser {
+    /// Asks, at whichever server can answer.
+    pub async fn call(&self, request: Request) -> Result<Reply, Refusal> {
+        let outcome = self.try_all(&request).await;
+        let result = match outcome {
+            Outcome::Done(reply) => Ok(reply),
+            Outcome::Refused {
+                refusal,
+                doubt: None,
+            } => Err(refusal),
+            Outcome::Refused {
+                refusal,
+                doubt: Some(server),
+            } => match self.already_so(&request).await {
+                Some(true) => Ok(done_before()),
+                Some(false) | None => Err(Refusal::new(
+                    ErrorKind::Unknown,
+                    format!(
+                        "{server} was asked and gave no answer, so it may have been done; asked again: {refusal}"
+                    ),
+                )),
+            },
+            Outcome::Nobody { why, doubt: None } => Err(Refusal::unavailable(why)),
+            Outcome::Nobody {
+                why,
+                doubt: Some(server),
+            } => Err(Refusal::new(
+                ErrorKind::Unknown,
+                format!(
+                    "{server} was asked and gave no answer, so it may have been done; doing it again is safe ({why})"
+                ),
+            )),
+        };
+        if result.is_ok()
+            && let Request::Change {
+                name,
+                change: EntryChange::Password(password),
+            } = &request
+        {
+            self.set_password(name, password);
+        }
+        result
+    }
+
+    /// Asks every server, all at once, each once and within a limit: what `status` and `trace` do.
+    pub async fn ask_each(
+        &self,
+        request: &Request,
+        limit: Duration,
+    ) -> Vec<(ServerName, Result<Reply, Refusal>)> {
+        let login = self.login();
+        let asked = self.everyone().into_iter().map(|(name, next)| {
+            let login = login.as_ref();
+            async move {
+                let next = match next {
+                    Ok(next) => next,
+                    Err(why) => return (name, Err(Refusal::unavailable(why))),
+                };
+                let begun = Instant::now();
+                let answer = match next.link.call(login, request, limit).await {
+                    Attempt::Done(reply) => {
+                        self.well(&next, Some(begun.elapsed()));
+                        Ok(reply)
+                    }
+                    Attempt::Refused(refusal) => Err(refusal),
+                    Attempt::NotSent(why) | Attempt::Lost(why) => {
+                        self.failed(&next, &why);
+                        Err(Refusal::unavailable(why))
+                    }
+                };
+                (name, answer)
+            }
+        });
+        join_all(asked).await
+    }
+
+    /// Asks one server after the other until one answers yes or no.
+    pub(crate) async fn try_all(&self, request: &Request) -> Outcome {
+        self.try_all_as(request, Who::Login).await
+    }
+
+    /// The same without saying who asks.
+    pub(crate) async fn try_anonymously(&self, request: &Request) -> Outcome {
+        self.try_all_as(request, Who::Nobody).await
+    }
+
+    async fn try_all_as(&self, request: &Request, who: Who) -> Outcome {
+        let limit = self.inner.patience.call;
+        let mut doubt: Option<String> = None;
+        let mut why = "no server is known".to_owned();
+        let mut tries = self.tries();
+        while let Some(next) = tries.next().await {
+            let begun = Instant::now();
+            let login = match who {
+                Who::Login => self.login(),
+                Who::Nobody => None,
+            };
+            match next.link.call(login.as_ref(), request, limit).await {
+                Attempt::Done(reply) => {
+                    // Waiting for a second disk says nothing about the way to the server.
+                    let latency = match effect(request) {
+                        Effect::Reads => Some(begun.elapsed()),
+                        Effect::Changes => None,
+                    };
+                    self.well(&next, latency);
+                    return Outcome::Done(reply);
+                }
+                Attempt::Refused(refusal) => match refusal.kind {
+                    ErrorKind::Unavailable => why = format!("{}: {refusal}", next.name),
+                    ErrorKind::Unknown | ErrorKind::Internal => {
+                        why = format!("{}: {refusal}", next.name);
+                        doubt = doubt.or_else(|| in_doubt(request, &next.name));
+                    }
+                    ErrorKind::Invalid
+                    | ErrorKind::NotAuthenticated
+                    | ErrorKind::NotAllowed
+                    | ErrorKind::NotFound
+                    | ErrorKind::Conflict
+                    | ErrorKind::TooLarge => {
+                        self.well(&next, None);
+                        return Outcome::Refused { refusal, doubt };
+                    }
+                },
+                Attempt::NotSent(reason) => {
+                    self.failed(&next, &reason);
+                    why = format!("{}: {reason}", next.name);
+                }
+                Attempt::Lost(reason) => {
+                    self.failed(&next, &reason);
+                    why = format!("{}: {reason}", next.name);
+                    doubt = doubt.or_else(|| in_doubt(request, &next.name));
+                }
+            }
+        }
+        Outcome::Nobody { why, doubt }
+    }
+}
+
+/// The server that may have done it, where there is anything to be done.
+fn in_doubt(request: &Request, server: &str) -> Option<String> {
+    match effect(request) {
+        Effect::Reads => None,
+        Effect::Changes => Some(server.to_owned()),
+    }
+}
+
+fn effect(request: &Request) -> Effect {
+    match request {
+        Request::Authenticate { .. }
+        | Request::RegistryList
+        | Request::RegistryShow { .. }
+        | Request::Show { .. }
+        | Request::Check { .. }
+        | Request::Members { .. }
+        | Request::CheckRecipient { .. }
+        | Request::MaySendAs { .. }
+        | Request::Servers
+        | Request::Status
+        | Request::Trace { .. }
+        | Request::InboxList { .. } => Effect::Reads,
+        Request::RegistryCreate { .. }
+        | Request::RegistryDelete { .. }
+        | Request::HolderAdd { .. }
+        | Request::HolderRemove { .. }
+        | Request::IndividualCreate { .. }
+        | Request::GroupCreate { .. }
+        | Request::Delete { .. }
+        | Request::Change { .. }
+        | Request::TokenCreate { .. }
+        | Request::Join { .. }
+        | Request::Retire { .. }
+        | Request::InboxDelete { .. } => Effect::Changes,
+    }
+}
+
+/// The answer that was lost, as far as it can be known now.
+fn done_before() -> Reply {
+    Reply::Written(Written {
+        stamp: None,
+        copies: 1,
+    })
+}

@@ -1,0 +1,252 @@
+//! Messages out: listed, read, deleted, at whichever server has them.
+//!
+//! A body whose server dies in the middle goes on from another server at the octet
+//! where it stopped. What comes out is checked against length and digest, and is
+//! only called read when both are right. Deleting is acknowledged: the answer comes
+//! when it is durable, and doing it twice is doing it once.
+
+use std::io;
+
+use bytes::Bytes;
+use grapevine_model::{
+    BodyInfo, ErrorKind, InboxListing, MessageId, Name, Refusal, Reply, Request, Written,
+};
+use grapevine_rpc::v1::{BodyPart, body_part};
+use grapevine_rpc::{ReadBodyRequest, encode_read_body};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tonic::Streaming;
+
+use crate::link::{Attempt, Link, caller};
+use crate::user::GrapevineUser;
+
+/// Why a body was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// No server could give it.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// It could not be written where it was to go.
+    #[error("the message can't be written: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// How much of a body has come, over all servers.
+struct Progress {
+    info: Option<BodyInfo>,
+    hasher: blake3::Hasher,
+    done: u64,
+    /// Enough is enough, for whoever wants the beginning only.
+    want: u64,
+}
+
+impl Progress {
+    fn is_enough(&self) -> bool {
+        self.info
+            .is_some_and(|info| self.done >= info.len.min(self.want))
+    }
+}
+
+impl GrapevineUser {
+    /// The messages in an inbox.
+    pub async fn inbox(&self, name: &Name) -> Result<InboxListing, Refusal> {
+        let request = Request::InboxList { name: name.clone() };
+        match self.call(request).await? {
+            Reply::Inbox(listing) => Ok(listing),
+            _ => Err(odd("an inbox")),
+        }
+    }
+
+    /// Deletes messages; what is gone already stays gone.
+    pub async fn delete(&self, owner: &Name, messages: &[MessageId]) -> Result<Written, Refusal> {
+        let request = Request::InboxDelete {
+            name: owner.clone(),
+            messages: messages.to_vec(),
+        };
+        match self.call(request).await? {
+            Reply::Written(written) => Ok(written),
+            _ => Err(odd("a deletion")),
+        }
+    }
+
+    /// Reads a body into a writer. An error after the first octet leaves a part of it there.
+    pub async fn read_body<W: AsyncWrite + Unpin>(
+        &self,
+        owner: &Name,
+        message: MessageId,
+        to: &mut W,
+    ) -> Result<BodyInfo, ReadError> {
+        let progress = self.read(owner, message, u64::MAX, to).await?;
+        let info = progress.info.ok_or_else(|| odd("a body"))?;
+        if *progress.hasher.finalize().as_bytes() != info.digest {
+            return Err(Refusal::new(
+                ErrorKind::Internal,
+                "the message that came is not the one that was deposited (digests differ)",
+            )
+            .into());
+        }
+        to.flush().await?;
+        Ok(info)
+    }
+
+    /// Reads the beginning of a body: so many octets, or all if it is shorter.
+    pub async fn read_head(
+        &self,
+        owner: &Name,
+        message: MessageId,
+        at_most_bytes: u64,
+    ) -> Result<Vec<u8>, ReadError> {
+        let mut head = Vec::new();
+        self.read(owner, message, at_most_bytes, &mut head).await?;
+        Ok(head)
+    }
+
+    async fn read<W: AsyncWrite + Unpin>(
+        &self,
+        owner: &Name,
+        message: MessageId,
+        want: u64,
+        to: &mut W,
+    ) -> Result<Progress, ReadError> {
+        let mut progress = Progress {
+            info: None,
+            hasher: blake3::Hasher::new(),
+            done: 0,
+            want,
+        };
+        let mut why = "no server is known".to_owned();
+        let mut not_found = None;
+        let mut tries = self.tries();
+        while let Some(next) = tries.next().await {
+            let login = self.login();
+            let request = encode_read_body(&ReadBodyRequest {
+                caller: caller(login.as_ref()),
+                owner: owner.clone(),
+                message,
+            });
+            let opened =
+                tokio::time::timeout(self.inner.patience.call, next.link.read_body(request))
+                    .await
+                    .unwrap_or_else(|_| Attempt::Lost("no answer in time".to_owned()));
+            match opened {
+                Attempt::Done(stream) => {
+                    match self.go_on(&next.link, stream, &mut progress, to).await? {
+                        None => {
+                            self.well(&next, None);
+                            return Ok(progress);
+                        }
+                        Some(reason) => {
+                            self.failed(&next, &reason);
+                            why = format!("{}: {reason}", next.name);
+                        }
+                    }
+                }
+                // Here it is not; another inbox site may have it already.
+                Attempt::Refused(refusal) if refusal.kind == ErrorKind::NotFound => {
+                    not_found = Some(refusal);
+                }
+                Attempt::Refused(refusal) => match refusal.kind {
+                    ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Internal => {
+                        why = format!("{}: {refusal}", next.name);
+                        not_found = None;
+                    }
+                    ErrorKind::Invalid
+                    | ErrorKind::NotAuthenticated
+                    | ErrorKind::NotAllowed
+                    | ErrorKind::NotFound
+                    | ErrorKind::Conflict
+                    | ErrorKind::TooLarge => return Err(refusal.into()),
+                },
+                Attempt::NotSent(reason) | Attempt::Lost(reason) => {
+                    self.failed(&next, &reason);
+                    why = format!("{}: {reason}", next.name);
+                    not_found = None;
+                }
+            }
+            if tries.round_is_over()
+                && let Some(refusal) = not_found.take()
+            {
+                return Err(refusal.into());
+            }
+        }
+        Err(Refusal::unavailable(why).into())
+    }
+
+    /// Reads on from one server; says why it stopped if more is wanted.
+    async fn go_on<W: AsyncWrite + Unpin>(
+        &self,
+        link: &Link,
+        mut stream: Streaming<BodyPart>,
+        progress: &mut Progress,
+        to: &mut W,
+    ) -> io::Result<Option<String>> {
+        let mut at = 0;
+        let mut head = None;
+        loop {
+            let part = tokio::time::timeout(self.inner.patience.stall, stream.message()).await;
+            let part = match part {
+                Ok(Ok(Some(part))) => part.part,
+                Ok(Ok(None)) if progress.is_enough() => return Ok(None),
+                Ok(Ok(None)) => return Ok(Some("the message ended too early".into())),
+                Ok(Err(status)) => return Ok(Some(reason(link, &status))),
+                Err(_) => return Ok(Some("the message stopped coming".into())),
+            };
+            match (part, head) {
+                (Some(body_part::Part::Head(info)), None) => {
+                    let Ok(info) = BodyInfo::try_from(info) else {
+                        return Ok(Some("its answer was not understood".into()));
+                    };
+                    if progress.info.is_some_and(|known| known != info) {
+                        return Ok(Some("it has another message under this id".into()));
+                    }
+                    progress.info = Some(info);
+                    head = Some(info);
+                }
+                (Some(body_part::Part::Chunk(chunk)), Some(info)) => {
+                    let fresh = beyond(&chunk, at, progress.done);
+                    at += chunk.len() as u64;
+                    if at > info.len {
+                        return Ok(Some("more came than the message has".into()));
+                    }
+                    let room = progress.want.saturating_sub(progress.done);
+                    let fresh = fresh.slice(..cut(fresh.len(), room));
+                    to.write_all(&fresh).await?;
+                    progress.hasher.update(&fresh);
+                    progress.done += fresh.len() as u64;
+                }
+                (Some(body_part::Part::Head(_)), Some(_))
+                | (Some(body_part::Part::Chunk(_)), None) => {
+                    return Ok(Some("its answer was out of order".into()));
+                }
+                // A part that a later release knows.
+                (None, _) => {}
+            }
+            if progress.is_enough() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// What of a chunk that begins at `at` lies beyond what is done.
+fn beyond(chunk: &Bytes, at: u64, done: u64) -> Bytes {
+    chunk.slice(cut(chunk.len(), done.saturating_sub(at))..)
+}
+
+fn cut(len: usize, most: u64) -> usize {
+    usize::try_from(most).map_or(len, |most| most.min(len))
+}
+
+fn reason(link: &Link, status: &tonic::Status) -> String {
+    match link.failed::<()>(status) {
+        Attempt::Refused(refusal) => refusal.why,
+        Attempt::NotSent(why) | Attempt::Lost(why) => why,
+        Attempt::Done(()) => "it stopped".to_owned(),
+    }
+}
+
+fn odd(what: &str) -> Refusal {
+    Refusal::new(
+        ErrorKind::Internal,
+        format!("the server's answer is none to a question about {what}"),
+    )
+}
