@@ -23,21 +23,21 @@ use crate::world::{Person, World};
 const SUBMIT_TRIES: u32 = 5;
 
 /// Everything that a client can touch.
-pub struct Stage<'a> {
+pub(crate) struct Stage<'a> {
     /// The cluster.
-    pub cluster: &'a mut Cluster,
+    pub(crate) cluster: &'a mut Cluster,
     /// The oracle.
-    pub oracle: &'a mut Oracle,
+    pub(crate) oracle: &'a mut Oracle,
     /// The inhabitants.
-    pub world: &'a World,
+    pub(crate) world: &'a World,
 }
 
 /// A client.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     me: ActorIndex,
     /// For whom it works.
-    pub person: Person,
+    pub(crate) person: Person,
     dice: Dice,
     server: NodeIndex,
     job: Option<Job>,
@@ -86,7 +86,7 @@ enum Truth {
 
 impl Client {
     /// A client that works for a person.
-    pub fn new(me: ActorIndex, person: Person, dice: Dice, pace_us: u64) -> Self {
+    pub(crate) fn new(me: ActorIndex, person: Person, dice: Dice, pace_us: u64) -> Self {
         Self {
             me,
             person,
@@ -99,17 +99,17 @@ impl Client {
     }
 
     /// Whether it waits for nothing.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.job.is_none()
     }
 
     /// It begins nothing more.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.working = false;
     }
 
     /// Its time has come.
-    pub fn woken(&mut self, stage: &mut Stage<'_>) {
+    pub(crate) fn woken(&mut self, stage: &mut Stage<'_>) {
         if !self.working || self.job.is_some() {
             return;
         }
@@ -319,7 +319,7 @@ impl Client {
     }
 
     /// A call has ended.
-    pub fn ended(&mut self, stage: &mut Stage<'_>, call: CallId, outcome: &Outcome) {
+    pub(crate) fn ended(&mut self, stage: &mut Stage<'_>, call: CallId, outcome: &Outcome) {
         let Some(job) = self.job.take_if(|job| job.call == call) else {
             return;
         };
@@ -509,7 +509,7 @@ fn note(stage: &mut Stage<'_>, invariant: &'static str, found: Option<String>) {
 }
 
 /// Any machine that its operator has not given up.
-pub fn any_server(cluster: &Cluster, dice: &mut Dice) -> NodeIndex {
+pub(crate) fn any_server(cluster: &Cluster, dice: &mut Dice) -> NodeIndex {
     let nodes: Vec<NodeIndex> = (0..cluster.nodes().len())
         .filter(|node| !cluster.nodes()[*node].gone)
         .collect();

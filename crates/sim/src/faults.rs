@@ -13,7 +13,7 @@ use crate::node::{Doom, Fate, Moment};
 
 /// Something that goes wrong, or is mended.
 #[derive(Debug, Clone)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// A machine's power goes.
     Crash(NodeIndex),
     /// Everybody's power goes.
@@ -50,10 +50,10 @@ pub enum Fault {
 }
 
 /// The faults of a run, in order.
-pub type Plan = Vec<(u64, Fault)>;
+pub(crate) type Plan = Vec<(u64, Fault)>;
 
 /// Draws the faults of a run of `length_us` from `start_us` on.
-pub fn plan(dice: &mut Dice, nodes: usize, start_us: u64, length_us: u64) -> Plan {
+pub(crate) fn plan(dice: &mut Dice, nodes: usize, start_us: u64, length_us: u64) -> Plan {
     let mut plan = Plan::new();
     let at = |dice: &mut Dice| start_us + dice.below(length_us);
     let node = |dice: &mut Dice| dice.index(nodes);
@@ -166,7 +166,7 @@ fn cut(dice: &mut Dice, nodes: usize) -> Fault {
 }
 
 /// Lets a fault happen. What needs an operator is left to the keeper, and named.
-pub fn strike(cluster: &mut Cluster, fault: &Fault) -> Option<Job> {
+pub(crate) fn strike(cluster: &mut Cluster, fault: &Fault) -> Option<Job> {
     cluster.say(|| format!("FAULT {fault:?}"));
     let usable = |node: &NodeIndex| !cluster.nodes()[*node].gone;
     match fault {
@@ -191,7 +191,7 @@ pub fn strike(cluster: &mut Cluster, fault: &Fault) -> Option<Job> {
 
 /// What an operator has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Job {
+pub(crate) enum Job {
     /// Relieve a server of all it has.
     Retire(NodeIndex),
     /// Let a new server in.
@@ -199,7 +199,7 @@ pub enum Job {
 }
 
 /// Everything is mended; nothing more goes wrong.
-pub fn heal(cluster: &mut Cluster) {
+pub(crate) fn heal(cluster: &mut Cluster) {
     cluster.network.heal();
     cluster.network.set_weather(Weather::FAIR);
     cluster.set_client_loss(0);

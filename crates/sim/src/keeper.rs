@@ -21,7 +21,7 @@ const TOKEN_MS: u64 = 30 * 24 * 3_600_000;
 
 /// The operators of all machines.
 #[derive(Debug)]
-pub struct Keeper {
+pub(crate) struct Keeper {
     me: ActorIndex,
     dice: Dice,
     /// Machines to be switched on again, and when.
@@ -36,6 +36,8 @@ pub struct Keeper {
 #[derive(Debug, Clone)]
 enum Task {
     Retire(NodeIndex),
+    /// A lost server that was heard a moment ago is not yet held for lost: then retire it again.
+    Forgotten(NodeIndex),
     /// A token, and with it the machine in; by a server of our choice each time.
     Token(NodeIndex, Vec<u8>),
     Join(NodeIndex, NodeIndex, Vec<u8>),
@@ -45,7 +47,7 @@ enum Task {
 
 impl Keeper {
     /// Operators with nothing to do.
-    pub fn new(me: ActorIndex, dice: Dice) -> Self {
+    pub(crate) fn new(me: ActorIndex, dice: Dice) -> Self {
         Self {
             me,
             dice,
@@ -57,12 +59,12 @@ impl Keeper {
     }
 
     /// Whether nothing is left to do.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.restarts.is_empty() && self.tasks.is_empty()
     }
 
     /// Looks after what has fallen since the last time.
-    pub fn look(&mut self, cluster: &mut Cluster) {
+    pub(crate) fn look(&mut self, cluster: &mut Cluster) {
         for (node, fate) in cluster.take_fallen() {
             let now_us = cluster.now_us();
             match fate {
@@ -82,7 +84,7 @@ impl Keeper {
     }
 
     /// An operator is to do something.
-    pub fn order(&mut self, cluster: &mut Cluster, job: Job) {
+    pub(crate) fn order(&mut self, cluster: &mut Cluster, job: Job) {
         match job {
             Job::Retire(node) => {
                 self.tasks.push_back(Task::Retire(node));
@@ -94,7 +96,7 @@ impl Keeper {
     }
 
     /// Everything is to be in order soon.
-    pub fn hurry(&mut self, cluster: &mut Cluster) {
+    pub(crate) fn hurry(&mut self, cluster: &mut Cluster) {
         self.look(cluster);
         for (_, node) in std::mem::take(&mut self.restarts) {
             cluster.restart(node);
@@ -106,17 +108,25 @@ impl Keeper {
     fn rebuild(&mut self, cluster: &mut Cluster, node: NodeIndex) {
         let living = cluster.nodes().iter().filter(|node| !node.gone).count();
         match self.dice.below(3) {
-            0 => self.token(node),
+            0 if living > 2 => {
+                self.forget(node);
+                self.token(node);
+            }
             1 if living > 2 => {
                 cluster.node_mut(node).gone = true;
-                self.tasks.push_back(Task::Retire(node));
+                self.forget(node);
             }
             _ => {
                 cluster.node_mut(node).gone = true;
                 self.new_machine(cluster);
-                self.tasks.push_back(Task::Retire(node));
+                self.forget(node);
             }
         }
+    }
+
+    fn forget(&mut self, node: NodeIndex) {
+        self.tasks.push_back(Task::Retire(node));
+        self.tasks.push_back(Task::Forgotten(node));
     }
 
     fn new_machine(&mut self, cluster: &mut Cluster) {
@@ -131,7 +141,7 @@ impl Keeper {
     }
 
     /// Its time has come.
-    pub fn woken(&mut self, cluster: &mut Cluster) {
+    pub(crate) fn woken(&mut self, cluster: &mut Cluster) {
         let now_us = cluster.now_us();
         let (due, later) = std::mem::take(&mut self.restarts)
             .into_iter()
@@ -174,6 +184,11 @@ impl Keeper {
                     Request::Join { digest, server },
                 )
             }
+            Task::Forgotten(node) => (
+                self.helper(cluster, node),
+                Speaker::Operator,
+                Request::Servers,
+            ),
             Task::Drain(node) => (node, Speaker::Operator, Request::Status),
         };
         self.call = Some(cluster.call(self.me, node, speaker, Ask::Request(request)));
@@ -190,7 +205,7 @@ impl Keeper {
     }
 
     /// A call has ended.
-    pub fn ended(&mut self, cluster: &mut Cluster, call: CallId, outcome: Outcome) {
+    pub(crate) fn ended(&mut self, cluster: &mut Cluster, call: CallId, outcome: Outcome) {
         if self.call != Some(call) {
             return;
         }
@@ -213,6 +228,14 @@ impl Keeper {
                 let through = self.helper(cluster, machine);
                 self.tasks.pop_front();
                 self.tasks.push_front(Task::Join(machine, through, digest));
+            }
+            (Some(Task::Forgotten(node)), Outcome::Done(Reply::Servers(servers))) => {
+                let name = &cluster.nodes()[node].name;
+                if servers.iter().any(|server| server.name == *name) {
+                    self.tasks.push_front(Task::Retire(node));
+                } else {
+                    self.tasks.pop_front();
+                }
             }
             (Some(Task::Drain(node)), Outcome::Done(Reply::Status(status))) => {
                 let queue = &status.queue;

@@ -16,7 +16,7 @@ use crate::world::{Person, Registry, World, name, server_name};
 
 /// One thing to do.
 #[derive(Debug)]
-pub enum Errand {
+pub(crate) enum Errand {
     /// Send a message.
     Submit(Letter),
     /// Look into the own mailbox.
@@ -66,7 +66,7 @@ pub enum Errand {
 
 /// Which way a list is edited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Edit {
+pub(crate) enum Edit {
     /// One more.
     Add,
     /// One fewer.
@@ -75,7 +75,7 @@ pub enum Edit {
 
 /// With which password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Login {
+pub(crate) enum Login {
     /// The first one.
     Right,
     /// One that never was anybody's.
@@ -84,16 +84,16 @@ pub enum Login {
 
 /// A message to be sent.
 #[derive(Debug)]
-pub struct Letter {
+pub(crate) struct Letter {
     /// For whom.
-    pub recipients: Vec<Name>,
+    pub(crate) recipients: Vec<Name>,
     /// Whether the server is to number it.
-    pub nameless: bool,
+    pub(crate) nameless: bool,
 }
 
 impl Letter {
     /// A message with an id of its own.
-    pub fn to(recipients: Vec<Name>) -> Self {
+    pub(crate) fn to(recipients: Vec<Name>) -> Self {
         Self {
             recipients,
             nameless: false,
@@ -101,7 +101,7 @@ impl Letter {
     }
 
     /// What the oracle makes of it.
-    pub fn sent(&self, body: BodyInfo, from: &Name, world: &World) -> Sent {
+    pub(crate) fn sent(&self, body: BodyInfo, from: &Name, world: &World) -> Sent {
         let mut sent = Sent {
             body,
             from: from.clone(),
@@ -136,7 +136,7 @@ impl Letter {
 }
 
 /// What a person does next.
-pub fn choose(person: &Person, world: &World, dice: &mut Dice) -> Errand {
+pub(crate) fn choose(person: &Person, world: &World, dice: &mut Dice) -> Errand {
     if person.name == world.mallory.name && dice.chance(600) {
         return hostile(world, dice);
     }
@@ -173,7 +173,9 @@ pub fn choose(person: &Person, world: &World, dice: &mut Dice) -> Errand {
         63..66 => Errand::Login(Login::Right),
         66..67 => Errand::Login(Login::Wrong),
         // One in two keeps its first password, so that there is somebody of whom it is known.
-        67..70 if person.incarnation.0 % 2 == 0 => Errand::Password(format!("pw{}", dice.next())),
+        67..70 if person.incarnation.0.is_multiple_of(2) => {
+            Errand::Password(format!("pw{}", dice.next()))
+        }
         70..76 => match dice.pick(&own) {
             Some(own) => match dice.below(4) {
                 0 => Errand::CreateLate(own.late.clone()),

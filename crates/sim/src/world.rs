@@ -17,7 +17,7 @@ use crate::effects::hash;
 use crate::event::{NodeIndex, Outcome};
 
 /// The registries of every run besides `gv` and `ms`.
-pub const REGISTRIES: [&str; 3] = ["pa", "es", "sf"];
+const REGISTRIES: [&str; 3] = ["pa", "es", "sf"];
 /// Ordinary individuals in each registry.
 const PEOPLE_A_REGISTRY: usize = 3;
 /// A request of the setup is tried so often, a second apart.

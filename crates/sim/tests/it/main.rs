@@ -1,0 +1,18 @@
+//! The cluster under test: promises as named scenarios, many seeds without a violation, planted
+//! mistakes that must be found, and the same seed giving the same trace.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod bench;
+mod determinism;
+mod mail;
+mod names;
+mod planted;
+mod seeds;
+mod servers;
