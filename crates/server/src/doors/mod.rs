@@ -15,6 +15,15 @@ mod slots;
 mod smtp;
 pub(crate) mod tls;
 
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod drive_test;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod sockets_test;
+
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;

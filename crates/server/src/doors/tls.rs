@@ -134,11 +134,7 @@ pub(crate) struct SelfMade {
 ///
 /// # Errors
 /// See [`TlsError`].
-pub(crate) fn self_made(
-    ca_dir: &Path,
-    dir: &Path,
-    names: &[String],
-) -> Result<SelfMade, TlsError> {
+pub(crate) fn self_made(ca_dir: &Path, dir: &Path, names: &[String]) -> Result<SelfMade, TlsError> {
     let made = SelfMade {
         ca: ca_dir.join("ca.pem"),
         chain: dir.join("front.pem"),
