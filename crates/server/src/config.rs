@@ -249,10 +249,11 @@ impl Config {
         note(self.listen != newer.listen, "listen");
         note(self.advertise != newer.advertise, "advertise");
         note(self.tls != newer.tls, "tls");
-        note(
-            self.limits.give_up_hours != newer.limits.give_up_hours,
-            "limits.give_up_hours",
-        );
+        let fixed = |limits: &Limits| Limits {
+            reserve_bytes: 0,
+            ..*limits
+        };
+        note(fixed(&self.limits) != fixed(&newer.limits), "limits");
         changed
     }
 }
@@ -501,7 +502,7 @@ mod tests {
     #[test]
     fn only_what_can_not_be_reloaded_needs_a_restart() {
         let old = parse("").unwrap();
-        let new = parse("log = 'debug'\nalone = 'refuse'\n[limits]\nconnections = 7").unwrap();
+        let new = parse("log = 'debug'\nalone = 'refuse'\n[limits]\nreserve_mib = 7").unwrap();
         assert_eq!(old.needs_restart(&new), ["alone"]);
     }
 }

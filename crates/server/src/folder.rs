@@ -88,15 +88,23 @@ impl DataFolder {
         Self { dir: dir.into() }
     }
 
+    /// Makes sure that there is no server in it.
+    ///
+    /// # Errors
+    /// There is one.
+    pub(crate) fn check_free(&self) -> Result<(), FolderError> {
+        if self.dir.join(SERVER_FILE).exists() {
+            return Err(FolderError::Taken(self.dir.clone()));
+        }
+        Ok(())
+    }
+
     /// Makes the folder of a new server, for its owner alone.
     ///
     /// # Errors
     /// There is a server in it, or it can't be written.
     pub(crate) fn create(&self, record: &ServerRecord) -> Result<(), FolderError> {
-        let path = self.dir.join(SERVER_FILE);
-        if path.exists() {
-            return Err(FolderError::Taken(self.dir.clone()));
-        }
+        self.check_free()?;
         create_private(&self.dir).map_err(at(&self.dir))?;
         self.write_json(SERVER_FILE, record)
     }

@@ -4,15 +4,26 @@
 //! metrics, the command line. It decides nothing that the core decides.
 #![allow(dead_code, reason = "while the shell is being put together")]
 
+mod admin;
+mod ask;
 mod body_source;
+mod child;
+mod cli;
 mod clock;
+mod commands;
 mod config;
 mod core_loop;
 mod core_task;
 mod doors;
 mod folder;
+mod http;
+mod init;
+mod join;
 mod join_token;
 mod logs;
+mod new_server;
+mod operator;
+mod out;
 mod password_cache;
 mod passwords;
 mod peer_link;
@@ -22,3 +33,11 @@ mod remote_body;
 mod report;
 mod reports;
 mod rpc_service;
+mod running;
+mod serve;
+mod up;
+
+/// Runs the program: everything after `main`.
+pub fn run() -> std::process::ExitCode {
+    commands::run()
+}

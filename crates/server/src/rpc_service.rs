@@ -17,13 +17,12 @@ use grapevine_rpc::{
     Caller, MAX_CHUNK_BYTES, PeerIdentity, SubmitHead, WireError, decode_call, decode_read_body,
     decode_submit_head, encode_reply,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::body_source::{BodySource, blocking};
-use crate::config::Limits;
 use crate::core_task::{CoreHandle, HeldStage, measured};
 use crate::password_cache::Passwords;
 use crate::passwords::{has_password, hash_passwords_in};
@@ -56,7 +55,7 @@ pub(crate) struct ClientService {
     /// Which way callers come.
     pub(crate) entrance: Entrance,
     /// How long a message may be.
-    pub(crate) limits: watch::Receiver<Limits>,
+    pub(crate) message_bytes: u64,
 }
 
 /// A body on its way to a client.
@@ -236,7 +235,7 @@ impl ClientService {
         &self,
         parts: &mut Streaming<v1::SubmitPart>,
     ) -> Result<Result<HeldStage, Refusal>, Status> {
-        let most_bytes = self.limits.borrow().message_bytes;
+        let most_bytes = self.message_bytes;
         let mut stage = self.core.store().stage();
         let mut len_bytes = 0_u64;
         while let Some(part) = next_part(parts).await? {

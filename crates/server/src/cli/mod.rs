@@ -1,0 +1,3 @@
+//! Client commands.
+
+pub(crate) mod cluster_file;

@@ -1,0 +1,130 @@
+//! The program's subcommands, and how each is run.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::out::{Failure, finish};
+use crate::{init, join, operator, serve, up};
+
+/// Threads that are still busy when a command has ended are not waited for longer than this.
+const THREADS_LIMIT: Duration = Duration::from_millis(500);
+
+/// Mail, names, log-ins and access lists that keep working while machines fail.
+#[derive(Debug, Parser)]
+#[command(name = "grapevine", version, propagate_version = true)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Try Grapevine on this machine: some servers, three individuals, until Ctrl-C.
+    Up(up::Args),
+    /// Found a new Grapevine on this machine.
+    Init(init::Args),
+    /// Run a server.
+    Serve(serve::Args),
+    /// Let another machine in: print a token for one new server.
+    Token(operator::TokenArgs),
+    /// Make a server on this machine and let it into a Grapevine.
+    Join(join::Args),
+    /// Relieve a server of all it has, so that it can leave.
+    Retire(operator::RetireArgs),
+    /// Print completions for a shell.
+    #[command(hide = true)]
+    Completions {
+        /// Which.
+        shell: Shell,
+    },
+    /// Print the manual page, or those of all commands into a folder.
+    #[command(hide = true)]
+    Man {
+        /// The folder.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<std::path::PathBuf>,
+    },
+}
+
+/// Runs the program.
+pub(crate) fn run() -> ExitCode {
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        Err(error) => {
+            // A closed pipe is no reason to fail differently.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return finish(Err(Failure::new(format_args!("no threads: {error}")))),
+    };
+    let code = runtime.block_on(dispatch(program.command));
+    runtime.shutdown_timeout(THREADS_LIMIT);
+    code
+}
+
+async fn dispatch(command: Command) -> ExitCode {
+    match command {
+        Command::Up(args) => finish(up::run(args).await),
+        Command::Init(args) => finish(init::run(args).await),
+        Command::Serve(args) => match serve::run(args).await {
+            Ok(code) => code,
+            Err(failure) => finish(Err(failure)),
+        },
+        Command::Token(args) => finish(operator::token(args).await),
+        Command::Join(args) => finish(join::run(args).await),
+        Command::Retire(args) => finish(operator::retire(args).await),
+        Command::Completions { shell } => finish(completions(shell)),
+        Command::Man { dir } => finish(manual(dir.as_deref())),
+    }
+}
+
+fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Program::command(), "grapevine", &mut text);
+    print(&text)
+}
+
+fn manual(dir: Option<&std::path::Path>) -> Result<(), Failure> {
+    match dir {
+        Some(dir) => clap_mangen::generate_to(Program::command(), dir)
+            .map_err(|error| Failure::new(format_args!("{}: {error}", dir.display()))),
+        None => {
+            let mut text = Vec::new();
+            clap_mangen::Man::new(Program::command())
+                .render(&mut text)
+                .map_err(Failure::new)?;
+            print(&text)
+        }
+    }
+}
+
+fn print(text: &[u8]) -> Result<(), Failure> {
+    use std::io::Write;
+    std::io::stdout()
+        .lock()
+        .write_all(text)
+        .map_err(Failure::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_sound() {
+        Program::command().debug_assert();
+    }
+}

@@ -1,0 +1,178 @@
+//! A server without its doors: store, core, connections with the others; started and stopped in order.
+//!
+//! Guards that what was accepted is durable when the process ends: doors first, then the core, then
+//! the store.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use grapevine_core::{Config as CoreConfig, Damaged, Start, Table, Tables};
+use grapevine_model::{ServerInfo, ServerRole};
+use grapevine_rpc::tls::{Identity, IdentityError};
+use grapevine_store::{OpenError, Options, Store};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core_loop::{self, CoreParts, StartError};
+use crate::core_task::CoreHandle;
+use crate::folder::{DataFolder, FolderError, ServerRecord};
+use crate::password_cache::Passwords;
+use crate::peers::Peers;
+
+/// Connections with other servers end within this; they have nothing to say any more.
+const PEERS_LIMIT: Duration = Duration::from_secs(2);
+
+/// A running server.
+pub(crate) struct Running {
+    /// The core.
+    pub(crate) core: CoreHandle,
+    /// The other servers.
+    pub(crate) peers: Peers,
+    /// Checks passwords.
+    pub(crate) passwords: Passwords,
+    /// Its own key.
+    pub(crate) identity: Identity,
+    /// Is cancelled when it can't go on.
+    pub(crate) failed: CancellationToken,
+    store: Arc<Store>,
+    thread: JoinHandle<()>,
+    stop_core: CancellationToken,
+    stop_peers: CancellationToken,
+    peer_tasks: TaskTracker,
+}
+
+/// Why it did not start, in one line.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// The data folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The server's key.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The core.
+    #[error(transparent)]
+    Core(#[from] StartError),
+    /// What the store has.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// The folder was neither founded nor let in.
+    #[error(
+        "{0} has a server that never began; make it again with `grapevine init` or `grapevine join`"
+    )]
+    NoBeginning(String),
+    /// The system.
+    #[error("{0}")]
+    System(String),
+}
+
+impl Running {
+    /// Starts a server from its data folder.
+    pub(crate) async fn start(config: &Config) -> Result<Self, RunError> {
+        let folder = DataFolder::at(&config.data);
+        let record = folder.record()?;
+        let identity = Identity::open(folder.path())?;
+        let store = open_store(&folder).await?;
+        let start = beginning(&folder, &store)?;
+        let passwords = Passwords::new()
+            .map_err(|error| RunError::System(format!("no random bytes: {error}")))?;
+        let (core, inputs) = CoreHandle::new(Arc::clone(&store), record.name.clone());
+        let (stop_core, stop_peers) = (CancellationToken::new(), CancellationToken::new());
+        let (failed, peer_tasks) = (CancellationToken::new(), TaskTracker::new());
+        let peers = Peers::new(
+            core.clone(),
+            identity.clone(),
+            peer_tasks.clone(),
+            stop_peers.clone(),
+        );
+        core.set_peers(peers.clone());
+        let parts = CoreParts {
+            config: core_config(config, record, &identity),
+            start,
+            handle: core.clone(),
+            inputs,
+            peers: peers.clone(),
+            passwords: passwords.clone(),
+            stop: stop_core.clone(),
+            failed: failed.clone(),
+            clock: Clock::start(),
+        };
+        let thread = core_loop::start(parts).await?;
+        Ok(Self {
+            core,
+            peers,
+            passwords,
+            identity,
+            failed,
+            store,
+            thread,
+            stop_core,
+            stop_peers,
+            peer_tasks,
+        })
+    }
+
+    /// Stops it in order: the core with its last commits, the connections, the store.
+    pub(crate) async fn stop(self) {
+        self.stop_core.cancel();
+        let (thread, store) = (self.thread, self.store);
+        let stopped = tokio::task::spawn_blocking(move || thread.join()).await;
+        if !matches!(stopped, Ok(Ok(()))) {
+            tracing::error!("the core's thread ended in a panic: please report this");
+        }
+        self.stop_peers.cancel();
+        self.peer_tasks.close();
+        // Their connections are cut when the process ends.
+        let _ = tokio::time::timeout(PEERS_LIMIT, self.peer_tasks.wait()).await;
+        // A panic of the store's has been logged by its own thread.
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    }
+}
+
+/// How this server describes itself to the others.
+pub(crate) fn server_info(
+    config: &Config,
+    record: ServerRecord,
+    identity: &Identity,
+) -> ServerInfo {
+    ServerInfo {
+        name: record.name,
+        public_key: identity.public_key(),
+        origin: record.origin,
+        role: ServerRole::Full,
+        doors: config.advertise.clone(),
+    }
+}
+
+fn core_config(config: &Config, record: ServerRecord, identity: &Identity) -> CoreConfig {
+    let mut core = CoreConfig::new(server_info(config, record, identity), config.alone);
+    core.times.give_up_ms = config.limits.give_up_hours.saturating_mul(3_600_000);
+    core
+}
+
+async fn open_store(folder: &DataFolder) -> Result<Arc<Store>, RunError> {
+    let dir = folder.store();
+    let opened = tokio::task::spawn_blocking(move || Store::open(dir, &Options::default())).await;
+    let opened =
+        opened.map_err(|error| RunError::System(format!("the store's opening: {error}")))?;
+    Ok(Arc::new(opened?))
+}
+
+/// A store that remembers a server goes on; else the folder says how it begins.
+fn beginning(folder: &DataFolder, store: &Store) -> Result<Start, RunError> {
+    let remembered = store.view().scan(Table::Meta, &[], &[u8::MAX], 1)?;
+    if !remembered.is_empty() {
+        folder.forget_beginning();
+        return Ok(Start::Resume);
+    }
+    match folder.beginning()? {
+        Some(beginning) => Ok(beginning.into()),
+        None => Err(RunError::NoBeginning(folder.path().display().to_string())),
+    }
+}

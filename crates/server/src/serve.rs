@@ -1,0 +1,391 @@
+//! `grapevine serve`: a server with all its doors, from its configuration to its ordered end.
+//!
+//! The end has an order, because each part needs the ones after it: no new connections, then what is
+//! under way, then the core's last commits, then the store.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grapevine_core::Input;
+use grapevine_model::Door;
+use grapevine_rpc::{grapevine_server, peers_server, server_builder, tls::server_config};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin;
+use crate::config::Config;
+use crate::core_task::CoreHandle;
+use crate::doors::{DoorContext, DoorLimits, run_door, tls};
+use crate::folder::DataFolder;
+use crate::http::Http;
+use crate::logs::{self, LogFormat, LogLevel};
+use crate::out::{Failure, say};
+use crate::peer_service::PeerService;
+use crate::rpc_service::{ClientService, Entrance};
+use crate::running::Running;
+
+/// What is under way when the server stops may go on for so long; the doors' own grace is shorter.
+const DRAIN_LIMIT: Duration = Duration::from_secs(15);
+/// Requests of one connection at once: more wait in their connection, and nobody else's.
+const REQUESTS_PER_CONNECTION: usize = 64;
+/// Free space is looked at this often: at a gigabit, a gigabyte fills in about as much time.
+const DISK_PERIOD: Duration = Duration::from_secs(5);
+/// The disk counts as free again when this much more than the reserve is free, in percent.
+const DISK_RELIEF_PERCENT: u64 = 120;
+/// Recorded times are tidied up this often, scraped or not.
+const METRICS_PERIOD: Duration = Duration::from_secs(5);
+
+/// Run a server.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Its configuration.
+    #[arg(long, value_name = "FILE", default_value = "grapevine.toml")]
+    config: PathBuf,
+    /// Only read the configuration and say whether it is sound.
+    #[arg(long)]
+    check: bool,
+    /// How log lines look, whatever the configuration says.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// Stop when stdin ends: for whoever starts servers and may die without stopping them.
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
+}
+
+/// Runs a server until it is told to stop or can't go on.
+pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let mut config = Config::load(&args.config).map_err(Failure::new)?;
+    logs::parse(&config.log).map_err(Failure::new)?;
+    if let Some(format) = args.log_format {
+        config.log_format = format;
+    }
+    if args.check {
+        say(format_args!("{}: sound", config.file.display()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let level = logs::start(&config.log, config.log_format).map_err(Failure::new)?;
+    let prometheus = PrometheusBuilder::new()
+        .install_recorder()
+        .map_err(Failure::new)?;
+    let mut told = Told::new(args.until_stdin_ends).map_err(Failure::new)?;
+    let running = Running::start(&config).await.map_err(Failure::new)?;
+    let open = match Open::doors(&config, &running, prometheus).await {
+        Ok(open) => open,
+        Err(failure) => {
+            running.stop().await;
+            return Err(failure);
+        }
+    };
+    let server = running.core.server().clone();
+    // Who started it may want to know, and may not.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(%server, pid = std::process::id(), data = %config.data.display(), "open");
+    let exit = loop {
+        let order = tokio::select! {
+            order = told.next() => order,
+            () = running.failed.cancelled() => break ExitCode::FAILURE,
+        };
+        match order {
+            Order::Reload => config = reload(config, &level, &open),
+            Order::Stop(why) => {
+                tracing::info!(%server, why, "stopping");
+                break ExitCode::SUCCESS;
+            }
+        }
+    };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    open.close().await;
+    running.stop().await;
+    let _ = std::fs::remove_file(DataFolder::at(&config.data).admin_socket());
+    tracing::info!(%server, "stopped");
+    Ok(exit)
+}
+
+/// The open doors.
+struct Open {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    tls: tls::Reloadable,
+    reserve: tokio::sync::watch::Sender<u64>,
+}
+
+impl Open {
+    async fn doors(
+        config: &Config,
+        running: &Running,
+        prometheus: PrometheusHandle,
+    ) -> Result<Self, Failure> {
+        let tls = tls::Reloadable::new(front_certificate(config)?);
+        let mut listeners = bind(config).await?;
+        let folder = DataFolder::at(&config.data);
+        let admin_listener = admin::listen(&folder.admin_socket()).map_err(Failure::new)?;
+        let (reserve, reserve_seen) = tokio::sync::watch::channel(config.limits.reserve_bytes);
+        let open = Self {
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            tls,
+            reserve,
+        };
+        if let Some(listener) = listeners.remove(&Door::Rpc) {
+            open.rpc(listener, config, running)?;
+        }
+        open.admin(admin_listener, config, running);
+        open.tasks
+            .spawn(tidy_metrics(prometheus.clone(), open.stop.clone()));
+        if let Some(listener) = listeners.remove(&Door::Http) {
+            let http = Http::new(running.core.clone(), prometheus);
+            open.tasks.spawn(http.serve(listener, open.stop.clone()));
+        }
+        open.mail(listeners, config, running);
+        let watching = watch_disk(running.core.clone(), reserve_seen, open.stop.clone());
+        open.tasks.spawn(watching);
+        Ok(open)
+    }
+
+    fn rpc(
+        &self,
+        listener: TcpListener,
+        config: &Config,
+        running: &Running,
+    ) -> Result<(), Failure> {
+        let keys = running.peers.keys();
+        let tls = server_config(&running.identity, Arc::clone(&keys)).map_err(Failure::new)?;
+        let peers = PeerService {
+            core: running.core.clone(),
+            peers: running.peers.clone(),
+        };
+        let router = server_builder()
+            .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
+            .add_service(grapevine_server(client_service(
+                config,
+                running,
+                Entrance::Rpc,
+            )))
+            .add_service(peers_server(peers));
+        let stop = self.stop.clone().cancelled_owned();
+        self.tasks.spawn(async move {
+            if let Err(error) = grapevine_rpc::serve(listener, tls, keys, router, stop).await {
+                tracing::error!(%error, "the rpc door has failed; restart this server");
+            }
+        });
+        Ok(())
+    }
+
+    fn admin(&self, listener: UnixListener, config: &Config, running: &Running) {
+        let service = client_service(config, running, Entrance::AdminSocket);
+        self.tasks
+            .spawn(admin::serve(listener, service, self.stop.clone()));
+    }
+
+    fn mail(&self, listeners: BTreeMap<Door, TcpListener>, config: &Config, running: &Running) {
+        let standard = DoorLimits::default();
+        let context = Arc::new(DoorContext {
+            core: running.core.clone(),
+            hostname: config.hostname.clone(),
+            limits: DoorLimits {
+                connections: config.limits.connections,
+                per_client: config.limits.connections_per_address,
+                message_bytes: config.limits.message_bytes.min(standard.message_bytes),
+                ..standard
+            },
+            tls: self.tls.clone(),
+            shutdown: self.stop.clone(),
+            tracker: self.tasks.clone(),
+        });
+        for (door, listener) in listeners {
+            self.tasks
+                .spawn(run_door(door, listener, Arc::clone(&context)));
+        }
+    }
+
+    /// Takes no more connections and lets what is under way end.
+    async fn close(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN_LIMIT, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                left = self.tasks.len(),
+                "some connections did not end in time; they are cut"
+            );
+        }
+    }
+}
+
+fn client_service(config: &Config, running: &Running, entrance: Entrance) -> ClientService {
+    ClientService {
+        core: running.core.clone(),
+        passwords: running.passwords.clone(),
+        peers: running.peers.clone(),
+        entrance,
+        message_bytes: config.limits.message_bytes,
+    }
+}
+
+/// What the process is told from outside.
+struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+    stdin_ended: CancellationToken,
+}
+
+enum Order {
+    Reload,
+    Stop(&'static str),
+}
+
+impl Told {
+    fn new(until_stdin_ends: bool) -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            stdin_ended: if until_stdin_ends {
+                stdin_end()?
+            } else {
+                CancellationToken::new()
+            },
+        })
+    }
+
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            _ = self.terminate.recv() => Order::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Order::Stop("SIGINT"),
+            () = self.stdin_ended.cancelled() => Order::Stop("whoever started it is gone"),
+            _ = self.hang_up.recv() => Order::Reload,
+        }
+    }
+}
+
+/// Is cancelled when stdin ends. A thread of its own waits: a read of a pipe can't be called off.
+fn stdin_end() -> std::io::Result<CancellationToken> {
+    let ended = CancellationToken::new();
+    let told = ended.clone();
+    std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(move || {
+            // Nothing is said there: however it ends, it is the end.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            told.cancel();
+        })?;
+    Ok(ended)
+}
+
+/// Reads the configuration again and brings into force what can be without a new start.
+fn reload(old: Config, level: &LogLevel, open: &Open) -> Config {
+    let new = match Config::load(&old.file) {
+        Ok(new) => new,
+        Err(error) => {
+            tracing::warn!(%error, "the configuration was not reloaded; the old one stays in force");
+            return old;
+        }
+    };
+    if let Err(error) = level.set(&new.log) {
+        tracing::warn!(%error, "the log level stays as it was");
+    }
+    match front_certificate(&old) {
+        Ok(certificate) => open.tls.replace(certificate),
+        Err(failure) => {
+            tracing::warn!(error = failure.why, "the certificate stays as it was");
+        }
+    }
+    // The watcher may have ended: then the server is stopping.
+    let _ = open.reserve.send(new.limits.reserve_bytes);
+    let waiting = old.needs_restart(&new);
+    if !waiting.is_empty() {
+        tracing::warn!(
+            keys = waiting.join(", "),
+            "changed, and in force only after a new start"
+        );
+    }
+    tracing::info!("the configuration was reloaded");
+    let mut kept = old;
+    kept.log = new.log;
+    kept.limits.reserve_bytes = new.limits.reserve_bytes;
+    kept
+}
+
+fn front_certificate(config: &Config) -> Result<Arc<rustls::ServerConfig>, Failure> {
+    let (chain, key) = match &config.tls {
+        Some(files) => (files.certificate.clone(), files.key.clone()),
+        None => {
+            let names = std::slice::from_ref(&config.hostname);
+            let made = tls::self_made(&config.data, &config.data, names).map_err(Failure::new)?;
+            (made.chain, made.key)
+        }
+    };
+    tls::load(&chain, &key).map_err(Failure::new)
+}
+
+async fn bind(config: &Config) -> Result<BTreeMap<Door, TcpListener>, Failure> {
+    let mut listeners = BTreeMap::new();
+    for (door, at) in &config.listen {
+        let listener = TcpListener::bind(at).await.map_err(|error| {
+            Failure::new(format_args!(
+                "the door {name} can't be opened at {at}: {error}; change listen.{name} in {file}, or close it with \"off\"",
+                name = door.as_str(),
+                file = config.file.display(),
+            ))
+        })?;
+        listeners.insert(*door, listener);
+    }
+    Ok(listeners)
+}
+
+/// Tells the core when the disk is nearly full, and when it no longer is.
+async fn watch_disk(
+    core: CoreHandle,
+    mut reserve: tokio::sync::watch::Receiver<u64>,
+    stop: CancellationToken,
+) {
+    let mut nearly_full = false;
+    loop {
+        let reserve_bytes = *reserve.borrow_and_update();
+        let wanted_bytes = if nearly_full {
+            reserve_bytes.saturating_mul(DISK_RELIEF_PERCENT) / 100
+        } else {
+            reserve_bytes
+        };
+        match core.store().free_bytes() {
+            Ok(free_bytes) if (free_bytes < wanted_bytes) != nearly_full => {
+                nearly_full = !nearly_full;
+                if nearly_full {
+                    tracing::error!(
+                        free_bytes,
+                        reserve_bytes,
+                        "the disk is nearly full: new messages are refused until there is room"
+                    );
+                } else {
+                    tracing::info!(free_bytes, "there is room on the disk again");
+                }
+                core.input(Input::DiskNearlyFull(nearly_full)).await;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the free space can't be read"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(DISK_PERIOD) => {}
+            _ = reserve.changed() => {}
+        }
+    }
+}
+
+async fn tidy_metrics(prometheus: PrometheusHandle, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(METRICS_PERIOD) => prometheus.run_upkeep(),
+        }
+    }
+}

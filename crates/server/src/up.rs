@@ -1,0 +1,411 @@
+//! `grapevine up`: a whole Grapevine on this machine for whoever wants to see one: some servers as
+//! processes of their own, a registry with three individuals, and how to use them.
+//!
+//! Must never restart a server that dies: one can be killed, and the rest watched. What is in the
+//! folder goes on the next time.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use futures_util::future::select_all;
+use grapevine_model::{Door, ErrorKind, Name, RegistryName, Request, Secret, ServerName};
+use grapevine_rpc::tls::Identity;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::ask::password_file;
+use crate::child::Server;
+use crate::cli::cluster_file::{CLUSTER_FILE, ClusterFile, ClusterIndividual, ClusterServer};
+use crate::config::Config;
+use crate::doors::tls;
+use crate::folder::{Beginning, CONFIG_FILE, DataFolder, create_private, write_private};
+use crate::join::join;
+use crate::new_server::{NewServer, Places};
+use crate::operator::make_token;
+use crate::out::{Failure, complain, say};
+
+/// Where it all is when nothing is said.
+pub(crate) const DEFAULT_DIR: &str = "grapevine-data";
+/// The first server's ports begin here when nothing is said.
+const DEFAULT_BASE_PORT: u16 = 7101;
+/// From one server's first port to the next one's: room for the doors to come.
+const PORTS_PER_SERVER: u16 = 20;
+/// More servers than these on one machine show nothing more.
+const SERVERS_MAX: u8 = 20;
+/// The registry of the first run.
+const REGISTRY: &str = "pa.example";
+/// Its registrar and its individuals (those of the paper of 1982).
+const REGISTRAR: &str = "registrar";
+const INDIVIDUALS: [&str; 3] = [REGISTRAR, "birrell", "needham"];
+/// Random bytes of a made password: 80 bits, which is 16 letters.
+const PASSWORD_BYTES: usize = 10;
+/// A token between two servers of one folder is used at once.
+const TOKEN_HOURS: u64 = 1;
+
+/// Try Grapevine on this machine.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many servers (those that are in the folder run in any case).
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(SERVERS_MAX)))]
+    servers: u8,
+    /// Where everything is kept.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
+    dir: PathBuf,
+    /// The first port of the first server; 0 takes free ones.
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_BASE_PORT)]
+    base_port: u16,
+}
+
+/// Runs until Ctrl-C.
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let mut stop = Stop::new()?;
+    let mut grapevine = Up::open(args)?;
+    let outcome = tokio::select! {
+        outcome = grapevine.start() => outcome.map(|()| true),
+        () = stop.asked() => Ok(false),
+    };
+    match outcome {
+        Ok(true) => {
+            grapevine.tell();
+            grapevine.watch(&mut stop).await;
+        }
+        Ok(false) => {}
+        Err(failure) => {
+            grapevine.stop().await;
+            return Err(failure);
+        }
+    }
+    say("Stopping.");
+    grapevine.stop().await;
+    Ok(())
+}
+
+/// Ctrl-C, or SIGTERM from whoever runs this.
+struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(Failure::new)?,
+            terminate: signal(SignalKind::terminate()).map_err(Failure::new)?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// A Grapevine on this machine.
+struct Up {
+    dir: PathBuf,
+    base_port: u16,
+    wanted: u8,
+    servers: Vec<Server>,
+    first_run: bool,
+    _lock: File,
+}
+
+impl Up {
+    fn open(args: Args) -> Result<Self, Failure> {
+        let at = |path: &Path| {
+            let path = path.display().to_string();
+            move |error: std::io::Error| Failure::new(format_args!("{path}: {error}"))
+        };
+        create_private(&args.dir).map_err(at(&args.dir))?;
+        // Others read it: whole paths serve them wherever they are.
+        let dir = args.dir.canonicalize().map_err(at(&args.dir))?;
+        let path = dir.join("up.lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(at(&path))?;
+        lock.try_lock().map_err(|_| {
+            Failure::new(format_args!(
+                "another `grapevine up` runs in {}; stop it, or choose another folder with --dir",
+                dir.display()
+            ))
+        })?;
+        Ok(Self {
+            first_run: !dir.join(CLUSTER_FILE).exists(),
+            dir,
+            base_port: args.base_port,
+            wanted: args.servers,
+            servers: Vec::new(),
+            _lock: lock,
+        })
+    }
+
+    /// Starts what is there, makes what is not.
+    async fn start(&mut self) -> Result<(), Failure> {
+        let first = self.folder(1);
+        if first.record().is_err() {
+            let server = self.prepare(1)?;
+            let owners = vec![individual(REGISTRAR)?];
+            server.begin(&Beginning::Found { owners })?;
+        }
+        let mut missing = Vec::new();
+        for n in 1..=SERVERS_MAX {
+            let folder = self.folder(n);
+            match folder.record() {
+                Ok(record) => {
+                    self.certify(n)?;
+                    self.servers.push(Server::start(record.name, folder)?);
+                }
+                Err(_) if n <= self.wanted => missing.push(n),
+                Err(_) => {}
+            }
+        }
+        self.all_ready().await?;
+        for n in missing {
+            self.add(n).await?;
+        }
+        self.all_ready().await?;
+        if self.first_run {
+            self.found_registry().await?;
+        }
+        self.write_cluster_file()
+    }
+
+    async fn all_ready(&mut self) -> Result<(), Failure> {
+        for server in &mut self.servers {
+            server.ready().await?;
+        }
+        Ok(())
+    }
+
+    /// Makes one server more and lets it in, as `token` and `join` would.
+    async fn add(&mut self, n: u8) -> Result<(), Failure> {
+        let new = self.prepare(n)?;
+        let token = match self.servers.first() {
+            Some(server) => make_token(&mut server.admin(), TOKEN_HOURS).await?,
+            None => return Err(Failure::new("there is no server to join")),
+        };
+        join(&token, &new).await?;
+        let folder = self.folder(n);
+        self.servers.push(Server::start(name_of(n)?, folder)?);
+        Ok(())
+    }
+
+    fn folder(&self, n: u8) -> DataFolder {
+        DataFolder::at(self.dir.join(format!("s{n}")))
+    }
+
+    fn prepare(&self, n: u8) -> Result<NewServer, Failure> {
+        let loopback = "127.0.0.1".to_owned();
+        let hostname = Some("localhost".to_owned());
+        let mut places = match self.base_port {
+            0 => Places {
+                hostname,
+                bind: loopback,
+                ports: free_ports()?,
+                certificate: None,
+            },
+            base => {
+                let offset = u16::from(n - 1).saturating_mul(PORTS_PER_SERVER);
+                let base = base
+                    .checked_add(offset)
+                    .ok_or_else(|| Failure::usage("--base-port is too high for so many servers"))?;
+                Places::from_base(hostname, loopback, base)
+            }
+        };
+        self.certify(n)?;
+        places.certificate = Some(("front.pem".into(), "front.key".into()));
+        NewServer::prepare(name_of(n)?, self.folder(n).path(), &places)
+    }
+
+    /// A certificate by this folder's own authority, fresh at each start.
+    fn certify(&self, n: u8) -> Result<(), Failure> {
+        tls::self_made(&self.dir, self.folder(n).path(), &["localhost".to_owned()])
+            .map(drop)
+            .map_err(Failure::new)
+    }
+
+    /// The registry and the individuals of the first run. What is there already, from a first run that
+    /// was cut off, is left as it is.
+    async fn found_registry(&self) -> Result<(), Failure> {
+        let Some(server) = self.servers.first() else {
+            return Err(Failure::new("there is no server"));
+        };
+        let mut admin = server.admin();
+        let registry: RegistryName = REGISTRY.parse().map_err(Failure::new)?;
+        let mut requests = vec![Request::RegistryCreate {
+            registry,
+            holders: Vec::new(),
+            registrars: vec![individual(REGISTRAR)?],
+        }];
+        let passwords = self.dir.join("passwords");
+        create_private(&passwords).map_err(Failure::new)?;
+        for simple in INDIVIDUALS {
+            requests.push(Request::IndividualCreate {
+                name: individual(simple)?,
+                password: Some(keep_password(&passwords.join(simple))?),
+                sites: Vec::new(),
+            });
+        }
+        for request in requests {
+            match admin.call(&request).await {
+                Ok(_) => {}
+                Err(refusal) if refusal.kind == ErrorKind::Conflict => {}
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_cluster_file(&self) -> Result<(), Failure> {
+        let servers = self
+            .servers
+            .iter()
+            .map(|server| {
+                let config = server.folder.path().join(CONFIG_FILE);
+                let identity = Identity::load(server.folder.path()).map_err(Failure::new)?;
+                Ok(ClusterServer {
+                    name: server.name.clone(),
+                    pid: server.pid,
+                    data: server.folder.path().to_path_buf(),
+                    doors: Config::load(&config).map_err(Failure::new)?.listen,
+                    config,
+                    public_key: identity.public_key(),
+                })
+            })
+            .collect::<Result<_, Failure>>()?;
+        let individuals = INDIVIDUALS
+            .into_iter()
+            .map(|simple| {
+                Ok(ClusterIndividual {
+                    name: individual(simple)?,
+                    password_file: self.dir.join("passwords").join(simple),
+                    registrar: simple == REGISTRAR,
+                })
+            })
+            .collect::<Result<_, Failure>>()?;
+        let cluster = ClusterFile {
+            servers,
+            individuals,
+            ca: self.dir.join("ca.pem"),
+        };
+        cluster
+            .write(&self.dir.join(CLUSTER_FILE))
+            .map_err(Failure::new)
+    }
+
+    /// Says how to use it: short.
+    fn tell(&self) {
+        let names: Vec<_> = self
+            .servers
+            .iter()
+            .map(|server| server.name.as_str())
+            .collect();
+        let dir = self.dir.display();
+        say(format_args!(
+            "\n{} servers are up ({}), in {dir}.\n",
+            names.len(),
+            names.join(", ")
+        ));
+        say(format_args!(
+            "Send:       echo hello | grapevine send --as birrell@{REGISTRY} needham@{REGISTRY}\n\
+             Read:       grapevine read --as needham@{REGISTRY}\n\
+             Look:       grapevine status"
+        ));
+        for server in self.servers.iter().take(1) {
+            let config = Config::load(&server.folder.path().join(CONFIG_FILE));
+            let doors = config.map(|config| config.listen).unwrap_or_default();
+            let at = |door: Door| doors.get(&door).cloned().unwrap_or_default();
+            say(format_args!(
+                "\nA mail program: user birrell@{REGISTRY}, password in {dir}/passwords/birrell,\n\
+                 \x20 outgoing (SMTP, STARTTLS) {}, incoming (POP3, TLS) {},\n\
+                 \x20 certificate authority {dir}/ca.pem. Any of the servers will do.",
+                at(Door::Submission),
+                at(Door::Pop3s),
+            ));
+        }
+        if let Some(last) = self.servers.last() {
+            say(format_args!(
+                "\nKill one and go on:  kill -9 {}\nStop all:            Ctrl-C; the next `grapevine up` goes on from here.",
+                last.pid
+            ));
+        }
+    }
+
+    /// Tells of servers that end, until asked to stop or none is left.
+    async fn watch(&mut self, stop: &mut Stop) {
+        let mut gone = Vec::new();
+        while gone.len() < self.servers.len() {
+            let living = self
+                .servers
+                .iter_mut()
+                .filter(|server| !gone.contains(&server.name))
+                .map(|server| {
+                    Box::pin(async {
+                        let how = server.ended().await;
+                        (server.name.clone(), how)
+                    })
+                });
+            let ended = select_all(living);
+            let (name, how) = tokio::select! {
+                (ended, _, _) = ended => ended,
+                () = stop.asked() => return,
+            };
+            complain(format_args!(
+                "{name} {how}; it is not restarted, the others go on"
+            ));
+            gone.push(name);
+        }
+        complain("no server is left");
+    }
+
+    async fn stop(self) {
+        for server in self.servers {
+            server.stop().await;
+        }
+    }
+}
+
+fn name_of(n: u8) -> Result<ServerName, Failure> {
+    format!("s{n}").parse().map_err(Failure::new)
+}
+
+fn individual(simple: &str) -> Result<Name, Failure> {
+    format!("{simple}@{REGISTRY}").parse().map_err(Failure::new)
+}
+
+/// The password in a file, which is made where there is none.
+fn keep_password(file: &Path) -> Result<Secret, Failure> {
+    if !file.exists() {
+        let mut random = [0; PASSWORD_BYTES];
+        getrandom::fill(&mut random).map_err(Failure::new)?;
+        let mut text = data_encoding::BASE32_NOPAD
+            .encode(&random)
+            .to_lowercase()
+            .into_bytes();
+        // Writing to a vector does not fail.
+        drop(writeln!(text));
+        write_private(file, &text).map_err(Failure::new)?;
+    }
+    password_file(file)
+}
+
+/// Ports that nobody has at this moment.
+fn free_ports() -> Result<Vec<(Door, u16)>, Failure> {
+    // All are held until the last is found, so that no two are the same.
+    let mut held = Vec::new();
+    for door in Door::ALL {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(Failure::new)?;
+        let port = listener.local_addr().map_err(Failure::new)?.port();
+        held.push((door, port, listener));
+    }
+    Ok(held
+        .into_iter()
+        .map(|(door, port, _)| (door, port))
+        .collect())
+}
