@@ -16,6 +16,10 @@ use crate::registry::request::{ReplyTo, Stop};
 use crate::server::{Server, Timer};
 use crate::tables::Damaged;
 
+/// So many servers are asked to be the deputy before a message is accepted alone: the first one
+/// may have died a moment ago, and nobody has noticed yet.
+const DEPUTIES_ASKED: u64 = 2;
+
 impl Server {
     /// Accepts a message, or refuses it; may have to ask about the sender's rights first.
     pub(crate) fn try_submit(
@@ -201,7 +205,8 @@ impl Server {
         } else if custody.deputy.is_none() {
             self.accept_alone(message);
         } else {
-            self.timer(self.config.times.second_copy_ms, Timer::Accept(message));
+            let wait_ms = self.config.times.second_copy_ms / DEPUTIES_ASKED;
+            self.timer(wait_ms, Timer::Accept(message));
         }
     }
 
@@ -210,9 +215,23 @@ impl Server {
         let Some(custody) = self.custodies.get_mut(&message) else {
             return;
         };
-        if !custody.held {
-            // Another one may do; the silent one may have it too, which harms nobody.
-            custody.deputy = None;
+        if custody.held {
+            return;
+        }
+        // Another one may do; the silent one may have it too, which harms nobody.
+        custody.silent.extend(custody.deputy.take());
+        let silent = custody.silent.clone();
+        let waits = !custody.waiting.is_empty() || custody.handed_by.is_some();
+        let another = self
+            .peers
+            .iter()
+            .any(|(server, peer)| peer.accepts && self.is_up(server) && !silent.contains(server));
+        if waits && another && (silent.len() as u64) < DEPUTIES_ASKED {
+            if let Err(damaged) = self.find_deputy(message) {
+                self.damaged(damaged);
+            }
+            self.await_deputy(message);
+        } else {
             self.accept_alone(message);
         }
     }

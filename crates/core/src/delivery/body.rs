@@ -150,10 +150,16 @@ impl Server {
         const MOST_BODIES: usize = 64;
         for message in messages.into_iter().take(MOST_BODIES) {
             self.send_body(from, message);
-            if let Some(custody) = self.custodies.get_mut(&message) {
-                custody.lacks_body(from);
-                self.wake(message);
+            let Some(custody) = self.custodies.get_mut(&message) else {
+                continue;
+            };
+            custody.got_body(from);
+            // What needed the body came before it, and was not kept: it is said again.
+            if custody.deputy.as_ref() == Some(from) && !custody.held {
+                let record = custody.row.record.clone();
+                self.send(from, PeerMessage::Custody(record));
             }
+            self.wake(message);
         }
     }
 }

@@ -82,6 +82,8 @@ pub(crate) struct Custody {
     pub(crate) deputy: Option<ServerName>,
     /// The deputy has it durably.
     pub(crate) held: bool,
+    /// Servers that were asked to be the deputy and did not answer in time.
+    pub(crate) silent: BTreeSet<ServerName>,
     /// Servers known to have the body.
     bodies: BTreeSet<ServerName>,
     /// Who waits for the yes.
@@ -104,6 +106,7 @@ impl Custody {
             trying,
             deputy: None,
             held: false,
+            silent: BTreeSet::new(),
             bodies: BTreeSet::new(),
             waiting: Vec::new(),
             handed_by: None,
@@ -117,10 +120,6 @@ impl Custody {
 
     pub(crate) fn got_body(&mut self, server: &ServerName) {
         self.bodies.insert(server.clone());
-    }
-
-    pub(crate) fn lacks_body(&mut self, server: &ServerName) {
-        self.bodies.remove(server);
     }
 
     pub(crate) fn touch(&mut self) {

@@ -44,7 +44,12 @@ impl Server {
             .iter()
             .filter(|(server, peer)| peer.accepts && self.is_up(server))
             .min_by_key(|(server, peer)| {
-                (!sites.contains(*server), peer.pending, (*server).clone())
+                (
+                    custody.silent.contains(*server),
+                    !sites.contains(*server),
+                    peer.pending,
+                    (*server).clone(),
+                )
             })
             .map(|(server, _)| server.clone());
         let Some(deputy) = best else { return Ok(()) };
