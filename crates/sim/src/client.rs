@@ -347,7 +347,7 @@ impl Client {
             }
             JobKind::CheckClub(group, who) => {
                 let question = format!("{who} in {group}");
-                let origin = stage.cluster.nodes()[node].info.origin;
+                let origin = stage.cluster.nodes()[node].origin;
                 let key = Key::Member { group, who };
                 let writes = stage.oracle.writes.get(&key).map_or(&[][..], Vec::as_slice);
                 let found = removed_stays_removed::checked(
@@ -355,7 +355,7 @@ impl Client {
                     writes,
                     job.asked_us,
                     node,
-                    Some(origin),
+                    origin,
                     outcome,
                 );
                 note(stage, removed_stays_removed::NAME, found);

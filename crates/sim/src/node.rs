@@ -15,6 +15,8 @@ pub struct Node {
     pub name: ServerName,
     /// Its key and doors.
     pub info: ServerInfo,
+    /// The life of its disk, as it says in its beats.
+    pub origin: Option<OriginId>,
     /// Its disk.
     pub disk: Disk,
     /// Its clocks.
@@ -79,6 +81,7 @@ impl Node {
         Self {
             name,
             info,
+            origin: None,
             disk: Disk::default(),
             clock,
             server: None,

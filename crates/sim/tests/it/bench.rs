@@ -188,7 +188,6 @@ impl Bench {
             }
             self.pass_s(1);
         }
-        print!("{}", self.cluster.take_lines());
         panic!(
             "in {REST_S} s it never came that {what}; violations: {:?}",
             self.cluster.violations
@@ -208,6 +207,13 @@ impl Bench {
 
     pub fn assert_clean(&mut self) {
         assert_eq!(self.cluster.violations, []);
+    }
+}
+
+impl Drop for Bench {
+    /// With `GRAPEVINE_SIM_LINES` set, the story is told, however it ended.
+    fn drop(&mut self) {
+        print!("{}", self.cluster.take_lines());
     }
 }
 

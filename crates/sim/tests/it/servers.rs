@@ -97,6 +97,13 @@ fn a_rebuilt_server_under_its_old_name_gets_its_content_back() {
     assert!(matches!(retired, Outcome::Done(_)), "{retired:?}");
     bench.pass_s(3);
     admit(&mut bench.cluster, 0, 1, &mut bench.dice).unwrap();
+    let add = Request::HolderAdd {
+        registry: grapevine_sim::registry_name("pa"),
+        server: server_name(2),
+    };
+    bench.until("it is a holder again", |bench| {
+        matches!(bench.operator(1, add.clone()), Outcome::Done(_))
+    });
     bench.until("the registry is back", |bench| {
         let status = bench.status(1);
         status.fetching.is_empty() && status.registries.iter().any(|(r, _, _)| r.as_str() == "pa")
