@@ -61,6 +61,8 @@ pub(crate) struct Trying {
     pub(crate) reason: String,
     /// An answer is awaited: parked, or asked of a site.
     pub(crate) under_way: bool,
+    /// A report about it is being composed; ordered anew if nothing comes of it until then.
+    pub(crate) reporting_until_ms: u64,
     /// The inbox that a deposit under way is for.
     pub(crate) inbox: Option<Incarnation>,
 }
@@ -225,7 +227,9 @@ impl Server {
                     self.runnable
                         .push_back((Job::Steer { message, key }, BTreeMap::new()));
                 }
-                Some(Stage::Failed(..) | Stage::Delivered) => self.order_report(message)?,
+                Some(Stage::Failed(..) | Stage::Delivered) => {
+                    self.to_report.insert(message);
+                }
                 None => {}
             }
         }
@@ -354,7 +358,8 @@ impl Server {
                 }
                 pending.stage = Stage::Delivered;
                 custody.touch();
-                self.order_report(message)
+                self.to_report.insert(message);
+                Ok(())
             }
             Some(_) => self.recipient_done(message, key, "deposited", at.to_owned()),
             None => Ok(()),
@@ -389,6 +394,10 @@ impl Server {
 
     /// Writes what changed and tells deputies what has ended, once a turn.
     pub(crate) fn settle(&mut self) -> Result<(), Damaged> {
+        for message in std::mem::take(&mut self.to_report) {
+            self.order_report(message)?;
+            self.saving.insert(message);
+        }
         for message in std::mem::take(&mut self.saving) {
             self.end_custody_if_done(message)?;
             self.save_custody(message);

@@ -16,6 +16,9 @@ use crate::effect::{Effect, Note, NoteLevel, ReportLine, ReportOrder};
 use crate::server::Server;
 use crate::tables::{Damaged, Table};
 
+/// A report that was ordered is handed in within this, or it is ordered again.
+const REPORT_WITHIN_MS: u64 = 60_000;
+
 impl Server {
     /// Orders a report about all recipients of a message that are due for one.
     pub(crate) fn order_report(&mut self, message: MessageId) -> Result<(), Damaged> {
@@ -29,7 +32,15 @@ impl Server {
         let mut lines = Vec::new();
         let mut keys = Vec::new();
         let mut silent = Vec::new();
+        let now = self.now.mono_ms;
         for (key, pending) in &custody.row.pending {
+            if custody
+                .trying
+                .get(key)
+                .is_some_and(|t| t.reporting_until_ms > now)
+            {
+                continue;
+            }
             let (delivered, status, reason) = match &pending.stage {
                 Stage::Failed(status, reason) if pending.notify.failure => {
                     (false, status.clone(), reason.clone())
@@ -55,6 +66,13 @@ impl Server {
         }
         if lines.is_empty() {
             return Ok(());
+        }
+        if let Some(custody) = self.custodies.get_mut(&message) {
+            for key in &keys {
+                if let Some(trying) = custody.trying.get_mut(key) {
+                    trying.reporting_until_ms = now.saturating_add(REPORT_WITHIN_MS);
+                }
+            }
         }
         let submission = Submission {
             id: Some(report_id(message, &keys)),

@@ -354,8 +354,8 @@ impl Server {
         };
         pending.stage = Stage::Failed(status.to_owned(), reason);
         custody.touch();
-        self.saving.insert(message);
-        self.order_report(message)
+        self.to_report.insert(message);
+        Ok(())
     }
 
     /// Damage met on the way: logged once; what was under way is tried again later.

@@ -1,0 +1,564 @@
+//! Servers in one process: tables in memory, commits durable at once, messages delivered in order.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use grapevine_core::{
+    Config, Damaged, Effect, Input, Op, ReportOrder, Row, Server, Staged, Start, Table, Tables,
+};
+use grapevine_model::{
+    BodyInfo, EntryChange, Envelope, ErrorKind, GroupList, Member, MessageId, Name, Now, OriginId,
+    PeerMessage, Refusal, Reply, Request, RequestId, Secret, ServerInfo, ServerName, ServerRole,
+    Speaker, Submission,
+};
+
+type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
+
+#[derive(Clone, Default)]
+pub(crate) struct Memory(pub(crate) Arc<Mutex<Rows>>);
+
+impl Tables for Memory {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Damaged> {
+        Ok(self.0.lock().unwrap().get(&(table, key.to_vec())).cloned())
+    }
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        until: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Row>, Damaged> {
+        let rows = self.0.lock().unwrap();
+        let range = rows.range((table, from.to_vec())..(table, until.to_vec()));
+        Ok(range
+            .take(limit)
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect())
+    }
+}
+
+pub(crate) struct Node {
+    pub(crate) server: Server,
+    pub(crate) disk: Memory,
+    pub(crate) bodies: BTreeMap<MessageId, BodyInfo>,
+    staged: BTreeMap<u64, BodyInfo>,
+    pub(crate) alive: bool,
+}
+
+/// A Grapevine without faults but the ones that a test makes.
+pub(crate) struct Cluster {
+    pub(crate) nodes: BTreeMap<ServerName, Node>,
+    pub(crate) now: Now,
+    network: VecDeque<(ServerName, ServerName, PeerMessage)>,
+    pub(crate) replies: BTreeMap<RequestId, Result<Reply, Refusal>>,
+    pub(crate) reports: Vec<ReportOrder>,
+    /// Effects in the order that they came out, by server, for tests of transitions.
+    pub(crate) effects: Vec<(ServerName, Effect)>,
+    next: u64,
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub(crate) fn server(text: &str) -> ServerName {
+    text.parse().unwrap()
+}
+
+pub(crate) fn body(text: &str) -> BodyInfo {
+    BodyInfo {
+        len: text.len() as u64,
+        digest: *blake3::hash(text.as_bytes()).as_bytes(),
+    }
+}
+
+fn config(name: &str) -> Config {
+    let info = ServerInfo {
+        name: server(name),
+        public_key: name.as_bytes().to_vec(),
+        origin: OriginId(0),
+        role: ServerRole::Full,
+        doors: BTreeMap::new(),
+    };
+    Config {
+        server: server(name),
+        info,
+        times: Default::default(),
+        alone: grapevine_core::Alone::Accept,
+        #[cfg(feature = "planted-faults")]
+        planted: None,
+    }
+}
+
+impl Cluster {
+    /// Servers s1..sn, founded and joined, with the registry `pa` on all of them, its registrar and
+    /// two individuals.
+    pub(crate) fn new(servers: usize) -> Self {
+        let mut cluster = Self {
+            nodes: BTreeMap::new(),
+            now: Now {
+                mono_ms: 1_000,
+                wall_ms: 1_700_000_000_000,
+            },
+            network: VecDeque::new(),
+            replies: BTreeMap::new(),
+            reports: Vec::new(),
+            effects: Vec::new(),
+            next: 0,
+        };
+        cluster.start(
+            "s1",
+            Start::Found {
+                owners: vec![name("registrar@pa")],
+            },
+        );
+        cluster.pump();
+        for n in 2..=servers {
+            cluster.join(&format!("s{n}"));
+        }
+        cluster.pass(3_000);
+        cluster.ok(
+            "s1",
+            Speaker::Operator,
+            Request::RegistryCreate {
+                registry: "pa".parse().unwrap(),
+                holders: Vec::new(),
+                registrars: vec![name("registrar@pa")],
+            },
+        );
+        for who in ["registrar@pa", "birrell@pa", "needham@pa"] {
+            cluster.individual(who);
+        }
+        cluster.pass(2_000);
+        cluster
+    }
+
+    pub(crate) fn join(&mut self, name: &str) {
+        let digest = blake3::hash(name.as_bytes()).as_bytes().to_vec();
+        let expires_ms = self.now.wall_ms + 60_000;
+        self.ok(
+            "s1",
+            Speaker::Operator,
+            Request::TokenCreate {
+                digest: digest.clone(),
+                expires_ms,
+            },
+        );
+        let joining = Request::Join {
+            digest,
+            server: config(name).info,
+        };
+        let Reply::Welcome(welcome) = self.ok("s1", Speaker::Anonymous, joining) else {
+            panic!("no welcome")
+        };
+        self.start(name, Start::Join(welcome));
+    }
+
+    pub(crate) fn individual(&mut self, who: &str) {
+        let password = Some(Secret(format!("hash of {who}")));
+        self.ok(
+            "s1",
+            Speaker::Operator,
+            Request::IndividualCreate {
+                name: name(who),
+                password,
+                sites: Vec::new(),
+            },
+        );
+    }
+
+    pub(crate) fn group(&mut self, group: &str, members: &[&str], owners: &[&str]) {
+        let owners = owners.iter().map(|o| o.parse().unwrap()).collect();
+        self.ok(
+            "s1",
+            Speaker::Operator,
+            Request::GroupCreate {
+                name: name(group),
+                remark: String::new(),
+                owners,
+            },
+        );
+        for member in members {
+            self.ok(
+                "s1",
+                Speaker::Operator,
+                add(group, GroupList::Members, member),
+            );
+        }
+    }
+
+    pub(crate) fn start(&mut self, name: &str, start: Start) {
+        let disk = self
+            .nodes
+            .get(&server(name))
+            .map(|n| n.disk.clone())
+            .unwrap_or_default();
+        let bodies = self
+            .nodes
+            .remove(&server(name))
+            .map(|n| n.bodies)
+            .unwrap_or_default();
+        let core = Server::recover(
+            config(name),
+            start,
+            Box::new(disk.clone()),
+            *blake3::hash(name.as_bytes()).as_bytes(),
+            self.now,
+        )
+        .unwrap();
+        let node = Node {
+            server: core,
+            disk,
+            bodies,
+            staged: BTreeMap::new(),
+            alive: true,
+        };
+        self.nodes.insert(server(name), node);
+        self.pump();
+    }
+
+    pub(crate) fn kill(&mut self, name: &str) {
+        self.nodes.get_mut(&server(name)).unwrap().alive = false;
+        let others: Vec<ServerName> = self
+            .nodes
+            .keys()
+            .filter(|s| **s != server(name))
+            .cloned()
+            .collect();
+        for other in others {
+            self.input(
+                &other,
+                Input::PeerLost {
+                    server: server(name),
+                },
+            );
+        }
+        self.pump();
+    }
+
+    fn input(&mut self, to: &ServerName, input: Input) {
+        let now = self.now;
+        if let Some(node) = self.nodes.get_mut(to).filter(|n| n.alive) {
+            node.server.handle(now, input);
+        }
+    }
+
+    /// Carries out everything that is to be done now.
+    pub(crate) fn pump(&mut self) {
+        for _ in 0..1_000_000 {
+            let mut quiet = true;
+            for name in self.nodes.keys().cloned().collect::<Vec<_>>() {
+                let node = self.nodes.get_mut(&name).unwrap();
+                if !node.alive {
+                    continue;
+                }
+                node.server.flush();
+                while let Some(effect) = self.nodes.get_mut(&name).unwrap().server.poll_effect() {
+                    quiet = false;
+                    self.effects.push((name.clone(), effect.clone()));
+                    self.carry_out(&name, effect);
+                }
+            }
+            if let Some((from, to, message)) = self.network.pop_front() {
+                quiet = false;
+                let staged = match &message {
+                    PeerMessage::Body { message, .. } => {
+                        let body = self
+                            .nodes
+                            .get(&from)
+                            .and_then(|n| n.bodies.get(message))
+                            .copied();
+                        body.map(|body| self.stage(&to, body))
+                    }
+                    _ => None,
+                };
+                self.input(
+                    &to,
+                    Input::Peer {
+                        from,
+                        message,
+                        staged,
+                    },
+                );
+            }
+            if quiet {
+                return;
+            }
+        }
+        panic!("the servers talk for ever");
+    }
+
+    fn stage(&mut self, at: &ServerName, body: BodyInfo) -> Staged {
+        self.next += 1;
+        if let Some(node) = self.nodes.get_mut(at) {
+            node.staged.insert(self.next, body);
+        }
+        Staged {
+            token: self.next,
+            body,
+        }
+    }
+
+    fn carry_out(&mut self, at: &ServerName, effect: Effect) {
+        match effect {
+            Effect::Commit { seq, ops, .. } => {
+                let node = self.nodes.get_mut(at).unwrap();
+                for op in ops {
+                    match op {
+                        Op::Put { table, key, value } => {
+                            node.disk.0.lock().unwrap().insert((table, key), value);
+                        }
+                        Op::Delete { table, key } => {
+                            node.disk.0.lock().unwrap().remove(&(table, key));
+                        }
+                        Op::AdoptBody { staged, message } => {
+                            let body = node.staged.remove(&staged).expect("adopted once");
+                            node.bodies.insert(message, body);
+                        }
+                        Op::DropBody { message } => {
+                            node.bodies.remove(&message);
+                        }
+                    }
+                }
+                self.input(at, Input::Committed { seq });
+            }
+            Effect::Send { to, message } => {
+                if self.nodes.get(&to).is_some_and(|n| n.alive) {
+                    self.network.push_back((at.clone(), to, message));
+                }
+            }
+            Effect::Reply { id, result } => {
+                self.replies.insert(id, result);
+            }
+            Effect::Verify {
+                ticket,
+                hash,
+                password,
+            } => {
+                let right = hash.is_some_and(|hash| hash.0 == format!("hash of {}", password.0));
+                self.input(at, Input::Verified { ticket, right });
+            }
+            Effect::Report(order) => {
+                let mut submission = order.submission.clone();
+                submission.body = body(&format!("report on {}", order.about));
+                self.reports.push(*order);
+                let staged = self.stage(at, submission.body);
+                self.next += 1;
+                let id = RequestId(self.next);
+                self.input(
+                    at,
+                    Input::Submit {
+                        id,
+                        submission,
+                        staged,
+                    },
+                );
+            }
+            Effect::Discard { staged } => {
+                self.nodes.get_mut(at).unwrap().staged.remove(&staged);
+            }
+            Effect::Servers(_) => {}
+            Effect::Note(note) => {
+                assert_ne!(
+                    note.level,
+                    grapevine_core::NoteLevel::Error,
+                    "{at}: {}",
+                    note.text
+                );
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let until = self.now.mono_ms + ms;
+        loop {
+            self.pump();
+            let next = self
+                .nodes
+                .values()
+                .filter(|n| n.alive)
+                .map(|n| n.server.next_timeout())
+                .min()
+                .unwrap_or(u64::MAX);
+            let at = next.max(self.now.mono_ms + 1).min(until);
+            self.now.wall_ms += at - self.now.mono_ms;
+            self.now.mono_ms = at;
+            let now = self.now;
+            for node in self.nodes.values_mut().filter(|n| n.alive) {
+                node.server.handle_timeout(now);
+            }
+            self.pump();
+            if at == until {
+                return;
+            }
+        }
+    }
+
+    fn wait_for(&mut self, id: RequestId) -> Result<Reply, Refusal> {
+        self.pump();
+        for _ in 0..200 {
+            if let Some(result) = self.replies.remove(&id) {
+                return result;
+            }
+            self.pass(100);
+        }
+        panic!("no reply");
+    }
+
+    pub(crate) fn ask(
+        &mut self,
+        at: &str,
+        speaker: Speaker,
+        request: Request,
+    ) -> Result<Reply, Refusal> {
+        self.next += 1;
+        let id = RequestId(self.next);
+        self.input(
+            &server(at),
+            Input::Request {
+                id,
+                speaker,
+                request,
+            },
+        );
+        self.wait_for(id)
+    }
+
+    pub(crate) fn ok(&mut self, at: &str, speaker: Speaker, request: Request) -> Reply {
+        let shown = format!("{request:?}");
+        self.ask(at, speaker, request)
+            .unwrap_or_else(|refusal| panic!("{shown}: {refusal:?}"))
+    }
+
+    pub(crate) fn refused(&mut self, at: &str, speaker: Speaker, request: Request) -> ErrorKind {
+        let shown = format!("{request:?}");
+        match self.ask(at, speaker, request) {
+            Err(refusal) => refusal.kind,
+            Ok(reply) => panic!("{shown} gave {reply:?}"),
+        }
+    }
+
+    /// The speaker that an individual is after logging in.
+    pub(crate) fn login(&mut self, who: &str) -> Speaker {
+        let request = Request::Authenticate {
+            name: name(who),
+            password: Secret(who.into()),
+        };
+        match self.ok("s1", Speaker::Anonymous, request) {
+            Reply::Authenticated(a) => Speaker::Individual {
+                name: a.name,
+                incarnation: a.incarnation,
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn begin_submit(
+        &mut self,
+        at: &str,
+        speaker: Speaker,
+        from: Option<&str>,
+        to: &[&str],
+        text: &str,
+        id: Option<MessageId>,
+    ) -> RequestId {
+        self.next += 1;
+        let request = RequestId(self.next);
+        let envelope = Envelope {
+            return_path: from.map(name),
+            recipients: to.iter().map(|r| name(r).into()).collect(),
+            content: Default::default(),
+            envelope_id: None,
+        };
+        let staged = self.stage(&server(at), body(text));
+        let submission = Submission {
+            id,
+            speaker,
+            envelope,
+            body: body(text),
+            reports: None,
+        };
+        self.input(
+            &server(at),
+            Input::Submit {
+                id: request,
+                submission,
+                staged,
+            },
+        );
+        request
+    }
+
+    pub(crate) fn submit(&mut self, at: &str, from: &str, to: &[&str], text: &str) -> MessageId {
+        let speaker = self.login(from);
+        let request = self.begin_submit(at, speaker, Some(from), to, text, None);
+        match self.wait_for(request) {
+            Ok(Reply::Accepted { message, .. }) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn result(&mut self, id: RequestId) -> Result<Reply, Refusal> {
+        self.wait_for(id)
+    }
+
+    pub(crate) fn inbox(&mut self, at: &str, who: &str) -> Vec<MessageId> {
+        let speaker = Speaker::Operator;
+        match self.ok(at, speaker, Request::InboxList { name: name(who) }) {
+            Reply::Inbox(listing) => {
+                let ids: Vec<MessageId> = listing.messages.iter().map(|m| m.message).collect();
+                assert_eq!(
+                    ids.len(),
+                    ids.iter().collect::<BTreeSet<_>>().len(),
+                    "listed twice"
+                );
+                ids
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// All living servers agree about every registry, and nothing is in custody.
+    pub(crate) fn assert_settled(&mut self) {
+        let mut digests = BTreeMap::new();
+        for at in self
+            .nodes
+            .iter()
+            .filter(|(_, n)| n.alive)
+            .map(|(s, _)| s.to_string())
+            .collect::<Vec<_>>()
+        {
+            let Reply::Status(status) = self.ok(&at, Speaker::Operator, Request::Status) else {
+                panic!()
+            };
+            assert_eq!(
+                (status.queue.messages, status.queue.deputy_for),
+                (0, 0),
+                "{at} has work left"
+            );
+            for (registry, living, digest) in &status.registries {
+                let first = digests
+                    .entry(registry.clone())
+                    .or_insert((*living, *digest));
+                assert_eq!(*first, (*living, *digest), "{registry} differs at {at}");
+            }
+        }
+    }
+}
+
+pub(crate) fn add(group: &str, list: GroupList, member: &str) -> Request {
+    let member: Member = member.parse().unwrap();
+    Request::Change {
+        name: name(group),
+        change: EntryChange::ListAdd(list, member),
+    }
+}
+
+pub(crate) fn remove(group: &str, list: GroupList, member: &str) -> Request {
+    let member: Member = member.parse().unwrap();
+    Request::Change {
+        name: name(group),
+        change: EntryChange::ListRemove(list, member),
+    }
+}
