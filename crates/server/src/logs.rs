@@ -62,9 +62,18 @@ impl LogLevel {
     }
 }
 
+/// A bare level is meant for this program; its libraries tell stories that are nobody's.
+const QUIET_LIBRARIES: &str = "fjall=warn,lsm_tree=warn,h2=warn,hyper=warn,tower=warn,rustls=warn";
+
 /// A filter; checked before a server starts, so that `serve --check` sees it.
 pub(crate) fn parse(filter: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(filter).map_err(|error| {
+    let is_level = filter.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let whole = if is_level {
+        format!("{filter},{QUIET_LIBRARIES}")
+    } else {
+        filter.to_owned()
+    };
+    EnvFilter::try_new(whole).map_err(|error| {
         format!("log = {filter:?} can't be read ({error}): write error, warn, info or debug")
     })
 }

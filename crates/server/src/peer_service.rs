@@ -26,6 +26,8 @@ pub(crate) struct PeerService {
     pub(crate) core: CoreHandle,
     /// Who they are.
     pub(crate) peers: Peers,
+    /// Ends all streams.
+    pub(crate) stop: CancellationToken,
 }
 
 /// The answering direction: nothing, until the stream is over.
@@ -52,19 +54,17 @@ impl peers_server::Peers for PeerService {
             receiving: Receiving::Nothing,
         };
         let (frames, ended) = (request.into_inner(), over.clone().drop_guard());
-        let removed = gone.clone();
+        let (removed, stop) = (gone, self.stop.clone());
         tokio::spawn(async move {
             let _ended = ended;
             tokio::select! {
                 () = removed.cancelled() => {}
+                () = stop.cancelled() => {}
                 () = incoming.run(frames) => {}
             }
         });
         let silence = futures_util::stream::once(async move {
-            tokio::select! {
-                () = over.cancelled() => {}
-                () = gone.cancelled() => {}
-            }
+            over.cancelled().await;
             Err(Status::unavailable("this stream is over"))
         });
         Ok(Response::new(Box::pin(silence)))

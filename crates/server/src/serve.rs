@@ -111,6 +111,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 struct Open {
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// The rpc door closes last: what is under way at the others needs the other servers' answers.
+    rpc_tasks: TaskTracker,
+    stop_rpc: CancellationToken,
     tls: tls::Reloadable,
     reserve: tokio::sync::watch::Sender<u64>,
 }
@@ -129,6 +132,8 @@ impl Open {
         let open = Self {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            rpc_tasks: TaskTracker::new(),
+            stop_rpc: CancellationToken::new(),
             tls,
             reserve,
         };
@@ -159,6 +164,7 @@ impl Open {
         let peers = PeerService {
             core: running.core.clone(),
             peers: running.peers.clone(),
+            stop: self.stop_rpc.clone(),
         };
         let router = server_builder()
             .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
@@ -168,8 +174,8 @@ impl Open {
                 Entrance::Rpc,
             )))
             .add_service(peers_server(peers));
-        let stop = self.stop.clone().cancelled_owned();
-        self.tasks.spawn(async move {
+        let stop = self.stop_rpc.clone().cancelled_owned();
+        self.rpc_tasks.spawn(async move {
             if let Err(error) = grapevine_rpc::serve(listener, tls, keys, router, stop).await {
                 tracing::error!(%error, "the rpc door has failed; restart this server");
             }
@@ -206,16 +212,18 @@ impl Open {
 
     /// Takes no more connections and lets what is under way end.
     async fn close(self) {
-        self.stop.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(DRAIN_LIMIT, self.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                left = self.tasks.len(),
-                "some connections did not end in time; they are cut"
-            );
+        for (stop, tasks) in [(self.stop, self.tasks), (self.stop_rpc, self.rpc_tasks)] {
+            stop.cancel();
+            tasks.close();
+            if tokio::time::timeout(DRAIN_LIMIT, tasks.wait())
+                .await
+                .is_err()
+            {
+                tracing::warn!(
+                    left = tasks.len(),
+                    "some connections did not end in time; they are cut"
+                );
+            }
         }
     }
 }

@@ -218,9 +218,11 @@ impl Up {
                 Places::from_base(hostname, loopback, base)
             }
         };
+        let folder = self.folder(n);
+        create_private(folder.path()).map_err(Failure::new)?;
         self.certify(n)?;
         places.certificate = Some(("front.pem".into(), "front.key".into()));
-        NewServer::prepare(name_of(n)?, self.folder(n).path(), &places)
+        NewServer::prepare(name_of(n)?, folder.path(), &places)
     }
 
     /// A certificate by this folder's own authority, fresh at each start.

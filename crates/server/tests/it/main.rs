@@ -1,0 +1,15 @@
+//! The real program, as a person or a script runs it: processes, sockets, signals.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that it did not expect"
+)]
+
+mod commands;
+mod garbage;
+mod grapevine;
+mod mail;
+mod up;
