@@ -6,7 +6,7 @@
 //! the operator.
 
 use grapevine_model::{
-    Envelope, EnvelopeRecipient, MessageId, Name, Notify, OriginId, RegistryName, ReportReason,
+    Envelope, EnvelopeRecipient, Hlc, MessageId, Name, Notify, RegistryName, ReportReason,
     ReturnContent, Speaker, Submission,
 };
 
@@ -74,8 +74,14 @@ impl Server {
                 }
             }
         }
+        // A new id each time: a report composed again differs (its date, its reasons), and one id
+        // never stands for two bodies.
+        let id = MessageId {
+            time: self.tick(Hlc(0)),
+            origin: self.clock.origin(),
+        };
         let submission = Submission {
-            id: Some(report_id(message, &keys)),
+            id: Some(id),
             speaker: Speaker::Server(self.config.server.clone()),
             envelope: Envelope {
                 return_path: None,
@@ -163,21 +169,5 @@ impl Server {
             }
         }
         Ok(())
-    }
-}
-
-/// The id of a report: the same, whoever makes it, for the same recipients of the same message.
-fn report_id(about: MessageId, keys: &[String]) -> MessageId {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&about.to_bytes());
-    for key in keys {
-        hasher.update(key.as_bytes());
-        hasher.update(&[0]);
-    }
-    let mut first = [0; 8];
-    hasher.finalize_xof().fill(&mut first);
-    MessageId {
-        time: about.time,
-        origin: OriginId::server(u64::from_be_bytes(first)),
     }
 }
