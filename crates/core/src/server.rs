@@ -37,6 +37,8 @@ const MOST_ALARMS: usize = 20;
 const START_ROWS: usize = 4_096;
 /// Time-outs of lesser matters (orphans, history, mending) come with every so manyth beat.
 const SWEEP_BEATS: u64 = 5;
+/// Every so manyth of these sweeps looks for inbox sites to be mended, which walks the registries.
+const MEND_SWEEPS: u64 = 12;
 
 /// Something that is due at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -645,7 +647,9 @@ impl Server {
                 .and_then(|()| self.forget_history())
                 .and_then(|()| self.hand_over())
                 .and_then(|()| self.leave_when_empty());
-            if std::mem::take(&mut self.mend_needed) {
+            // On a signal, and now and then without one: who is to mend changes with who is up.
+            let unasked = self.beats.is_multiple_of(SWEEP_BEATS * MEND_SWEEPS);
+            if std::mem::take(&mut self.mend_needed) || unasked {
                 done = done.and_then(|()| self.mend());
             }
         }

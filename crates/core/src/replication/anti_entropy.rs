@@ -225,6 +225,8 @@ impl Server {
             let fetched = !std::mem::replace(&mut state.row.ready, true);
             self.save_space(&space);
             if fetched {
+                // It may have been this server's turn to mend it all along.
+                self.mend_needed = true;
                 self.note_info(format!("{space} fetched from {from}"), None);
                 self.gv_changed = true;
             }
