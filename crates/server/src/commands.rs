@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::out::{Failure, finish};
-use crate::{init, join, operator, serve, up};
+use crate::out::{Exit, Failure, finish};
+use crate::{cli, init, join, operator, serve, up};
 
 /// Threads that are still busy when a command has ended are not waited for longer than this.
 const THREADS_LIMIT: Duration = Duration::from_millis(500);
@@ -34,6 +34,8 @@ enum Command {
     Join(join::Args),
     /// Relieve a server of all it has, so that it can leave.
     Retire(operator::RetireArgs),
+    #[command(flatten)]
+    Client(cli::Command),
     /// Print completions for a shell.
     #[command(hide = true)]
     Completions {
@@ -51,13 +53,14 @@ enum Command {
 
 /// Runs the program.
 pub(crate) fn run() -> ExitCode {
-    let program = match Program::try_parse() {
-        Ok(program) => program,
+    let (program, globals) = match parse() {
+        Ok(parsed) => parsed,
         Err(error) => {
             // A closed pipe is no reason to fail differently.
             let _ = error.print();
+            let usage = ExitCode::from(Exit::Usage as u8);
             return if error.use_stderr() {
-                ExitCode::from(2)
+                usage
             } else {
                 ExitCode::SUCCESS
             };
@@ -70,12 +73,40 @@ pub(crate) fn run() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return finish(Err(Failure::new(format_args!("no threads: {error}")))),
     };
-    let code = runtime.block_on(dispatch(program.command));
+    let code = runtime.block_on(dispatch(program.command, &globals));
     runtime.shutdown_timeout(THREADS_LIMIT);
     code
 }
 
-async fn dispatch(command: Command) -> ExitCode {
+/// The command line, read.
+fn parse() -> Result<(Program, cli::Globals), clap::Error> {
+    let matches = definition().try_get_matches()?;
+    let program = Program::from_arg_matches(&matches)?;
+    // What stands anywhere behind a client's command holds for it: the innermost has all of it.
+    let mut innermost: &ArgMatches = &matches;
+    while let Some((_, inner)) = innermost.subcommand() {
+        innermost = inner;
+    }
+    let globals = match &program.command {
+        Command::Client(_) => cli::Globals::from_arg_matches(innermost)?,
+        _ => cli::Globals::default(),
+    };
+    Ok((program, globals))
+}
+
+/// All commands; those of clients, and only those, take who speaks and to whom.
+fn definition() -> clap::Command {
+    let clients = cli::Command::augment_subcommands(clap::Command::new("clients"));
+    let names: Vec<_> = clients
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    names.into_iter().fold(Program::command(), |all, name| {
+        all.mut_subcommand(name, cli::Globals::augment_args)
+    })
+}
+
+async fn dispatch(command: Command, globals: &cli::Globals) -> ExitCode {
     match command {
         Command::Up(args) => finish(up::run(args).await),
         Command::Init(args) => finish(init::run(args).await),
@@ -86,6 +117,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Token(args) => finish(operator::token(args).await),
         Command::Join(args) => finish(join::run(args).await),
         Command::Retire(args) => finish(operator::retire(args).await),
+        Command::Client(command) => cli::run(command, globals).await,
         Command::Completions { shell } => finish(completions(shell)),
         Command::Man { dir } => finish(manual(dir.as_deref())),
     }
@@ -93,17 +125,17 @@ async fn dispatch(command: Command) -> ExitCode {
 
 fn completions(shell: Shell) -> Result<(), Failure> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Program::command(), "grapevine", &mut text);
+    clap_complete::generate(shell, &mut definition(), "grapevine", &mut text);
     print(&text)
 }
 
 fn manual(dir: Option<&std::path::Path>) -> Result<(), Failure> {
     match dir {
-        Some(dir) => clap_mangen::generate_to(Program::command(), dir)
+        Some(dir) => clap_mangen::generate_to(definition(), dir)
             .map_err(|error| Failure::new(format_args!("{}: {error}", dir.display()))),
         None => {
             let mut text = Vec::new();
-            clap_mangen::Man::new(Program::command())
+            clap_mangen::Man::new(definition())
                 .render(&mut text)
                 .map_err(Failure::new)?;
             print(&text)
@@ -125,6 +157,6 @@ mod tests {
 
     #[test]
     fn the_commands_are_sound() {
-        Program::command().debug_assert();
+        definition().debug_assert();
     }
 }

@@ -18,11 +18,11 @@ use crate::logs::LogFormat;
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// A known key is only suggested when it is about this near.
 const NEAR_ENOUGH: f64 = 0.6;
-/// What large organisations allow in mail, and little enough to travel in seconds.
-const DEFAULT_MESSAGE_MIB: u64 = 50;
+/// As much as the model takes: a mail program's 50 MiB of attachments are 70 MiB in base64.
+const DEFAULT_MESSAGE_MIB: u64 = MAX_MESSAGE_BYTES / (1024 * 1024);
 /// Below this much space new messages are refused: room for what is in custody to be handed over.
 const DEFAULT_RESERVE_MIB: u64 = 256;
-/// Connections at all doors together. A process has 1,024 files by default, and the store wants its part.
+/// Connections at each door for mail programs. A process has 1,024 files by default, and the store wants its part.
 const DEFAULT_CONNECTIONS: usize = 500;
 /// From one address: a family of mail programs behind one router opens some tens.
 const DEFAULT_CONNECTIONS_PER_ADDRESS: usize = 100;
@@ -82,6 +82,30 @@ const KEYS: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The keys with their defaults, as `grapevine serve --help` prints them.
+pub(crate) const HELP: &str = "\
+The configuration (TOML; every key is optional):
+  data = \".\"                 the data folder, from the file's own folder
+  hostname                   how this machine is reached and calls itself in mail; default: its name
+  alone = \"accept\"           or \"refuse\": what to do with mail when no second disk can be reached
+  log = \"info\"               error, warn, info, debug, or filters by module
+  log_format = \"text\"        or \"json\"
+  [listen]                   where each door listens, as \"host:port\"; \"off\" closes it
+    rpc = \"0.0.0.0:7101\"     other servers and GrapevineUser; never closed
+    http = \"127.0.0.1:7102\"  /healthz, /readyz, /metrics
+    smtp = \"0.0.0.0:25\", submission = \"0.0.0.0:587\", submissions = \"0.0.0.0:465\",
+    pop3 = \"0.0.0.0:110\", pop3s = \"0.0.0.0:995\"
+  [advertise]                how others reach the doors (same keys); default: hostname and the door's port
+  [tls]                      of the doors for mail programs; default: a certificate is made at each start
+    certificate, key         PEM files, from the file's own folder
+  [limits]
+    message_mib = 100        the largest message (at most 100)
+    reserve_mib = 256        with less free space than this, new messages are refused
+    connections = 500        at each door for mail programs
+    connections_per_address = 100
+    give_up_hours = 120      after so long a message is reported as undeliverable
+SIGHUP has log, limits.reserve_mib and the certificate read again; the rest needs a new start.";
+
 /// A checked configuration: all defaults filled in, all paths made whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -123,7 +147,7 @@ pub(crate) struct Limits {
     pub(crate) message_bytes: u64,
     /// With less free space than this, new messages are refused.
     pub(crate) reserve_bytes: u64,
-    /// Connections, all doors together.
+    /// Connections at each door for mail programs.
     pub(crate) connections: usize,
     /// Connections from one address.
     pub(crate) connections_per_address: usize,
@@ -458,6 +482,15 @@ mod tests {
             format!("{}:7101", config.hostname)
         );
         assert_eq!(config.advertise[&Door::Http], "127.0.0.1:7102");
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        for (_, keys) in KEYS {
+            for key in *keys {
+                assert!(HELP.contains(key), "{key}");
+            }
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ use crate::reports;
 /// Inputs handled before their changes are committed together: enough for group commit, few enough
 /// that the first does not wait long for the last.
 const BATCH_MAX_INPUTS: usize = 256;
+/// Answers that are owed; beyond this many, those that nobody waits for any more are looked for.
+const ANSWERS_TIDY: usize = 10_000;
 /// At the end the last commits are waited for this long, so that their replies still go out.
 const LAST_COMMITS_LIMIT: Duration = Duration::from_secs(5);
 
@@ -72,6 +74,7 @@ pub(crate) async fn start(parts: CoreParts) -> Result<JoinHandle<()>, StartError
     let thread = std::thread::Builder::new()
         .name("core".to_owned())
         .spawn(move || {
+            let _guard = FailWithPanic(parts.failed.clone());
             let tables = Box::new(parts.handle.store().view());
             let now = parts.clock.now();
             let core = Server::recover(parts.config, parts.start, tables, seed, now);
@@ -106,6 +109,20 @@ pub(crate) async fn start(parts: CoreParts) -> Result<JoinHandle<()>, StartError
         Ok(Ok(())) => Ok(thread),
         Ok(Err(damage)) => Err(damage.into()),
         Err(_) => Err(StartError::System("the core's thread ended".to_owned())),
+    }
+}
+
+/// A server whose core has ended in a panic must not go on looking alive.
+struct FailWithPanic(CancellationToken);
+
+impl Drop for FailWithPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                "the core has ended in a panic; this server stops, and the others take over: please report this"
+            );
+            self.0.cancel();
+        }
     }
 }
 
@@ -229,6 +246,9 @@ impl CoreLoop {
     fn expect(&mut self, answer: oneshot::Sender<Answer>) -> RequestId {
         let id = RequestId(self.next_request);
         self.next_request += 1;
+        if self.answers.len() >= ANSWERS_TIDY {
+            self.answers.retain(|_, answer| !answer.is_closed());
+        }
         self.answers.insert(id, answer);
         id
     }
@@ -353,6 +373,12 @@ fn kind_of(input: &Input) -> &'static str {
 fn log(server: &ServerName, note: &Note) {
     let message = note.message.map(|message| message.to_string());
     let text = &note.text;
+    let level = match note.level {
+        NoteLevel::Error => "error",
+        NoteLevel::Warn => "warn",
+        NoteLevel::Info => "info",
+    };
+    metrics::counter!("grapevine_notes_total", "level" => level).increment(1);
     match note.level {
         NoteLevel::Error => tracing::error!(%server, message_id = message, "{text}"),
         NoteLevel::Warn => tracing::warn!(%server, message_id = message, "{text}"),

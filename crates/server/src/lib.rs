@@ -2,7 +2,7 @@
 //!
 //! Everything that touches the world is here: listeners, tasks, TLS, peers, HTTP, configuration,
 //! metrics, the command line. It decides nothing that the core decides.
-#![allow(dead_code, reason = "while the shell is being put together")]
+
 
 mod admin;
 mod ask;

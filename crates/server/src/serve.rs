@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Config, HELP};
 use crate::core_task::CoreHandle;
 use crate::doors::{DoorContext, DoorLimits, run_door, tls};
 use crate::folder::DataFolder;
@@ -43,6 +43,7 @@ const METRICS_PERIOD: Duration = Duration::from_secs(5);
 
 /// Run a server.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
 pub(crate) struct Args {
     /// Its configuration.
     #[arg(long, value_name = "FILE", default_value = "grapevine.toml")]

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use grapevine_model::{EntryChange, ErrorKind, Refusal, Reply, Request, ServerName, Written};
 
-use crate::link::Attempt;
+use crate::link::{Attempt, Link};
 use crate::user::GrapevineUser;
 
 /// What came of trying all servers.
@@ -91,13 +91,22 @@ impl GrapevineUser {
     }
 
     /// Asks every server, all at once, each once and within a limit: what `status` and `trace` do.
+    /// An operator speaks at his own server's door; the others he asks as nobody in particular.
     pub async fn ask_each(
         &self,
         request: &Request,
         limit: Duration,
     ) -> Vec<(ServerName, Result<Reply, Refusal>)> {
         let login = self.login();
-        let asked = self.everyone().into_iter().map(|(name, next)| {
+        let own = match self.socket() {
+            Some(socket) => self.ask_own(socket, request, limit).await,
+            None => None,
+        };
+        let asked = self
+            .everyone()
+            .into_iter()
+            .filter(|(name, _)| own.as_ref().is_none_or(|(own, _)| own != name));
+        let asked = asked.map(|(name, next)| {
             let login = login.as_ref();
             async move {
                 let next = match next {
@@ -119,7 +128,33 @@ impl GrapevineUser {
                 (name, answer)
             }
         });
-        join_all(asked).await
+        let mut answers = join_all(asked).await;
+        answers.extend(own);
+        answers
+    }
+
+    /// The answer of the operator's own server, which also says who the others are.
+    async fn ask_own(
+        &self,
+        socket: &Link,
+        request: &Request,
+        limit: Duration,
+    ) -> Option<(ServerName, Result<Reply, Refusal>)> {
+        if let Attempt::Done(Reply::Servers(infos)) =
+            socket.call(None, &Request::Servers, limit).await
+        {
+            self.learn(&infos);
+        }
+        let Attempt::Done(Reply::Status(status)) = socket.call(None, &Request::Status, limit).await
+        else {
+            return None;
+        };
+        let answer = match socket.call(None, request, limit).await {
+            Attempt::Done(reply) => Ok(reply),
+            Attempt::Refused(refusal) => Err(refusal),
+            Attempt::NotSent(why) | Attempt::Lost(why) => Err(Refusal::unavailable(why)),
+        };
+        Some((status.server, answer))
     }
 
     /// Asks one server after the other until one answers yes or no.

@@ -15,8 +15,10 @@ use grapevine_rpc::v1::{BodyPart, ReadBodyRequest, SubmitPart};
 use grapevine_rpc::{
     Caller, Credentials, Timeouts, WireError, connect, decode_reply, encode_call, grapevine_client,
 };
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
 use tokio_stream::Stream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status, Streaming};
 
 use crate::trust::{Expected, Handshake};
@@ -65,14 +67,18 @@ impl Link {
     }
 
     /// To the admin socket in a server's data folder.
-    pub(crate) fn to_socket(path: &Path) -> Result<Self, String> {
-        let path = std::path::absolute(path).map_err(|error| error.to_string())?;
-        let endpoint = Endpoint::from_shared(format!("unix:{}", path.display()))
-            .map_err(|error| error.to_string())?;
-        Ok(Self {
-            client: grapevine_client(endpoint.connect_lazy()),
+    pub(crate) fn to_socket(path: &Path) -> Self {
+        let path: Arc<Path> = path.into();
+        // The address is never looked at: the connector knows the socket.
+        let endpoint = Endpoint::from_static("http://admin.socket");
+        let channel = endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+            let path = Arc::clone(&path);
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        }));
+        Self {
+            client: grapevine_client(channel),
             handshake: None,
-        })
+        }
     }
 
     /// What the handshake showed.

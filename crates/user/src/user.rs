@@ -198,21 +198,11 @@ impl GrapevineUser {
     }
 
     /// Through the admin socket in a data folder: its operator speaks, to that server alone.
-    pub fn operator(socket: &Path) -> Result<Self, ConnectError> {
-        Self::operator_with(socket, Patience::default())
-    }
-
-    fn operator_with(socket: &Path, patience: Patience) -> Result<Self, ConnectError> {
-        let link = Link::to_socket(socket).map_err(ConnectError::NoAnswer)?;
-        let roster = Roster::default();
-        Ok(Self::new(
-            roster,
-            None,
-            patience,
-            Some(link),
-            None,
-            Vec::new(),
-        ))
+    /// Connects when something is asked.
+    pub fn operator(socket: &Path) -> Self {
+        let (roster, patience) = (Roster::default(), Patience::default());
+        let link = Link::to_socket(socket);
+        Self::new(roster, None, patience, Some(link), None, Vec::new())
     }
 
     fn new(

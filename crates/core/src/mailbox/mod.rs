@@ -404,7 +404,7 @@ impl Server {
         }
         match self.write(&space, changes)? {
             Some(dot) => {
-                self.when_copied(space, dot, Then::Written(to.clone(), dot));
+                self.when_copied(space, dot, Then::Written(to.clone(), Some(dot)));
                 Ok(Outcome::Later)
             }
             None => Ok(Ok(Reply::Written(Written {

@@ -4,8 +4,8 @@
 //! here when these run.
 
 use grapevine_model::{
-    EntryChange, EntryKind, EntryView, ErrorKind, Field, GroupList, Incarnation, Member, Name,
-    Refusal, Reply, Request, Resolution, ServerName, SpaceId, Speaker, Written,
+    EntryChange, EntryKind, EntryView, ErrorKind, Field, GroupList, Hlc, Incarnation, Member, Name,
+    Refusal, Reply, Request, Resolution, ServerName, SpaceId, Speaker, Stamp, Written,
 };
 
 use crate::codec::{self, Identity, Listed};
@@ -114,27 +114,34 @@ impl Server {
         }
         match self.write(&space, changes)? {
             Some(dot) => {
-                self.when_copied(space.clone(), dot, Then::Written(to.clone(), dot));
+                self.when_copied(space.clone(), dot, Then::Written(to.clone(), Some(dot)));
                 self.space_changed(&space);
                 Ok(Outcome::Later)
             }
             None => {
-                let copies = 1u8.saturating_add(
-                    partners.iter().filter(|p| self.is_up(p)).count().min(200) as u8,
-                );
-                Ok(Ok(Reply::Written(Written {
-                    stamp: None,
-                    copies,
-                }))
-                .into())
+                // It is so already, perhaps by a write whose second copy is still on its way: the
+                // answer waits for this server's last write. One of another origin is on two disks.
+                let origin = self.clock.origin();
+                let last = self.spaces.get(&space).map(|s| s.row.vector.get(origin));
+                match last.filter(|time| *time > Hlc(0)) {
+                    Some(time) => {
+                        let dot = Stamp { time, origin };
+                        self.when_copied(space, dot, Then::Written(to.clone(), None));
+                        Ok(Outcome::Later)
+                    }
+                    None => {
+                        let (stamp, copies) = (None, 2);
+                        Ok(Ok(Reply::Written(Written { stamp, copies })).into())
+                    }
+                }
             }
         }
     }
 
     fn new_entry(&mut self, name: &Name, kind: EntryKind) -> (Incarnation, Vec<Change>) {
         let incarnation = Incarnation(self.random_u128());
-        let created = grapevine_model::Stamp {
-            time: self.tick(grapevine_model::Hlc(0)),
+        let created = Stamp {
+            time: self.tick(Hlc(0)),
             origin: self.clock.origin(),
         };
         let identity = Identity {

@@ -8,8 +8,8 @@ use crate::server::{Server, Timer};
 /// What happens when a write is on two disks, or when waiting has lasted long enough.
 #[derive(Debug, Clone)]
 pub(crate) enum Then {
-    /// A client hears that the write with this stamp is durable.
-    Written(ReplyTo, Stamp),
+    /// A client hears that its write, with this stamp, is durable; none if nothing had to change.
+    Written(ReplyTo, Option<Stamp>),
     /// A recipient of a message in custody here may be done.
     Recipient(MessageId, String),
     /// A custodian hears of its deposit.
@@ -94,7 +94,6 @@ impl Server {
     fn copied(&mut self, waiter: Waiter, copies: u8) {
         match waiter.then {
             Then::Written(to, stamp) => {
-                let stamp = Some(stamp);
                 self.reply(to, Ok(Reply::Written(Written { stamp, copies })));
             }
             Then::Recipient(message, key) => self.recipient_copied(message, &key, copies),

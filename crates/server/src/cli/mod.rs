@@ -1,3 +1,145 @@
-//! Client commands.
+//! The client's commands: everything that `grapevine` does through a server's RPC door.
+//!
+//! Each command is GrapevineUser at work: any server may answer, and one that dies
+//! is not noticed. Results go to stdout (with `--json`, as one JSON value), notes
+//! and complaints to stderr. The exit code says what to do next: 0 done, 1 failed,
+//! 2 usage, 3 not allowed, 4 no such name, 5 unavailable now.
 
 pub(crate) mod cluster_file;
+mod compose;
+mod group;
+mod import;
+mod individual;
+mod login;
+mod mailbox;
+mod output;
+mod registry;
+mod send;
+mod session;
+mod status;
+mod trace;
+mod view;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use grapevine_model::Name;
+
+use crate::out::{self, Failure};
+
+/// Who speaks, and to whom.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Globals {
+    /// Who speaks: an individual's name.
+    #[arg(
+        id = "speaker",
+        long = "as",
+        value_name = "NAME",
+        global = true,
+        env = "GRAPEVINE_AS",
+        help_heading = "Who and where"
+    )]
+    pub(crate) speaker: Option<Name>,
+    /// The speaker's password: the first line of a file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        global = true,
+        env = "GRAPEVINE_PASSWORD_FILE",
+        help_heading = "Who and where"
+    )]
+    pub(crate) password_file: Option<PathBuf>,
+    /// A server to begin with; one suffices, and it may be given more than once.
+    #[arg(
+        id = "seed",
+        long = "server",
+        value_name = "HOST:PORT",
+        global = true,
+        env = "GRAPEVINE_SERVERS",
+        value_delimiter = ',',
+        help_heading = "Who and where"
+    )]
+    pub(crate) servers: Vec<String>,
+    /// The folder of `grapevine up`, with its cluster.json.
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        help_heading = "Who and where"
+    )]
+    pub(crate) dir: Option<PathBuf>,
+    /// Speak as the operator of the server whose data folder this is.
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        help_heading = "Who and where"
+    )]
+    pub(crate) operator: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true, help_heading = "Who and where")]
+    pub(crate) json: bool,
+}
+
+/// The client's commands.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Registries: the units that administer themselves.
+    #[command(subcommand)]
+    Registry(registry::RegistryCommand),
+    /// Individuals: people and programs.
+    #[command(subcommand)]
+    Individual(individual::IndividualCommand),
+    /// Groups: lists that get mail, open doors and name services.
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    /// Send a message; its text, or all of it, comes on stdin.
+    Send(send::SendArgs),
+    /// List the messages in an inbox.
+    Inbox(mailbox::InboxArgs),
+    /// Read a message.
+    Read(mailbox::ReadArgs),
+    /// Bring old mail in; doing it again doubles nothing.
+    #[command(subcommand)]
+    Import(import::ImportCommand),
+    /// Ask all servers at once how they are.
+    Status(status::StatusArgs),
+    /// Where a message is, how many copies there are, and why it waits.
+    Trace(trace::TraceArgs),
+    /// Remember who you are, and the servers.
+    Login(login::LoginArgs),
+}
+
+/// Carries a command out.
+pub(crate) async fn run(command: Command, globals: &Globals) -> ExitCode {
+    match carry_out(command, globals).await {
+        Ok(Done::Yes) => ExitCode::SUCCESS,
+        Ok(Done::AnsweredNo) => ExitCode::FAILURE,
+        Err(failure) => out::finish(Err(failure)),
+    }
+}
+
+/// How a command that did not fail ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// Well.
+    Yes,
+    /// It was a question, and the answer is no.
+    AnsweredNo,
+}
+
+async fn carry_out(command: Command, globals: &Globals) -> Result<Done, Failure> {
+    match command {
+        Command::Registry(command) => registry::run(command, globals).await?,
+        Command::Individual(command) => individual::run(command, globals).await?,
+        Command::Group(command) => return group::run(command, globals).await,
+        Command::Send(args) => send::run(args, globals).await?,
+        Command::Inbox(args) => mailbox::inbox(args, globals).await?,
+        Command::Read(args) => mailbox::read(args, globals).await?,
+        Command::Import(command) => import::run(command, globals).await?,
+        Command::Status(args) => status::run(args, globals).await?,
+        Command::Trace(args) => trace::run(args, globals).await?,
+        Command::Login(args) => login::run(args, globals).await?,
+    }
+    Ok(Done::Yes)
+}

@@ -87,6 +87,11 @@ impl Doors {
         }
     }
 
+    pub(super) fn port(&self, door: Door) -> u16 {
+        let found = self.addresses.iter().find(|(one, _)| *one == door);
+        found.unwrap().1.port()
+    }
+
     pub(super) async fn connect(&self, door: Door) -> Client<TcpStream> {
         let address = self
             .addresses

@@ -18,6 +18,8 @@ pub(crate) mod tls;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod clients_test;
+#[cfg(test)]
 mod drive_test;
 #[cfg(test)]
 mod fake;
