@@ -1,0 +1,40 @@
+//! `grapevine-load`: load on any SMTP or POP3 server, so that Grapevine and its peers are measured by one program.
+//!
+//! Must never know whom it measures: it speaks the standard protocols only, and depends on no crate of Grapevine. Numbers go to
+//! standard output as `key=value` lines, one a line, for people and scripts alike.
+
+mod connect;
+mod figures;
+mod lines;
+mod pop3;
+mod smtp;
+
+use std::io::Write as _;
+
+use clap::Parser;
+
+/// Load on any SMTP or POP3 server.
+#[derive(Debug, Parser)]
+#[command(name = "grapevine-load", version)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Send messages over some sessions at once
+    Smtp(smtp::Args),
+    /// Retrieve all messages of a mailbox
+    Pop3(pop3::Args),
+}
+
+/// One thread: the generator shares its machine with what it measures, and should take little of it.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let figures = match Cli::parse().what {
+        What::Smtp(args) => smtp::run(args).await?,
+        What::Pop3(args) => pop3::run(args).await?,
+    };
+    Ok(write!(std::io::stdout(), "{figures}")?)
+}
