@@ -1,0 +1,247 @@
+//! `grapevine group`: create, delete, show, its lists, joining and leaving, and the
+//! question that opens doors: `check G X` answers yes (0), no (1), can't tell (5).
+
+use grapevine_model::{Check, EntryChange, GroupList, Member, Name, Reply, Request};
+use serde_json::json;
+
+use super::individual::{change, delete, one, show};
+use super::output::print_json;
+use super::session::{Need, Session, odd};
+use super::{Done, Globals};
+use crate::out::{Failure, say};
+
+/// Members asked for at a time: a page fits a message of the RPC many times over.
+const PAGE: u32 = 500;
+
+/// What to do with groups.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Create a group.
+    Create {
+        /// Its name.
+        group: Name,
+        /// Free text.
+        #[arg(long, default_value = "")]
+        remark: String,
+        /// Who may change it; the registrars if nobody is given.
+        #[arg(long = "owner", value_name = "NAME")]
+        owners: Vec<Member>,
+    },
+    /// Delete a group.
+    Delete {
+        /// Which.
+        group: Name,
+    },
+    /// Show a group.
+    Show {
+        /// Which.
+        group: Name,
+    },
+    /// Add members: individuals, groups, outside addresses, `*@registry`, `*`.
+    Add {
+        /// To which group.
+        group: Name,
+        /// Whom.
+        #[arg(required = true)]
+        members: Vec<Member>,
+    },
+    /// Remove members.
+    Remove {
+        /// From which group.
+        group: Name,
+        /// Whom.
+        #[arg(required = true)]
+        members: Vec<Member>,
+    },
+    /// Join a group whose friend you are.
+    Join {
+        /// Which.
+        group: Name,
+    },
+    /// Leave a group.
+    Leave {
+        /// Which.
+        group: Name,
+    },
+    /// Show or change who may change a group.
+    Owners(ListArgs),
+    /// Show or change who may join a group.
+    Friends(ListArgs),
+    /// List the members.
+    Members {
+        /// Of which group.
+        group: Name,
+    },
+    /// Is somebody in a group, over nested groups and registries? Exit code 0 yes, 1 no, 5 can't tell.
+    Check {
+        /// The group.
+        group: Name,
+        /// Who.
+        who: Name,
+        /// In which of its lists.
+        #[arg(long, default_value = "members")]
+        list: ListName,
+    },
+}
+
+/// A list of a group, on the command line.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum ListName {
+    /// Who gets the mail and whom the door opens for.
+    Members,
+    /// Who may change the group.
+    Owners,
+    /// Who may join it.
+    Friends,
+}
+
+impl From<ListName> for GroupList {
+    fn from(name: ListName) -> Self {
+        match name {
+            ListName::Members => Self::Members,
+            ListName::Owners => Self::Owners,
+            ListName::Friends => Self::Friends,
+        }
+    }
+}
+
+/// A list, and how it is to change.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// Of which group.
+    group: Name,
+    /// One more.
+    #[arg(long, value_name = "NAME")]
+    add: Vec<Member>,
+    /// One fewer.
+    #[arg(long, value_name = "NAME")]
+    remove: Vec<Member>,
+}
+
+/// Does it.
+pub(super) async fn run(command: GroupCommand, globals: &Globals) -> Result<Done, Failure> {
+    match command {
+        GroupCommand::Create {
+            group,
+            remark,
+            owners,
+        } => {
+            let what = group.to_string();
+            let request = Request::GroupCreate {
+                name: group,
+                remark,
+                owners,
+            };
+            change(globals, &what, [request]).await?;
+        }
+        GroupCommand::Delete { group } => delete(globals, group).await?,
+        GroupCommand::Show { group } => {
+            let session = Session::open(globals, Need::Somebody).await?;
+            show(&session, group).await?;
+        }
+        GroupCommand::Add { group, members } => {
+            edit(globals, group, GroupList::Members, members, Vec::new()).await?;
+        }
+        GroupCommand::Remove { group, members } => {
+            edit(globals, group, GroupList::Members, Vec::new(), members).await?;
+        }
+        GroupCommand::Join { group } => one(globals, group, EntryChange::Join).await?,
+        GroupCommand::Leave { group } => one(globals, group, EntryChange::Leave).await?,
+        GroupCommand::Owners(args) => list(globals, args, GroupList::Owners).await?,
+        GroupCommand::Friends(args) => list(globals, args, GroupList::Friends).await?,
+        GroupCommand::Members { group } => {
+            let session = Session::open(globals, Need::Anybody).await?;
+            print_list(&session, &group, GroupList::Members).await?;
+        }
+        GroupCommand::Check { group, who, list } => {
+            let session = Session::open(globals, Need::Anybody).await?;
+            return check(&session, group, list.into(), who).await;
+        }
+    }
+    Ok(Done::Yes)
+}
+
+async fn list(globals: &Globals, args: ListArgs, list: GroupList) -> Result<(), Failure> {
+    if args.add.is_empty() && args.remove.is_empty() {
+        let session = Session::open(globals, Need::Anybody).await?;
+        return print_list(&session, &args.group, list).await;
+    }
+    edit(globals, args.group, list, args.add, args.remove).await
+}
+
+async fn edit(
+    globals: &Globals,
+    group: Name,
+    list: GroupList,
+    add: Vec<Member>,
+    remove: Vec<Member>,
+) -> Result<(), Failure> {
+    let what = group.to_string();
+    let added = add
+        .into_iter()
+        .map(|member| EntryChange::ListAdd(list, member));
+    let removed = remove
+        .into_iter()
+        .map(|member| EntryChange::ListRemove(list, member));
+    let requests = added.chain(removed).map(|change| Request::Change {
+        name: group.clone(),
+        change,
+    });
+    change(globals, &what, requests).await
+}
+
+/// Prints a list page by page, however long it is.
+async fn print_list(session: &Session, group: &Name, list: GroupList) -> Result<(), Failure> {
+    let mut after = None;
+    let mut first = true;
+    loop {
+        let request = Request::Members {
+            group: group.clone(),
+            list,
+            after,
+            limit: PAGE,
+        };
+        let Reply::Members { members, next } = session.user.call(request).await? else {
+            return Err(odd());
+        };
+        for member in &members {
+            if session.json {
+                let before = if first { "[" } else { "," };
+                say(format_args!("{before} {}", json!(member)));
+            } else {
+                say(member);
+            }
+            first = false;
+        }
+        match next {
+            Some(_) => after = next,
+            None => break,
+        }
+    }
+    if session.json {
+        say(if first { "[]" } else { "]" });
+    }
+    Ok(())
+}
+
+async fn check(
+    session: &Session,
+    group: Name,
+    list: GroupList,
+    who: Name,
+) -> Result<Done, Failure> {
+    let request = Request::Check { group, list, who };
+    let Reply::Check(answer) = session.user.call(request).await? else {
+        return Err(odd());
+    };
+    let (word, done) = match answer {
+        Check::Yes => ("yes", Done::Yes),
+        Check::No => ("no", Done::AnsweredNo),
+    };
+    if session.json {
+        print_json(&json!({ "answer": word }));
+    } else {
+        say(word);
+    }
+    Ok(done)
+}

@@ -1,0 +1,143 @@
+//! `grapevine registry`: create, delete, list, show, holders.
+
+use grapevine_model::{Name, RegistryName, Reply, Request, ServerName};
+use serde_json::json;
+
+use super::Globals;
+use super::output::{print_json, print_written};
+use super::session::{Need, Session, odd};
+use super::view::{print_registry, registry_json};
+use crate::out::{Failure, say};
+
+/// What to do with registries.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum RegistryCommand {
+    /// Create a registry.
+    Create {
+        /// Its name: DNS labels joined by dots.
+        registry: RegistryName,
+        /// A server that is to hold it; all servers if none is given.
+        #[arg(long = "holder", value_name = "SERVER")]
+        holders: Vec<ServerName>,
+        /// Who administers it; the speaker if nobody is given.
+        #[arg(long = "registrar", value_name = "NAME")]
+        registrars: Vec<Name>,
+    },
+    /// Delete a registry with all its entries.
+    Delete {
+        /// Which.
+        registry: RegistryName,
+    },
+    /// List the registries.
+    List,
+    /// Show a registry.
+    Show {
+        /// Which.
+        registry: RegistryName,
+    },
+    /// Show or change which servers hold a registry.
+    Holders {
+        /// Which.
+        registry: RegistryName,
+        /// One more server.
+        #[arg(long, value_name = "SERVER")]
+        add: Vec<ServerName>,
+        /// One server fewer.
+        #[arg(long, value_name = "SERVER")]
+        remove: Vec<ServerName>,
+    },
+}
+
+/// Does it.
+pub(super) async fn run(command: RegistryCommand, globals: &Globals) -> Result<(), Failure> {
+    match command {
+        RegistryCommand::Create {
+            registry,
+            holders,
+            mut registrars,
+        } => {
+            let session = Session::open(globals, Need::Somebody).await?;
+            if registrars.is_empty() {
+                registrars.push(session.speaker().map_err(|_| {
+                    Failure::usage("who is to administer it? give --registrar NAME")
+                })?);
+            }
+            let what = registry.to_string();
+            let request = Request::RegistryCreate {
+                registry,
+                holders,
+                registrars,
+            };
+            let written = session.change(request).await?;
+            print_written(session.json, &what, &written);
+        }
+        RegistryCommand::Delete { registry } => {
+            let session = Session::open(globals, Need::Somebody).await?;
+            let what = registry.to_string();
+            let written = session.change(Request::RegistryDelete { registry }).await?;
+            print_written(session.json, &what, &written);
+        }
+        RegistryCommand::List => {
+            let session = Session::open(globals, Need::Anybody).await?;
+            let Reply::Registries(registries) = session.user.call(Request::RegistryList).await?
+            else {
+                return Err(odd());
+            };
+            if session.json {
+                print_json(&json!(registries));
+            } else {
+                registries.iter().for_each(say);
+            }
+        }
+        RegistryCommand::Show { registry } => {
+            let session = Session::open(globals, Need::Anybody).await?;
+            show(&session, registry).await?;
+        }
+        RegistryCommand::Holders {
+            registry,
+            add,
+            remove,
+        } => holders(globals, registry, add, remove).await?,
+    }
+    Ok(())
+}
+
+async fn show(session: &Session, registry: RegistryName) -> Result<(), Failure> {
+    let request = Request::RegistryShow { registry };
+    let Reply::Registry(view) = session.user.call(request).await? else {
+        return Err(odd());
+    };
+    if session.json {
+        print_json(&registry_json(&view));
+    } else {
+        print_registry(&view);
+    }
+    Ok(())
+}
+
+async fn holders(
+    globals: &Globals,
+    registry: RegistryName,
+    add: Vec<ServerName>,
+    remove: Vec<ServerName>,
+) -> Result<(), Failure> {
+    let need = match (add.is_empty(), remove.is_empty()) {
+        (true, true) => Need::Anybody,
+        _ => Need::Somebody,
+    };
+    let session = Session::open(globals, need).await?;
+    // First more, then fewer: never without a holder in between.
+    for server in add {
+        let registry = registry.clone();
+        session
+            .change(Request::HolderAdd { registry, server })
+            .await?;
+    }
+    for server in remove {
+        let registry = registry.clone();
+        session
+            .change(Request::HolderRemove { registry, server })
+            .await?;
+    }
+    show(&session, registry).await
+}

@@ -1,0 +1,93 @@
+//! Registries and entries as commands show them: a block of lines, or JSON.
+
+use grapevine_model::{EntryKind, EntryView, RegistryView};
+use serde_json::{Value, json};
+
+use super::output::{count, printable};
+use crate::out::say;
+
+/// Prints an entry.
+pub(super) fn print_entry(view: &EntryView) {
+    let kind = kind(view.kind);
+    say(format_args!("{} ({kind})", view.name));
+    let line = |what: &str, text: String| {
+        if !text.is_empty() {
+            say(format_args!("  {what:<14}{}", printable(&text)));
+        }
+    };
+    line("remark", view.remark.clone());
+    match view.kind {
+        EntryKind::Individual => {
+            line("inbox sites", joined(&view.sites));
+            line("forwarded to", joined(&view.forward));
+            line("aliases", joined(&view.aliases));
+            line("connect sites", view.connect_sites.join(", "));
+        }
+        EntryKind::Group => {
+            line("members", view.members.to_string());
+            line("owners", joined(&view.owners));
+            line("friends", joined(&view.friends));
+        }
+    }
+    line("incarnation", view.incarnation.to_string());
+    if view.conflict {
+        line(
+            "conflict",
+            "an earlier entry has this name; this one stands aside".to_owned(),
+        );
+    }
+}
+
+/// An entry for programs.
+pub(super) fn entry_json(view: &EntryView) -> Value {
+    json!({
+        "name": view.name,
+        "kind": view.kind,
+        "incarnation": view.incarnation.to_string(),
+        "remark": view.remark,
+        "sites": view.sites,
+        "forward": view.forward,
+        "aliases": view.aliases,
+        "connect_sites": view.connect_sites,
+        "members": view.members,
+        "owners": view.owners,
+        "friends": view.friends,
+        "conflict": view.conflict,
+    })
+}
+
+/// Prints a registry.
+pub(super) fn print_registry(view: &RegistryView) {
+    say(format_args!("{} (registry)", view.registry));
+    say(format_args!("  holders       {}", joined(&view.holders)));
+    say(format_args!("  registrars    {}", joined(&view.registrars)));
+    match view.entries {
+        Some(entries) => say(format_args!(
+            "  entries       {}",
+            count(entries, "entry", "entries")
+        )),
+        None => say("  entries       not held by the server that answered"),
+    }
+}
+
+/// A registry for programs.
+pub(super) fn registry_json(view: &RegistryView) -> Value {
+    json!({
+        "registry": view.registry,
+        "holders": view.holders,
+        "registrars": view.registrars,
+        "entries": view.entries,
+    })
+}
+
+fn joined<T: ToString>(things: &[T]) -> String {
+    let texts: Vec<String> = things.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
+fn kind(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Individual => "individual",
+        EntryKind::Group => "group",
+    }
+}
