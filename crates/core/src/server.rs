@@ -274,7 +274,8 @@ impl Server {
                 .try_into()
                 .map_err(|_| Damaged("a custody row's key".into()))?;
             let message = MessageId::from_bytes(id);
-            self.custodies.insert(message, Custody::new(row));
+            self.custodies
+                .insert(message, Custody::new(row, now.mono_ms));
             self.wake(message);
             self.saving.insert(message);
         }

@@ -16,6 +16,10 @@ use crate::registry::request::{Job, ReplyTo};
 use crate::server::{Server, Timer};
 use crate::tables::{Damaged, Table};
 
+/// A message is given up when its time is over, but never before this server itself has tried for
+/// a quarter of that time: the date of acceptance is another clock's.
+const LEAST_TRIED: u64 = 4;
+
 /// A recipient that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pending {
@@ -88,6 +92,8 @@ pub(crate) struct Custody {
     pub(crate) silent: BTreeSet<ServerName>,
     /// Servers known to have the body.
     bodies: BTreeSet<ServerName>,
+    /// Since when this server has tried, monotonic: a clock that jumps ends nobody's patience.
+    pub(crate) since_ms: u64,
     /// Who waits for the yes.
     pub(crate) waiting: Vec<ReplyTo>,
     /// Recipients handed over by another custodian, to be confirmed with the yes.
@@ -97,7 +103,7 @@ pub(crate) struct Custody {
 }
 
 impl Custody {
-    pub(crate) fn new(row: CustodyRow) -> Self {
+    pub(crate) fn new(row: CustodyRow, since_ms: u64) -> Self {
         let trying = row
             .pending
             .keys()
@@ -110,6 +116,7 @@ impl Custody {
             held: false,
             silent: BTreeSet::new(),
             bodies: BTreeSet::new(),
+            since_ms,
             waiting: Vec::new(),
             handed_by: None,
             dirty: true,
@@ -134,7 +141,8 @@ impl Server {
     pub(crate) fn take_custody(&mut self, row: CustodyRow) -> Result<(), Damaged> {
         let message = row.record.message;
         self.refer(message)?;
-        self.custodies.insert(message, Custody::new(row));
+        let custody = Custody::new(row, self.now.mono_ms);
+        self.custodies.insert(message, custody);
         self.save_custody(message);
         self.wake(message);
         Ok(())
@@ -191,6 +199,7 @@ impl Server {
                 continue;
             }
             let accepted_ms = custody.row.record.accepted_ms;
+            let tried_ms = self.now.mono_ms.saturating_sub(custody.since_ms);
             let Some(trying) = custody.trying.get_mut(&key) else {
                 continue;
             };
@@ -208,7 +217,8 @@ impl Server {
                 .get(&message)
                 .and_then(|c| c.row.pending.get(&key))
                 .map(|p| p.stage.clone());
-            let too_old = self.now.wall_ms.saturating_sub(accepted_ms) > give_up_ms;
+            let too_old = self.now.wall_ms.saturating_sub(accepted_ms) > give_up_ms
+                && tried_ms > give_up_ms / LEAST_TRIED;
             match stage {
                 Some(Stage::Steer | Stage::Expand(_)) if too_old => {
                     let reason = if reason.is_empty() {
