@@ -590,12 +590,10 @@ mod tests {
         let header = b"Subject: x\r\n".repeat(20_000);
         let bytes = composed(&order(lines), Original::Beginning(&header));
         assert!(bytes.len() < 1024 * 1024, "{}", bytes.len());
-        let parts = parts(&bytes);
-        let status = std::str::from_utf8(&parts[1].1).unwrap();
+        let text = std::str::from_utf8(&bytes).unwrap();
+        let lines: std::collections::HashSet<&str> = text.split("\r\n").collect();
         assert!((0..1000).all(|number| {
-            status.contains(&format!(
-                "Final-Recipient: rfc822; n{number}@pa.example\r\n"
-            ))
+            lines.contains(format!("Final-Recipient: rfc822; n{number}@pa.example").as_str())
         }));
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use grapevine_core::Staged;
 use grapevine_model::{
-    Authenticated, ErrorKind, InboxListing, Incarnation, ListedMessage, MessageId, Name, Refusal,
-    Reply, Request, ServerName, Speaker, Submission,
+    Authenticated, BodyInfo, ErrorKind, InboxListing, Incarnation, ListedMessage, MessageId, Name,
+    Refusal, Reply, Request, ServerName, Speaker, Submission,
 };
 use grapevine_store::{Options, Stage, Store};
 use tempfile::TempDir;
@@ -231,7 +231,10 @@ impl Backend for Fake {
             return Err(Refusal::not_found(message));
         };
         let (sender, receiver) = mpsc::channel(1);
-        let len_bytes = found.body.len() as u64;
+        let body = BodyInfo {
+            len: found.body.len() as u64,
+            digest: *blake3::hash(&found.body).as_bytes(),
+        };
         tokio::spawn(async move {
             let whole = found.body.len();
             let until = if found.breaks_off { whole / 2 } else { whole };
@@ -249,6 +252,6 @@ impl Backend for Fake {
                     .await;
             }
         });
-        Ok(BodySource::remote(len_bytes, receiver))
+        Ok(BodySource::remote(body, receiver))
     }
 }
