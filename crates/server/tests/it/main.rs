@@ -5,11 +5,16 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test stops at the first thing that it did not expect"
 )]
 
+mod client;
 mod commands;
 mod garbage;
 mod grapevine;
 mod mail;
+mod mail_source;
+mod real_mail;
 mod up;
+mod wire;
