@@ -1,4 +1,4 @@
-//! SMTP load: sessions at once, each sending one message after the other.
+//! SMTP (and LMTP) load: sessions at once, each sending one message after the other.
 //!
 //! Must never count a message that was not answered with 250, and never hide one that was refused: refusals and faults are
 //! counted by their code. A latency runs from the write of DATA to its 250 (with a pipelined envelope, which is one write, from the
@@ -32,6 +32,9 @@ const LINE_BYTES: usize = 76;
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
+    /// What is spoken
+    #[arg(long, value_enum, default_value_t = Protocol::Smtp)]
+    protocol: Protocol,
     /// Log in (AUTH PLAIN) as this user
     #[arg(long, value_name = "NAME", requires = "password_file")]
     user: Option<String>,
@@ -72,6 +75,24 @@ pub(crate) struct Args {
     envelope: Envelope,
 }
 
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Protocol {
+    /// RFC 5321.
+    Smtp,
+    /// RFC 2033: LHLO, and an answer for each recipient after the dot.
+    Lmtp,
+}
+
+impl Protocol {
+    fn hello(self) -> &'static [u8] {
+        match self {
+            Self::Smtp => b"EHLO load.example\r\n",
+            Self::Lmtp => b"LHLO load.example\r\n",
+        }
+    }
+}
+
 /// Whether a session keeps its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Connection {
@@ -93,6 +114,7 @@ enum Envelope {
 /// What all sessions share.
 struct Plan {
     connector: Connector,
+    protocol: Protocol,
     login: Option<String>,
     from: String,
     rcpt: Vec<String>,
@@ -175,6 +197,7 @@ impl Plan {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         Ok(Self {
             connector: args.target.check()?,
+            protocol: args.protocol,
             login,
             from: args.from,
             rcpt: args.rcpt,
@@ -203,14 +226,14 @@ impl Plan {
     async fn connect(&self) -> anyhow::Result<Lines> {
         let mut lines = self.connector.connect().await?;
         expect(&mut lines, "220").await.context("greeting")?;
-        lines.write(b"EHLO load.example\r\n").await?;
+        lines.write(self.protocol.hello()).await?;
         expect(&mut lines, "250").await.context("EHLO")?;
         match self.connector.tls() {
             Tls::Starttls => {
                 lines.write(b"STARTTLS\r\n").await?;
                 expect(&mut lines, "220").await.context("STARTTLS")?;
                 lines = self.connector.start_tls(lines).await?;
-                lines.write(b"EHLO load.example\r\n").await?;
+                lines.write(self.protocol.hello()).await?;
                 expect(&mut lines, "250").await.context("EHLO")?;
             }
             Tls::None | Tls::Implicit => {}
@@ -359,12 +382,19 @@ async fn send(
         return Ok(());
     }
     lines.write(message.as_bytes()).await?;
-    let end = Reply::read(lines).await?;
-    if end.is("250") {
-        found.latencies.note(begun.elapsed());
-        found.recipients += taken;
-    } else {
+    let answers = match plan.protocol {
+        Protocol::Smtp => 1,
+        Protocol::Lmtp => taken,
+    };
+    let mut refused = 0;
+    for _ in 0..answers {
+        let end = Reply::read(lines).await?;
         end.note(found);
+        refused += u64::from(!end.is("250"));
+    }
+    if refused < answers {
+        found.latencies.note(begun.elapsed());
+        found.recipients += taken - refused.min(taken);
     }
     Ok(())
 }
