@@ -102,7 +102,14 @@ fn definition() -> clap::Command {
         .map(|command| command.get_name().to_owned())
         .collect();
     names.into_iter().fold(Program::command(), |all, name| {
-        all.mut_subcommand(name, cli::Globals::augment_args)
+        all.mut_subcommand(name, |command| {
+            let about = command.get_about().cloned();
+            let long_about = command.get_long_about().cloned();
+            // Which brings its own description along.
+            cli::Globals::augment_args(command)
+                .about(about.unwrap_or_default())
+                .long_about(long_about.unwrap_or_default())
+        })
     })
 }
 

@@ -110,6 +110,7 @@ struct Up {
     wanted: u8,
     servers: Vec<Server>,
     first_run: bool,
+    is_default: bool,
     _lock: File,
 }
 
@@ -137,6 +138,7 @@ impl Up {
         })?;
         Ok(Self {
             first_run: !dir.join(CLUSTER_FILE).exists(),
+            is_default: args.dir == Path::new(DEFAULT_DIR),
             dir,
             base_port: args.base_port,
             wanted: args.servers,
@@ -314,10 +316,16 @@ impl Up {
             names.len(),
             names.join(", ")
         ));
+        // Without it, commands look into the default folder.
+        let here = if self.is_default {
+            String::new()
+        } else {
+            format!(" --dir {dir}")
+        };
         say(format_args!(
-            "Send:       echo hello | grapevine send --as birrell@{REGISTRY} needham@{REGISTRY}\n\
-             Read:       grapevine read --as needham@{REGISTRY}\n\
-             Look:       grapevine status"
+            "Send:       echo hello | grapevine send{here} --as birrell@{REGISTRY} needham@{REGISTRY}\n\
+             Read:       grapevine read{here} --as needham@{REGISTRY}\n\
+             Look:       grapevine status{here}"
         ));
         for server in self.servers.iter().take(1) {
             let config = Config::load(&server.folder.path().join(CONFIG_FILE));

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,7 @@ pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 /// `grapevine up` in a folder.
 pub(crate) struct Grapevine {
     child: Child,
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
     said: String,
     /// Its folder.
     pub(crate) dir: PathBuf,
@@ -96,7 +97,7 @@ impl Grapevine {
         });
         let mut grapevine = Self {
             child,
-            lines,
+            lines: Mutex::new(lines),
             said: String::new(),
             dir: dir.to_path_buf(),
             _temp: None,
@@ -108,7 +109,7 @@ impl Grapevine {
     /// Waits for a line of its output that has this in it.
     pub(crate) fn wait_for_line(&mut self, part: &str) {
         loop {
-            match self.lines.recv_timeout(LIMIT) {
+            match self.lines.get_mut().unwrap().recv_timeout(LIMIT) {
                 Ok(line) => {
                     self.said.push_str(&line);
                     self.said.push('\n');
