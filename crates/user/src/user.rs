@@ -78,7 +78,7 @@ pub enum Notice {
         address: String,
         /// Which server it says it is.
         server: ServerName,
-        /// To compare with what `grapevine status` says at the server.
+        /// To compare with what `grapevine status --keys` says on a machine that is trusted.
         fingerprint: Fingerprint,
     },
     /// The servers could not be remembered.

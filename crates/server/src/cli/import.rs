@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::Globals;
 use super::output::{count, print_json};
 use super::session::{Need, Session};
-use crate::out::{Exit, Failure, complain, say};
+use crate::out::{Failure, complain, say};
 
 /// Messages under way at once: enough for their waits for two disks to overlap.
 const AT_ONCE: usize = 16;
@@ -141,6 +141,12 @@ fn open(command: ImportCommand) -> Result<(Messages, Common), Failure> {
                 },
                 line_ends: common.line_ends.into(),
             };
+            if file.is_dir() {
+                return Err(Failure::usage(format_args!(
+                    "{}: a folder, not an mbox file; is it a Maildir?",
+                    file.display()
+                )));
+            }
             let mbox = Mbox::open(&file, transform)
                 .map_err(|error| Failure::new(format_args!("{}: {error}", file.display())))?;
             Ok((Box::new(mbox), common))
@@ -218,7 +224,7 @@ async fn submit_all(
                     (found.place, result)
                 }),
                 Some(Ok((found, Err(error)))) => sums.fail(&found.place, error),
-                Some(Err(error)) => sums.fail("the import stopped", error),
+                Some(Err(error)) => return Err(stopped(&sums, "what can't be read", Failure::new(error))),
                 None => open = false,
             },
             Some((place, result)) = under_way.next() => match result {
@@ -246,9 +252,8 @@ async fn submit_all(
 }
 
 fn stopped(sums: &Sums, place: &str, failure: Failure) -> Failure {
-    let exit: Exit = failure.exit;
     Failure {
-        exit,
+        exit: failure.exit,
         why: format!(
             "stopped at {place} after {}: {}; run it again later, it doubles nothing",
             count(sums.accepted, "message", "messages"),

@@ -7,8 +7,10 @@
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
+use futures_util::stream::{StreamExt, iter};
 use grapevine_model::{
-    Envelope, EnvelopeRecipient, MAX_MESSAGE_BYTES, MessageId, Name, ReturnContent,
+    Envelope, EnvelopeRecipient, ErrorKind, MAX_MESSAGE_BYTES, MessageId, Name, Refusal, Request,
+    ReturnContent,
 };
 use grapevine_user::{BodySource, SubmitError, new_message_id, wall_ms};
 use serde_json::json;
@@ -18,6 +20,9 @@ use super::compose::{Stamping, before_the_dot, finished, recipients_of};
 use super::output::print_json;
 use super::session::{Need, Session};
 use crate::out::{Failure, complain, say};
+
+/// Recipients asked about at once.
+const CHECKS_AT_ONCE: usize = 16;
 
 /// Send a message.
 #[derive(Debug, clap::Args)]
@@ -71,6 +76,9 @@ pub(super) async fn run(args: SendArgs, globals: &Globals) -> Result<(), Failure
         None => new_message_id().map_err(Failure::new)?,
     };
     let (body, recipients) = message(&args, &from, id)?;
+    if args.id.is_none() {
+        check(&session, &recipients).await?;
+    }
     let envelope = Envelope {
         return_path: Some(from),
         recipients: recipients
@@ -96,6 +104,31 @@ pub(super) async fn run(args: SendArgs, globals: &Globals) -> Result<(), Failure
         say(format_args!("accepted as {}", accepted.message));
     }
     Ok(())
+}
+
+/// Names at once who does not exist. Who can't be asked about now is no reason to wait: the
+/// message is accepted, and delivered or explained.
+async fn check(session: &Session, recipients: &[Name]) -> Result<(), Failure> {
+    let unknown: Vec<String> = iter(recipients)
+        .map(|name| async move {
+            let request = Request::CheckRecipient { name: name.clone() };
+            match session.user.call(request).await {
+                Err(refusal) if refusal.kind == ErrorKind::NotFound => Some(refusal.why),
+                Ok(_) | Err(_) => None,
+            }
+        })
+        .buffered(CHECKS_AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+    match unknown.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal::new(
+            ErrorKind::NotFound,
+            format!("nothing was sent: {}", unknown.join("; ")),
+        )
+        .into()),
+    }
 }
 
 /// The body, and whom it is for.

@@ -21,7 +21,11 @@ const LIMIT: Duration = Duration::from_secs(2);
 
 /// How the servers are.
 #[derive(Debug, clap::Args)]
-pub(crate) struct StatusArgs {}
+pub(crate) struct StatusArgs {
+    /// Print the servers' addresses and the fingerprints of their keys, and ask nothing more.
+    #[arg(long)]
+    keys: bool,
+}
 
 /// One server's answer.
 struct Answer {
@@ -55,8 +59,12 @@ impl RegistryState {
 }
 
 /// Asks and prints.
-pub(super) async fn run(_args: StatusArgs, globals: &Globals) -> Result<(), Failure> {
+pub(super) async fn run(args: StatusArgs, globals: &Globals) -> Result<(), Failure> {
     let session = Session::open(globals, Need::Anybody).await?;
+    if args.keys {
+        print_keys(&session);
+        return Ok(());
+    }
     let answers = ask(&session).await?;
     let registries = registries(&answers);
     if session.json {
@@ -68,6 +76,32 @@ pub(super) async fn run(_args: StatusArgs, globals: &Globals) -> Result<(), Fail
         return Err(Failure::unavailable("no server answers"));
     }
     Ok(())
+}
+
+/// What `grapevine login --pin` and a first contact's note are compared with.
+fn print_keys(session: &Session) {
+    let mut servers = session.user.servers();
+    servers.sort_by(|a, b| a.name.cmp(&b.name));
+    if session.json {
+        let servers = servers.iter().map(|server| {
+            json!({
+                "server": server.name,
+                "address": server.address,
+                "fingerprint": server.key.fingerprint().to_string(),
+            })
+        });
+        print_json(&servers.collect());
+        return;
+    }
+    let mut table = Table::new(&["server", "address", "fingerprint of its key"]);
+    for server in servers {
+        table.row([
+            server.name.to_string(),
+            server.address,
+            server.key.fingerprint().to_string(),
+        ]);
+    }
+    table.print();
 }
 
 async fn ask(session: &Session) -> Result<Vec<Answer>, Failure> {
