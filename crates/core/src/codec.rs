@@ -169,6 +169,8 @@ pub(crate) struct SpaceRow {
     pub(crate) ready: bool,
     /// A mailbox's ordered sites, as last known.
     pub(crate) sites: Vec<ServerName>,
+    /// Whose mailbox it is.
+    pub(crate) owner: Option<grapevine_model::Name>,
 }
 
 /// The value of a `Messages` row.

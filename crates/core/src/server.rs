@@ -110,6 +110,8 @@ pub struct Server {
     pub(crate) orphans: BTreeMap<MessageId, u64>,
     pub(crate) dead_letters: u64,
     changed_spaces: BTreeSet<SpaceId>,
+    /// The last mailbox whose sites were asked about.
+    pub(crate) sites_asked: Option<Incarnation>,
     pub(crate) disk_nearly_full: bool,
     pub(crate) alarms: VecDeque<String>,
     // Planted mistakes; all false outside tests that look for them.
@@ -180,6 +182,7 @@ impl Server {
             orphans: BTreeMap::new(),
             dead_letters: 0,
             changed_spaces: BTreeSet::new(),
+            sites_asked: None,
             disk_nearly_full: false,
             alarms: VecDeque::new(),
             planted_vector_over_gap: false,
@@ -643,6 +646,7 @@ impl Server {
         }
         let mut done = self.look_after_custody();
         if self.beats.is_multiple_of(SWEEP_BEATS) {
+            self.ask_about_sites();
             done = done
                 .and_then(|()| self.remove_orphans())
                 .and_then(|()| self.forget_history())

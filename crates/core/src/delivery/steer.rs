@@ -95,7 +95,7 @@ impl Server {
             trying.inbox = Some(inbox);
         }
         if sites.contains(&self.config.server) && !self.disk_nearly_full {
-            match self.deposit(inbox, &sites, message, body)? {
+            match self.deposit(inbox, name, &sites, message, body)? {
                 Some(dot) => {
                     let then = Then::Recipient(message, key.to_owned());
                     self.when_copied(Self::mailbox_space(inbox), dot, then);

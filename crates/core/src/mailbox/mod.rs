@@ -4,10 +4,11 @@
 //! deposit repeated, at any site, after any crash, never brings back what its
 //! owner has deleted (docs/decisions, deposit stamps).
 
+mod sites;
+
 use grapevine_model::{
     Cell, CellKey, DepositOutcome, Field, InboxListing, Incarnation, ListedMessage, MailboxEntry,
-    MessageId, Name, PeerMessage, Refusal, Reply, Resolution, ServerName, SpaceId, Speaker, Stamp,
-    Update, Written,
+    MessageId, Name, PeerMessage, Refusal, Reply, Resolution, ServerName, Speaker, Stamp, Written,
 };
 
 use crate::codec;
@@ -29,26 +30,19 @@ fn message_key(message: MessageId) -> CellKey {
     }
 }
 
-fn sites_key() -> CellKey {
-    CellKey {
-        item: 0,
-        field: Field::Sites.number(),
-        element: Vec::new(),
-    }
-}
-
 impl Server {
     /// Puts a message whose body is here into a mailbox of this site. Gives the dot of its cell;
     /// none when the owner has deleted it already.
     pub(crate) fn deposit(
         &mut self,
         inbox: Incarnation,
+        owner: &Name,
         sites: &[ServerName],
         message: MessageId,
         body: grapevine_model::BodyInfo,
     ) -> Result<Option<Stamp>, Damaged> {
         let space = Self::mailbox_space(inbox);
-        self.open_mailbox(inbox, sites)?;
+        self.open_mailbox(inbox, owner, sites)?;
         let key = message_key(message);
         if let Some(present) = self
             .cell(&space, &key)?
@@ -75,51 +69,6 @@ impl Server {
         self.write(&space, vec![change])
     }
 
-    /// Makes sure that the mailbox is here and knows its sites.
-    fn open_mailbox(&mut self, inbox: Incarnation, sites: &[ServerName]) -> Result<(), Damaged> {
-        let space = Self::mailbox_space(inbox);
-        self.open_space(&space, true);
-        if self
-            .spaces
-            .get(&space)
-            .is_some_and(|s| s.row.sites != sites)
-        {
-            self.set_sites(inbox, sites)?;
-        }
-        Ok(())
-    }
-
-    /// The sites of a mailbox are these from now on.
-    pub(crate) fn set_sites(
-        &mut self,
-        inbox: Incarnation,
-        sites: &[ServerName],
-    ) -> Result<(), Damaged> {
-        let space = Self::mailbox_space(inbox);
-        if let Some(state) = self.spaces.get_mut(&space) {
-            state.row.sites = sites.to_vec();
-            let change = Change::put(sites_key(), codec::encode(&sites.to_vec()));
-            self.write(&space, vec![change])?;
-            self.save_space(&space);
-        }
-        Ok(())
-    }
-
-    /// A mailbox unknown here is taken in when its own sites name this server.
-    pub(crate) fn admit_mailbox(&mut self, space: &SpaceId, updates: &[Update]) -> bool {
-        let sites = updates
-            .iter()
-            .find(|u| u.key == sites_key())
-            .and_then(|u| codec::decode::<Vec<ServerName>>(u.cell.value.as_ref()?).ok());
-        match sites {
-            Some(sites) if sites.contains(&self.config.server) => {
-                self.open_space(space, false);
-                true
-            }
-            Some(_) | None => false,
-        }
-    }
-
     /// A cell of a mailbox is about to be replaced: references and sites follow.
     pub(crate) fn mailbox_cell_changes(
         &mut self,
@@ -137,88 +86,8 @@ impl Server {
                 (true, true) | (false, false) => {}
             }
         }
-        if *key == sites_key()
-            && let Some(sites) = new
-                .value
-                .as_ref()
-                .and_then(|v| codec::decode::<Vec<ServerName>>(v).ok())
-            && let Some(state) = self.spaces.get_mut(&Self::mailbox_space(inbox))
-        {
-            state.row.sites = sites;
-            self.save_space(&Self::mailbox_space(inbox));
-        }
-        Ok(())
-    }
-
-    /// Follows the inbox sites of a registry held here; call when it may have changed.
-    pub(crate) fn follow_sites(
-        &mut self,
-        registry: &grapevine_model::RegistryName,
-    ) -> Result<(), Damaged> {
-        let Some(database) = self.database(registry) else {
-            return Ok(());
-        };
-        let moved: Vec<(Incarnation, Vec<ServerName>)> = self
-            .spaces
-            .iter()
-            .filter_map(|(space, state)| {
-                let SpaceId::Mailbox(inbox) = space else {
-                    return None;
-                };
-                let sites = database.entry(*inbox)?.sites();
-                (sites != state.row.sites && !sites.is_empty()).then_some((*inbox, sites))
-            })
-            .collect();
-        for (inbox, sites) in moved {
-            self.set_sites(inbox, &sites)?;
-            for site in sites
-                .iter()
-                .filter(|site| self.peers.contains_key(*site))
-                .collect::<Vec<_>>()
-            {
-                self.offer(site, &Self::mailbox_space(inbox));
-            }
-        }
-        Ok(())
-    }
-
-    /// Spaces that this server has and no longer belongs to: offered to the others, dropped when
-    /// two of them (or all there are) have everything.
-    pub(crate) fn hand_over(&mut self) -> Result<(), Damaged> {
-        let leaving: Vec<SpaceId> = self
-            .spaces
-            .keys()
-            .filter(|s| !self.belongs_here(s))
-            .cloned()
-            .collect();
-        for space in leaving {
-            if matches!(&space, SpaceId::Registry(r) if !self.holdings.contains_key(r)) {
-                self.drop_space(&space)?;
-                continue;
-            }
-            let partners = self.partners(&space);
-            let Some(state) = self.spaces.get(&space) else {
-                continue;
-            };
-            let whole = partners
-                .iter()
-                .filter(|p| {
-                    state
-                        .have
-                        .get(*p)
-                        .is_some_and(|h| h.covers_all(&state.row.vector))
-                })
-                .count();
-            if whole > 0 && whole >= partners.len().min(2) {
-                self.drop_space(&space)?;
-                self.note_info(format!("{space} is handed over"), None);
-            } else {
-                for partner in partners {
-                    if self.is_up(&partner) {
-                        self.offer(&partner, &space);
-                    }
-                }
-            }
+        if *key == sites::sites_key() {
+            self.sites_cell_changes(inbox, new);
         }
         Ok(())
     }
@@ -262,7 +131,7 @@ impl Server {
                     DepositOutcome::Later("the disk of the inbox site is nearly full".into()),
                 ));
             } else {
-                match self.deposit(inbox, &sites, message, body)? {
+                match self.deposit(inbox, &name, &sites, message, body)? {
                     Some(dot) => {
                         let then = Then::Deposited(from.clone(), message, inbox);
                         self.when_copied(Self::mailbox_space(inbox), dot, then);
@@ -393,7 +262,7 @@ impl Server {
                 Outcome::PassOn(sites)
             });
         }
-        self.open_mailbox(inbox, &sites)?;
+        self.open_mailbox(inbox, name, &sites)?;
         let space = Self::mailbox_space(inbox);
         let mut changes = Vec::new();
         for message in messages {

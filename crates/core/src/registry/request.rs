@@ -44,6 +44,10 @@ pub(crate) enum Job {
         message: grapevine_model::MessageId,
         key: String,
     },
+    FollowSites {
+        inbox: Incarnation,
+        owner: Name,
+    },
 }
 
 /// A job with the answers that it has.
@@ -139,6 +143,11 @@ impl Server {
                 Err(Stop::Need(need)) => Some(need),
                 Err(Stop::Damaged(damaged)) => return Err(damaged),
             },
+            Job::FollowSites { inbox, owner } => match self.follow_sites_of(&memo, *inbox, owner) {
+                Ok(()) => None,
+                Err(Stop::Need(need)) => Some(need),
+                Err(Stop::Damaged(damaged)) => return Err(damaged),
+            },
             Job::Steer { message, key } => match self.steer(&memo, *message, key) {
                 Ok(()) => None,
                 Err(Stop::Need(need)) => Some(need),
@@ -184,6 +193,8 @@ impl Server {
                 );
             }
             Job::Steer { message, key } => self.recipient_waits(message, &key, why),
+            // Asked again in its turn.
+            Job::FollowSites { .. } => {}
         }
     }
 

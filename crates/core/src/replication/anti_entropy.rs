@@ -199,8 +199,18 @@ impl Server {
         let lacking = self.lacking_bodies(&space, &updates)?;
         if !lacking.is_empty() {
             self.send(from, PeerMessage::Need { messages: lacking });
-            // The bodies come first on the same connection, then the page again.
-            self.send(from, PeerMessage::Pull { space, known: base });
+            // The bodies come first on the same connection, then the page again; if they do not,
+            // the next beat begins anew.
+            let (now, beat_ms) = (self.now.mono_ms, self.config.times.beat_ms);
+            if let Some(state) = self.spaces.get_mut(&space)
+                && !state
+                    .needed
+                    .as_ref()
+                    .is_some_and(|(known, at)| *known == base && now < at + beat_ms)
+            {
+                state.needed = Some((base.clone(), now));
+                self.send(from, PeerMessage::Pull { space, known: base });
+            }
             return Ok(());
         }
         self.merge_all(&space, &updates)?;

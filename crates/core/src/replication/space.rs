@@ -25,6 +25,8 @@ pub(crate) struct Space {
     pub(crate) have: BTreeMap<ServerName, VersionVector>,
     /// How far a session with a partner has come, beyond the vector.
     pub(crate) progress: BTreeMap<ServerName, VersionVector>,
+    /// For which page bodies were asked for, and when: the page is asked for again once.
+    pub(crate) needed: Option<(VersionVector, u64)>,
     /// With whom its digest is counted, and which digest.
     pub(crate) counted: (BTreeSet<ServerName>, u64),
 }

@@ -1,0 +1,236 @@
+//! Where a mailbox lives: its sites stand in the mailbox itself and follow the
+//! registry of its owner.
+//!
+//! A site that holds that registry follows at once; one that does not asks a
+//! holder now and then. A server that is no site any more hands the mailbox over
+//! and forgets it only when the others have everything.
+
+use grapevine_model::{
+    Cell, CellKey, Field, Incarnation, Name, RegistryName, Resolution, ServerName, SpaceId, Update,
+};
+
+use crate::codec;
+use crate::registry::directory::{Held, Memo};
+use crate::registry::request::{Job, Stop};
+use crate::replication::push::Change;
+use crate::server::Server;
+use crate::tables::Damaged;
+
+/// Mailboxes whose registry is held elsewhere asked about in one sweep.
+const ASKED_A_SWEEP: usize = 50;
+
+/// The value of a `Sites` cell: the owner's name, and the ordered sites.
+type Place = (Name, Vec<ServerName>);
+
+pub(super) fn sites_key() -> CellKey {
+    CellKey {
+        item: 0,
+        field: Field::Sites.number(),
+        element: Vec::new(),
+    }
+}
+
+impl Server {
+    /// Makes sure that the mailbox is here and knows its sites.
+    pub(super) fn open_mailbox(
+        &mut self,
+        inbox: Incarnation,
+        owner: &Name,
+        sites: &[ServerName],
+    ) -> Result<(), Damaged> {
+        let space = Self::mailbox_space(inbox);
+        self.open_space(&space, true);
+        if self
+            .spaces
+            .get(&space)
+            .is_some_and(|s| s.row.sites != sites)
+        {
+            self.set_sites(inbox, owner, sites)?;
+        }
+        Ok(())
+    }
+
+    /// The sites of a mailbox are these from now on.
+    pub(crate) fn set_sites(
+        &mut self,
+        inbox: Incarnation,
+        owner: &Name,
+        sites: &[ServerName],
+    ) -> Result<(), Damaged> {
+        let space = Self::mailbox_space(inbox);
+        if let Some(state) = self.spaces.get_mut(&space) {
+            state.row.sites = sites.to_vec();
+            state.row.owner = Some(owner.clone());
+            let change = Change::put(sites_key(), codec::encode(&(owner.clone(), sites.to_vec())));
+            self.write(&space, vec![change])?;
+            self.save_space(&space);
+        }
+        Ok(())
+    }
+
+    /// A mailbox unknown here is taken in when its own sites name this server.
+    pub(crate) fn admit_mailbox(&mut self, space: &SpaceId, updates: &[Update]) -> bool {
+        let sites = updates
+            .iter()
+            .find(|u| u.key == sites_key())
+            .and_then(|u| codec::decode::<Place>(u.cell.value.as_ref()?).ok());
+        match sites {
+            Some((_, sites)) if sites.contains(&self.config.server) => {
+                self.open_space(space, false);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The `Sites` cell of a mailbox is about to be replaced.
+    pub(super) fn sites_cell_changes(&mut self, inbox: Incarnation, new: &Cell) {
+        let space = Self::mailbox_space(inbox);
+        let place = new
+            .value
+            .as_ref()
+            .and_then(|value| codec::decode::<Place>(value).ok());
+        if let Some((owner, sites)) = place
+            && let Some(state) = self.spaces.get_mut(&space)
+        {
+            state.row.owner = Some(owner);
+            state.row.sites = sites;
+            self.save_space(&space);
+        }
+    }
+
+    /// Follows the inbox sites of a registry held here; call when it may have changed.
+    pub(crate) fn follow_sites(&mut self, registry: &RegistryName) -> Result<(), Damaged> {
+        let Some(database) = self.database(registry) else {
+            return Ok(());
+        };
+        let moved: Vec<(Incarnation, Name, Vec<ServerName>)> = self
+            .spaces
+            .iter()
+            .filter_map(|(space, state)| {
+                let SpaceId::Mailbox(inbox) = space else {
+                    return None;
+                };
+                let entry = database.entry(*inbox)?;
+                let sites = entry.sites();
+                let moved = sites != state.row.sites && !sites.is_empty();
+                moved.then_some((*inbox, entry.name()?, sites))
+            })
+            .collect();
+        for (inbox, owner, sites) in moved {
+            self.move_mailbox(inbox, &owner, &sites)?;
+        }
+        Ok(())
+    }
+
+    /// A mailbox has other sites now: they are told, and fetch what they lack.
+    fn move_mailbox(
+        &mut self,
+        inbox: Incarnation,
+        owner: &Name,
+        sites: &[ServerName],
+    ) -> Result<(), Damaged> {
+        self.set_sites(inbox, owner, sites)?;
+        for site in sites {
+            if self.peers.contains_key(site) {
+                self.offer(site, &Self::mailbox_space(inbox));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks about some mailboxes whose owners' registries are held elsewhere, in turn.
+    pub(crate) fn ask_about_sites(&mut self) {
+        let after = self.sites_asked.take();
+        let elsewhere = |(space, state): (&SpaceId, &crate::replication::space::Space)| {
+            let SpaceId::Mailbox(inbox) = space else {
+                return None;
+            };
+            let owner = state.row.owner.clone()?;
+            (self.held(owner.registry()) == Held::Elsewhere).then_some((*inbox, owner))
+        };
+        let from = SpaceId::Mailbox(after.unwrap_or(Incarnation(0)));
+        let beyond = (std::ops::Bound::Excluded(from), std::ops::Bound::Unbounded);
+        let asked: Vec<(Incarnation, Name)> = self
+            .spaces
+            .range(beyond)
+            .filter_map(elsewhere)
+            .take(ASKED_A_SWEEP)
+            .collect();
+        if asked.len() == ASKED_A_SWEEP {
+            self.sites_asked = asked.last().map(|(inbox, _)| *inbox);
+        }
+        for (inbox, owner) in asked {
+            // What is remembered of it may be what is to be checked.
+            self.forget_hint(&owner);
+            self.runnable
+                .push_back((Job::FollowSites { inbox, owner }, Memo::new()));
+        }
+    }
+
+    /// Follows one mailbox's sites by asking.
+    pub(crate) fn follow_sites_of(
+        &mut self,
+        memo: &Memo,
+        inbox: Incarnation,
+        owner: &Name,
+    ) -> Result<(), Stop> {
+        if let Resolution::Individual {
+            incarnation, sites, ..
+        } = self.resolve(memo, owner)?
+        {
+            let known = self
+                .spaces
+                .get(&Self::mailbox_space(inbox))
+                .map(|s| &s.row.sites);
+            if incarnation == inbox
+                && !sites.is_empty()
+                && known.is_some_and(|known| *known != sites)
+            {
+                self.move_mailbox(inbox, owner, &sites)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Spaces that this server has and no longer belongs to: offered to the others, dropped when
+    /// two of them (or all there are) have everything.
+    pub(crate) fn hand_over(&mut self) -> Result<(), Damaged> {
+        let leaving: Vec<SpaceId> = self
+            .spaces
+            .keys()
+            .filter(|s| !self.belongs_here(s))
+            .cloned()
+            .collect();
+        for space in leaving {
+            if matches!(&space, SpaceId::Registry(r) if !self.holdings.contains_key(r)) {
+                self.drop_space(&space)?;
+                continue;
+            }
+            let partners = self.partners(&space);
+            let Some(state) = self.spaces.get(&space) else {
+                continue;
+            };
+            let whole = partners
+                .iter()
+                .filter(|p| {
+                    state
+                        .have
+                        .get(*p)
+                        .is_some_and(|h| h.covers_all(&state.row.vector))
+                })
+                .count();
+            if whole > 0 && whole >= partners.len().min(2) {
+                self.drop_space(&space)?;
+                self.note_info(format!("{space} is handed over"), None);
+            } else {
+                for partner in partners {
+                    if self.is_up(&partner) {
+                        self.offer(&partner, &space);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
