@@ -276,30 +276,69 @@ fn python(site: &Site, script: &str, ports: [u16; 2]) -> Command {
 
 /// The crate `lettre` sends over STARTTLS and over TLS.
 pub fn lettre_sends(site: &Site, subjects: [&str; 2]) {
-    use lettre::transport::smtp::authentication::Credentials;
-    use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-    use lettre::{SmtpTransport, Transport as _};
+    use lettre::transport::smtp::client::Tls;
+
+    let [clear, direct] = subjects;
+    let tls = lettre_tls(site);
+    lettre_sends_by(
+        site,
+        site.submission,
+        Tls::Required(tls.clone()),
+        &site.name,
+        clear,
+    );
+    lettre_sends_by(
+        site,
+        site.submissions,
+        Tls::Wrapper(tls),
+        &site.name,
+        direct,
+    );
+}
+
+/// The crate `lettre` sends to somebody.
+pub fn lettre_sends_to(site: &Site, to: &str, subject: &str) {
+    use lettre::transport::smtp::client::Tls;
+
+    lettre_sends_by(
+        site,
+        site.submission,
+        Tls::Required(lettre_tls(site)),
+        to,
+        subject,
+    );
+}
+
+fn lettre_tls(site: &Site) -> lettre::transport::smtp::client::TlsParameters {
+    use lettre::transport::smtp::client::{Certificate, TlsParameters};
 
     let ca = Certificate::from_pem(&fs::read(&site.ca).unwrap()).unwrap();
-    let tls = TlsParameters::builder("localhost".into())
+    TlsParameters::builder("localhost".into())
         .add_root_certificate(ca)
         .build_rustls()
-        .unwrap();
-    let me: lettre::Address = site.name.parse().unwrap();
-    let envelope = lettre::address::Envelope::new(Some(me.clone()), vec![me]).unwrap();
-    let [clear, direct] = subjects;
-    for (subject, port, tls) in [
-        (clear, site.submission, Tls::Required(tls.clone())),
-        (direct, site.submissions, Tls::Wrapper(tls)),
-    ] {
-        let transport = SmtpTransport::builder_dangerous("localhost")
-            .port(port)
-            .tls(tls)
-            .credentials(Credentials::new(site.name.clone(), site.password.clone()))
-            .build();
-        let response = transport.send_raw(&envelope, &message(subject)).unwrap();
-        assert!(response.is_positive(), "{response:?}");
-    }
+        .unwrap()
+}
+
+fn lettre_sends_by(
+    site: &Site,
+    port: u16,
+    tls: lettre::transport::smtp::client::Tls,
+    to: &str,
+    subject: &str,
+) {
+    use lettre::transport::smtp::authentication::Credentials;
+    use lettre::{SmtpTransport, Transport as _};
+
+    let addresses = [site.name.parse().unwrap(), to.parse().unwrap()];
+    let [from, to] = addresses;
+    let envelope = lettre::address::Envelope::new(Some(from), vec![to]).unwrap();
+    let transport = SmtpTransport::builder_dangerous("localhost")
+        .port(port)
+        .tls(tls)
+        .credentials(Credentials::new(site.name.clone(), site.password.clone()))
+        .build();
+    let response = transport.send_raw(&envelope, &message(subject)).unwrap();
+    assert!(response.is_positive(), "{response:?}");
 }
 
 /// The crate `rust-pop3-client` fetches all there is.
@@ -339,8 +378,8 @@ fn text(output: &Output) -> String {
     )
 }
 
-/// All programs: what they sent can be fetched by all, byte for byte.
-pub fn all_programs_agree(site: &Site) {
+/// Every program sends: the subjects of what was sent.
+pub fn all_programs_send(site: &Site) -> Vec<&'static str> {
     let mut sent = vec!["lettre-clear", "lettre-tls"];
     lettre_sends(site, ["lettre-clear", "lettre-tls"]);
     if is_here("curl") {
@@ -356,23 +395,26 @@ pub fn all_programs_agree(site: &Site) {
         python_sends(site, ["python-clear", "python-tls"]);
         sent.extend(["python-clear", "python-tls"]);
     }
+    sent
+}
+
+/// Every program fetches what all have sent: each message once, and the same bytes for all of them.
+pub fn all_programs_fetch(site: &Site, sent: &[&str]) {
     let fetched = rust_pop3_fetches(site);
     assert_eq!(fetched.len(), sent.len());
-    for subject in &sent {
+    for subject in sent {
         let whole = message(subject);
         let found = fetched.iter().filter(|body| is_the_message(body, &whole));
         let all = fetched.concat();
-        assert_eq!(found.count(), 1, "{subject}: {}", all.escape_ascii());
+        assert_eq!(found.count(), 1, "{subject} in {}", all.escape_ascii());
     }
     if is_here("python3") {
         assert!(python_fetches(site) == fetched, "poplib got other bytes");
     }
     if is_here("curl") {
         for (index, body) in fetched.iter().enumerate() {
-            assert!(
-                curl_fetches(site, index + 1) == *body,
-                "curl got other bytes"
-            );
+            let got = curl_fetches(site, index + 1);
+            assert!(got == *body, "curl got other bytes");
         }
     }
 }
