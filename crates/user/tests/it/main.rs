@@ -12,3 +12,4 @@ mod changes;
 mod fake;
 mod finding;
 mod messages;
+mod operator;
