@@ -32,6 +32,7 @@ struct Shared {
     inputs: mpsc::Sender<ToCore>,
     store: Arc<Store>,
     server: ServerName,
+    hostname: String,
     peers: OnceLock<Peers>,
 }
 
@@ -70,12 +71,17 @@ pub(crate) struct HeldStage {
 
 impl CoreHandle {
     /// A handle, and the end that the core's thread reads.
-    pub(crate) fn new(store: Arc<Store>, server: ServerName) -> (Self, mpsc::Receiver<ToCore>) {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        server: ServerName,
+        hostname: String,
+    ) -> (Self, mpsc::Receiver<ToCore>) {
         let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
         let shared = Arc::new(Shared {
             inputs,
             store,
             server,
+            hostname,
             peers: OnceLock::new(),
         });
         (Self { shared }, receiver)
@@ -156,6 +162,11 @@ impl CoreHandle {
     /// The store.
     pub(crate) fn store(&self) -> &Arc<Store> {
         &self.shared.store
+    }
+
+    /// This server's name in DNS.
+    pub(crate) fn hostname(&self) -> &str {
+        &self.shared.hostname
     }
 
     /// This server.

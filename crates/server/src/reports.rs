@@ -29,12 +29,13 @@ pub(crate) async fn hand_in(handle: CoreHandle, order: ReportOrder) {
 async fn try_hand_in(handle: &CoreHandle, order: ReportOrder) -> Result<(), Refusal> {
     let store = Arc::clone(handle.store());
     let server = handle.server().clone();
+    let hostname = handle.hostname().to_owned();
     let mut submission = order.submission.clone();
     let staged = blocking(move || {
         let original = beginning(&store, order.about, order.full);
         let reporter = Reporter {
             server: &server,
-            hostname: server.as_str(),
+            hostname: &hostname,
         };
         let original = match &original {
             None => Original::Missing,

@@ -82,7 +82,11 @@ impl Running {
         let start = beginning(&folder, &store)?;
         let passwords = Passwords::new()
             .map_err(|error| RunError::System(format!("no random bytes: {error}")))?;
-        let (core, inputs) = CoreHandle::new(Arc::clone(&store), record.name.clone());
+        let (core, inputs) = CoreHandle::new(
+            Arc::clone(&store),
+            record.name.clone(),
+            config.hostname.clone(),
+        );
         let (stop_core, stop_peers) = (CancellationToken::new(), CancellationToken::new());
         let (failed, peer_tasks) = (CancellationToken::new(), TaskTracker::new());
         let peers = Peers::new(
