@@ -75,7 +75,12 @@ impl Server {
             envelope: submission.envelope.clone(),
             accepted_ms: self.now.wall_ms,
         };
-        self.accept(record, Some(to), None)?;
+        // The recipients that a report answers for are done by now: it must not be refused.
+        let alone = match &submission.reports {
+            Some(_) => Alone::Accept,
+            None => self.config.alone,
+        };
+        self.accept(record, alone, Some(to), None)?;
         Ok(())
     }
 
@@ -166,6 +171,7 @@ impl Server {
     pub(crate) fn accept(
         &mut self,
         record: CustodyRecord,
+        alone: Alone,
         to: Option<ReplyTo>,
         handed_by: Option<(ServerName, Vec<String>)>,
     ) -> Result<(), Damaged> {
@@ -181,6 +187,7 @@ impl Server {
             passed: Default::default(),
         })?;
         if let Some(custody) = self.custodies.get_mut(&message) {
+            custody.alone = alone;
             custody.waiting.extend(to);
             custody.handed_by = handed_by;
         }
@@ -237,7 +244,8 @@ impl Server {
     }
 
     fn accept_alone(&mut self, message: MessageId) {
-        match self.config.alone {
+        let alone = self.custodies.get(&message).map(|custody| custody.alone);
+        match alone.unwrap_or(Alone::Accept) {
             Alone::Accept => self.say_yes(message, 1),
             Alone::Refuse => {
                 let Some(custody) = self.custodies.get_mut(&message) else {

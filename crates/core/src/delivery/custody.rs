@@ -12,6 +12,7 @@ use grapevine_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
+use crate::config::Alone;
 use crate::registry::request::{Job, ReplyTo};
 use crate::server::{Server, Timer};
 use crate::tables::{Damaged, Table};
@@ -94,6 +95,8 @@ pub(crate) struct Custody {
     bodies: BTreeSet<ServerName>,
     /// Since when this server has tried, monotonic: a clock that jumps ends nobody's patience.
     pub(crate) since_ms: u64,
+    /// What becomes of it when no second disk can be reached.
+    pub(crate) alone: Alone,
     /// Who waits for the yes.
     pub(crate) waiting: Vec<ReplyTo>,
     /// Recipients handed over by another custodian, to be confirmed with the yes.
@@ -116,6 +119,7 @@ impl Custody {
             held: false,
             silent: BTreeSet::new(),
             bodies: BTreeSet::new(),
+            alone: Alone::Accept,
             since_ms,
             waiting: Vec::new(),
             handed_by: None,
@@ -191,10 +195,7 @@ impl Server {
             let Some(custody) = self.custodies.get_mut(&message) else {
                 continue;
             };
-            if !custody.waiting.is_empty()
-                && self.config.alone == crate::config::Alone::Refuse
-                && !custody.held
-            {
+            if !custody.waiting.is_empty() && custody.alone == Alone::Refuse && !custody.held {
                 // Not yet accepted: nothing is delivered before the yes is sure.
                 continue;
             }

@@ -199,7 +199,8 @@ impl Server {
             );
             return Ok(());
         }
-        self.accept(record, None, Some((from.clone(), recipients)))
+        let alone = self.config.alone;
+        self.accept(record, alone, None, Some((from.clone(), recipients)))
     }
 
     pub(crate) fn take_handed(
