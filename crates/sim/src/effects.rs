@@ -206,6 +206,7 @@ impl Cluster {
     fn reply(&mut self, node: NodeIndex, id: RequestId, result: Result<Reply, Refusal>) {
         self.trace.number(id.0 ^ u64::from(result.is_ok()));
         if let Some(mut report) = self.composing.remove(&id) {
+            self.say(|| format!("node {node}: the report about {}: {result:?}", report.about));
             if let Ok(Reply::Accepted { message, .. }) = result {
                 report.report = message;
                 self.reports.push(report);

@@ -135,6 +135,8 @@ pub struct Oracle {
     pub created: BTreeSet<Name>,
     /// For each origin, when which greatest stamp was heard.
     stamps: BTreeMap<OriginId, Vec<(u64, Stamp)>>,
+    /// The individuals in each list that never changes: a report about a list explains them all.
+    pub closures: BTreeMap<Name, BTreeSet<Name>>,
     /// Whether messages were submitted without an id, so that unknown ids may turn up.
     pub nameless: bool,
     /// What was found.
@@ -142,6 +144,14 @@ pub struct Oracle {
 }
 
 impl Oracle {
+    /// An oracle that knows the lists that never change.
+    pub fn new(closures: BTreeMap<Name, BTreeSet<Name>>) -> Self {
+        Self {
+            closures,
+            ..Self::default()
+        }
+    }
+
     /// Notes a violation.
     pub fn violation(&mut self, at_us: u64, invariant: &'static str, what: String) {
         self.violations.push(Violation {

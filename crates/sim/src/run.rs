@@ -72,7 +72,9 @@ pub fn run(seed: u64, planted: Option<Planted>, verbose: Verbosity) -> Report {
             Alone::Refuse
         },
         planted,
-        skewed: if dice.chance(600) {
+        // A message is too old by the clock of whoever has it: minutes to give up, and clocks that
+        // are wrong by an hour, do not go together.
+        skewed: if patience.is_endless() && dice.chance(600) {
             Skew::Minutes
         } else {
             Skew::None
@@ -143,7 +145,7 @@ impl Run {
             cluster.wake_in(me, dice.below(pace_us));
         }
         Self {
-            oracle: Oracle::default(),
+            oracle: Oracle::new(world.closures.clone()),
             keeper: Keeper::new(KEEPER, dice.fork(3)),
             cluster,
             world,

@@ -64,8 +64,12 @@ fn reported(
             || has(oracle, view, &sent.from, report.report)
             || view.dead_letters > 0
     });
-    arrived
-        .flat_map(|report| report.failed.iter().map(|(name, _)| name.clone()))
+    let failed = arrived.flat_map(|report| report.failed.iter().map(|(name, _)| name));
+    failed
+        .flat_map(|name| {
+            let people = oracle.closures.get(name).into_iter().flatten();
+            people.chain([name]).cloned()
+        })
         .collect()
 }
 

@@ -22,9 +22,9 @@ pub(crate) fn checked(
     if *outcome != Outcome::Done(Reply::Check(Check::Yes)) {
         return None;
     }
-    let last_add = writes.iter().rposition(|write| {
-        write.value == IN && write.fate != WriteFate::Refused && write.fate != WriteFate::Nothing
-    });
+    let last_add = writes
+        .iter()
+        .rposition(|write| write.value == IN && write.fate != WriteFate::Refused);
     let removed = writes
         .iter()
         .skip(last_add.map_or(0, |last| last + 1))
@@ -45,8 +45,8 @@ pub(crate) fn checked(
                     WriteFate::Done { stamp: removal, .. } => stamp > removal,
                     WriteFate::Unknown | WriteFate::Refused | WriteFate::Nothing => true,
                 },
-                WriteFate::Unknown => true,
-                WriteFate::Refused | WriteFate::Nothing => false,
+                WriteFate::Unknown | WriteFate::Nothing => true,
+                WriteFate::Refused => false,
             }
     });
     (!rival).then(|| format!("{question}: yes at node {node}, which has removed it"))

@@ -50,7 +50,9 @@ fn allowed(key: &Key, writes: &[Write], cluster: &Cluster, view: &FinalView) -> 
     };
     for write in writes {
         let perhaps = match write.fate {
-            WriteFate::Unknown => true,
+            // A request that was passed on and doubled on the way finds itself done already: then
+            // nobody knows its stamp.
+            WriteFate::Unknown | WriteFate::Nothing => true,
             // Excused above: it may have survived all the same.
             WriteFate::Done { stamp: at, .. } => {
                 !write.must_survive(cluster)
@@ -58,7 +60,7 @@ fn allowed(key: &Key, writes: &[Write], cluster: &Cluster, view: &FinalView) -> 
                         .and_then(stamp)
                         .is_none_or(|greatest| at > greatest)
             }
-            WriteFate::Refused | WriteFate::Nothing => false,
+            WriteFate::Refused => false,
         };
         if perhaps {
             allowed.insert(write.value.clone());
