@@ -41,7 +41,9 @@ pub(super) fn recipients_of(message: &[u8]) -> Result<Vec<Name>, String> {
         None => [None, None, None],
     };
     for address in fields.into_iter().flatten().flat_map(Address::iter) {
-        let text = address.address.as_deref().unwrap_or_default();
+        // What has no `@` in it is read as a name for people.
+        let text = address.address.as_deref().or(address.name.as_deref());
+        let text = text.unwrap_or_default();
         let name: Name = text
             .parse()
             .map_err(|error| format!("{text:?} in the header: {error}"))?;

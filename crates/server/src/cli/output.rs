@@ -163,7 +163,7 @@ mod tests {
         table.row(["a\u{1b}[2Jb\nc".to_owned(), String::new()]);
         assert_eq!(
             table.lines(),
-            ["name        n", "jörg        1", "a\u{fffd}[2Jb c"]
+            ["name      n", "jörg      1", "a\u{fffd}[2Jb c"]
         );
     }
 
