@@ -112,6 +112,8 @@ pub struct Server {
     changed_spaces: BTreeSet<SpaceId>,
     /// The last mailbox whose sites were asked about.
     pub(crate) sites_asked: Option<Incarnation>,
+    /// Mailboxes here whose owners are no more, as holders elsewhere said.
+    pub(crate) ownerless: BTreeSet<Incarnation>,
     pub(crate) disk_nearly_full: bool,
     pub(crate) alarms: VecDeque<String>,
     // Planted mistakes; all false outside tests that look for them.
@@ -183,6 +185,7 @@ impl Server {
             dead_letters: 0,
             changed_spaces: BTreeSet::new(),
             sites_asked: None,
+            ownerless: BTreeSet::new(),
             disk_nearly_full: false,
             alarms: VecDeque::new(),
             planted_vector_over_gap: false,

@@ -6,7 +6,8 @@
 //! and forgets it only when the others have everything.
 
 use grapevine_model::{
-    Cell, CellKey, Field, Incarnation, Name, RegistryName, Resolution, ServerName, SpaceId, Update,
+    Cell, CellKey, Field, Incarnation, Name, RegistryName, Resolution, ServerName, ServerRole,
+    SpaceId, Update,
 };
 
 use crate::codec;
@@ -168,6 +169,20 @@ impl Server {
         }
     }
 
+    /// Whether a mailbox's owner is no more, so that no registry moves it any longer.
+    fn is_ownerless(&self, space: &SpaceId) -> bool {
+        let SpaceId::Mailbox(inbox) = space else {
+            return false;
+        };
+        let Some(owner) = self.spaces.get(space).and_then(|s| s.row.owner.as_ref()) else {
+            return true;
+        };
+        match self.database(owner.registry()) {
+            Some(database) => database.entry(*inbox).is_none(),
+            None => self.ownerless.contains(inbox),
+        }
+    }
+
     /// Follows one mailbox's sites by asking.
     pub(crate) fn follow_sites_of(
         &mut self,
@@ -175,20 +190,23 @@ impl Server {
         inbox: Incarnation,
         owner: &Name,
     ) -> Result<(), Stop> {
-        if let Resolution::Individual {
-            incarnation, sites, ..
-        } = self.resolve(memo, owner)?
-        {
-            let known = self
-                .spaces
-                .get(&Self::mailbox_space(inbox))
-                .map(|s| &s.row.sites);
-            if incarnation == inbox
-                && !sites.is_empty()
-                && known.is_some_and(|known| *known != sites)
-            {
-                self.move_mailbox(inbox, owner, &sites)?;
-            }
+        let living = match self.resolve(memo, owner)? {
+            Resolution::Individual {
+                incarnation, sites, ..
+            } if incarnation == inbox => Some(sites),
+            Resolution::Individual { .. } | Resolution::Group { .. } | Resolution::NoSuch => None,
+        };
+        let Some(sites) = living else {
+            self.ownerless.insert(inbox);
+            return Ok(());
+        };
+        self.ownerless.remove(&inbox);
+        let known = self
+            .spaces
+            .get(&Self::mailbox_space(inbox))
+            .map(|s| &s.row.sites);
+        if !sites.is_empty() && known.is_some_and(|known| *known != sites) {
+            self.move_mailbox(inbox, owner, &sites)?;
         }
         Ok(())
     }
@@ -196,10 +214,11 @@ impl Server {
     /// Spaces that this server has and no longer belongs to: offered to the others, dropped when
     /// two of them (or all there are) have everything.
     pub(crate) fn hand_over(&mut self) -> Result<(), Damaged> {
+        let retiring = self.role() == ServerRole::Retiring;
         let leaving: Vec<SpaceId> = self
             .spaces
             .keys()
-            .filter(|s| !self.belongs_here(s))
+            .filter(|space| !self.belongs_here(space) || (retiring && self.is_ownerless(space)))
             .cloned()
             .collect();
         for space in leaving {
