@@ -15,6 +15,7 @@ mod garbage;
 mod grapevine;
 mod mail;
 mod mail_clients;
+mod mail_programs;
 mod mail_source;
 mod real_mail;
 mod reports;

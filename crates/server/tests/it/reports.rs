@@ -1,36 +1,15 @@
 //! Mail that was accepted and can't be delivered is explained to its sender (P1, RFC 3464).
 
-use std::fs;
-
 use mail_parser::{MessageParser, MimeHeaders as _};
 
 use crate::grapevine::{Grapevine, program, stderr, wait_for};
-use crate::mail_clients::{self, Site};
-
-/// birrell sends at the first server and fetches at the second.
-fn site(grapevine: &Grapevine) -> Site {
-    let port = |server: usize, door: &str| -> u16 {
-        let doors = grapevine.doors(server);
-        doors[door].rsplit_once(':').unwrap().1.parse().unwrap()
-    };
-    let dir = grapevine.dir.join("reports");
-    fs::create_dir_all(&dir).unwrap();
-    Site {
-        submission: port(0, "submission"),
-        submissions: port(0, "submissions"),
-        pop3: port(1, "pop3"),
-        pop3s: port(1, "pop3s"),
-        ca: grapevine.dir.join("ca.pem"),
-        name: "birrell@pa.example".into(),
-        password: grapevine.password("birrell"),
-        dir,
-    }
-}
+use crate::mail_clients;
+use crate::mail_programs::birrell_at;
 
 #[test]
 fn what_cannot_be_delivered_is_explained_to_its_sender() {
     let grapevine = Grapevine::up(2);
-    let site = site(&grapevine);
+    let (sends, fetches) = (birrell_at(&grapevine, 0), birrell_at(&grapevine, 1));
     registrar(&grapevine, &["group", "create", "friends@pa.example"]);
     registrar(
         &grapevine,
@@ -41,11 +20,11 @@ fn what_cannot_be_delivered_is_explained_to_its_sender() {
             "somebody@elsewhere.example",
         ],
     );
-    mail_clients::lettre_sends_to(&site, "friends@pa.example", "to the world");
+    mail_clients::lettre_sends_to(&sends, "friends@pa.example", "to the world");
     wait_for("a report", || {
-        !mail_clients::rust_pop3_fetches(&site).is_empty()
+        !mail_clients::rust_pop3_fetches(&fetches).is_empty()
     });
-    let reports = mail_clients::rust_pop3_fetches(&site);
+    let reports = mail_clients::rust_pop3_fetches(&fetches);
     let [report] = reports.as_slice() else {
         panic!("{} messages", reports.len());
     };
