@@ -24,7 +24,7 @@ use crate::ledger::Ledger;
 use crate::registry::database::Database;
 use crate::registry::directory::{Asking, Hint, Memo};
 use crate::registry::request::{Job, Parked, PassedOn, ReplyTo};
-use crate::registry::servers::META_WELCOME;
+use crate::registry::servers::{META_RETIRED, META_WELCOME};
 use crate::replication::space::Space;
 use crate::replication::waiters::Waiter;
 use crate::tables::{Damaged, Table, Tables};
@@ -114,6 +114,8 @@ pub struct Server {
     pub(crate) sites_asked: Option<Incarnation>,
     /// Mailboxes here whose owners are no more, as holders elsewhere said.
     pub(crate) ownerless: BTreeSet<Incarnation>,
+    /// It has left this Grapevine.
+    pub(crate) retired: bool,
     pub(crate) disk_nearly_full: bool,
     pub(crate) alarms: VecDeque<String>,
     // Planted mistakes; all false outside tests that look for them.
@@ -186,6 +188,7 @@ impl Server {
             changed_spaces: BTreeSet::new(),
             sites_asked: None,
             ownerless: BTreeSet::new(),
+            retired: false,
             disk_nearly_full: false,
             alarms: VecDeque::new(),
             planted_vector_over_gap: false,
@@ -205,6 +208,7 @@ impl Server {
                 .ledger
                 .put(Table::Meta, META_ORIGIN.to_vec(), codec::encode(&origin));
         }
+        server.retired = server.ledger.get(Table::Meta, META_RETIRED)?.is_some();
         server.load(now)?;
         match start {
             Start::Resume => {}

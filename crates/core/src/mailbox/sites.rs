@@ -218,6 +218,7 @@ impl Server {
         let leaving: Vec<SpaceId> = self
             .spaces
             .keys()
+            .filter(|space| !matches!(space, SpaceId::Registry(r) if r.is_system()))
             .filter(|space| !self.belongs_here(space) || (retiring && self.is_ownerless(space)))
             .cloned()
             .collect();

@@ -205,6 +205,10 @@ impl Server {
         speaker: &Speaker,
         request: &Request,
     ) -> Result<Outcome, Stop> {
+        if self.retired && !matches!(request, Request::Status | Request::Trace { .. }) {
+            let why = "this server has left its Grapevine; use another one";
+            return Ok(Err(Refusal::unavailable(why)).into());
+        }
         if let Some(registry) = about(request) {
             match self.held(registry) {
                 Held::Here => {}

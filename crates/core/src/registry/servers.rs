@@ -25,6 +25,8 @@ use crate::tables::{Damaged, Table};
 const LEAST_HOLDERS: usize = 2;
 /// `Meta` key of the servers named when this one was let in.
 pub(crate) const META_WELCOME: &[u8] = b"welcome";
+/// `Meta` key that says that this server has left: it takes nothing in any more.
+pub(crate) const META_RETIRED: &[u8] = b"retired";
 
 fn gv() -> SpaceId {
     SpaceId::Registry(RegistryName::gv())
@@ -256,9 +258,11 @@ impl Server {
     }
 
     pub(crate) fn role(&self) -> ServerRole {
-        self.servers
-            .get(&self.config.server)
-            .map_or(ServerRole::Full, |info| info.role)
+        if self.retired {
+            return ServerRole::Retiring;
+        }
+        let info = self.servers.get(&self.config.server);
+        info.map_or(ServerRole::Full, |info| info.role)
     }
 
     fn is_full(&self, server: &ServerName) -> bool {
@@ -635,7 +639,8 @@ impl Server {
             .spaces
             .keys()
             .any(|s| !matches!(s, SpaceId::Registry(r) if r.is_system()));
-        if self.role() != ServerRole::Retiring
+        if self.retired
+            || self.role() != ServerRole::Retiring
             || holds
             || !self.custodies.is_empty()
             || !self.deputies.is_empty()
@@ -657,6 +662,9 @@ impl Server {
             }
         }
         self.write(&gv(), changes)?;
+        self.retired = true;
+        self.ledger
+            .put(Table::Meta, META_RETIRED.to_vec(), Vec::new());
         self.note_info(
             "retired: everything is handed over, and this server may be switched off".into(),
             None,
