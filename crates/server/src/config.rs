@@ -476,7 +476,7 @@ mod tests {
         assert_eq!(config.data, Path::new("/etc/grapevine"));
         assert_eq!(config.alone, Alone::Accept);
         assert_eq!(config.listen.len(), Door::ALL.len());
-        assert_eq!(config.limits.message_bytes, 50 * 1024 * 1024);
+        assert_eq!(config.limits.message_bytes, MAX_MESSAGE_BYTES);
         assert_eq!(
             config.advertise[&Door::Rpc],
             format!("{}:7101", config.hostname)

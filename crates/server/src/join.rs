@@ -14,6 +14,7 @@ use crate::init::{PlaceArgs, folder};
 use crate::join_token::JoinToken;
 use crate::new_server::NewServer;
 use crate::out::{Failure, say};
+use crate::peer_link::said;
 
 /// A token is read from stdin up to this length.
 const STDIN_MAX_BYTES: u64 = 4_096;
@@ -91,17 +92,6 @@ async fn ask(address: &str, pin: [u8; 32], request: &Request) -> Result<Reply, R
         .map_err(|status| unavailable(&said(&status)))?
         .into_inner();
     decode_reply(reply).map_err(|error| unavailable(&error))?
-}
-
-/// What went wrong in the end, which tonic hides in its sources.
-pub(crate) fn said(status: &tonic::Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        text = error.to_string();
-        cause = error.source();
-    }
-    text
 }
 
 fn read_token(given: &str) -> Result<JoinToken, Failure> {

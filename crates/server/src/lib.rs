@@ -29,6 +29,7 @@ mod passwords;
 mod peer_link;
 mod peer_service;
 mod peers;
+mod recent_listings;
 mod remote_body;
 mod report;
 mod reports;

@@ -287,7 +287,7 @@ fn closed() -> String {
 }
 
 /// A status in one line, with the cause that tonic hides in its sources.
-fn said(status: &tonic::Status) -> String {
+pub(crate) fn said(status: &tonic::Status) -> String {
     let mut text = status.message().to_owned();
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {

@@ -6,11 +6,12 @@
 //! other servers get hashes.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_model::{
-    Authenticated, ErrorKind, MessageId, Refusal, Reply, Request as Ask, ServerName, Speaker,
-    Submission,
+    Authenticated, ErrorKind, InboxListing, MessageId, Name, Refusal, Reply, Request as Ask,
+    ServerName, Speaker, Submission,
 };
 use grapevine_rpc::v1::{self, body_part, grapevine_server, submit_part};
 use grapevine_rpc::{
@@ -27,6 +28,7 @@ use crate::core_task::{CoreHandle, HeldStage, measured};
 use crate::password_cache::Passwords;
 use crate::passwords::{has_password, hash_passwords_in};
 use crate::peers::Peers;
+use crate::recent_listings::{RecentListings, has};
 
 /// A wrong password is answered after this: guessing over one connection gets nowhere.
 const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(1);
@@ -56,6 +58,8 @@ pub(crate) struct ClientService {
     pub(crate) entrance: Entrance,
     /// How long a message may be.
     pub(crate) message_bytes: u64,
+    /// Inboxes listed a moment ago.
+    pub(crate) recent: RecentListings,
 }
 
 /// A body on its way to a client.
@@ -270,26 +274,32 @@ impl ClientService {
         request: grapevine_rpc::ReadBodyRequest,
     ) -> Result<BodySource, Refusal> {
         let speaker = self.speaker(server, request.caller).await?;
-        let ask = Ask::InboxList {
-            name: request.owner.clone(),
+        let (owner, message) = (request.owner, request.message);
+        let listing = match self.recent.with(&speaker, &owner, message) {
+            Some(listing) => listing,
+            None => self.listing(speaker, owner.clone()).await?,
         };
-        let Reply::Inbox(listing) = self.core.request(speaker, ask).await? else {
+        if !has(&listing, message) {
+            return Err(Refusal::not_found(format!(
+                "{message} in the inbox of {owner}"
+            )));
+        }
+        self.core.read_body(message, &listing.sites).await
+    }
+
+    async fn listing(&self, speaker: Speaker, owner: Name) -> Result<Arc<InboxListing>, Refusal> {
+        let ask = Ask::InboxList {
+            name: owner.clone(),
+        };
+        let Reply::Inbox(listing) = self.core.request(speaker.clone(), ask).await? else {
             return Err(Refusal::new(
                 ErrorKind::Internal,
                 "the inbox was not listed",
             ));
         };
-        let listed = listing
-            .messages
-            .iter()
-            .any(|listed| listed.message == request.message);
-        if !listed {
-            return Err(Refusal::not_found(format!(
-                "{} in the inbox of {}",
-                request.message, request.owner
-            )));
-        }
-        self.core.read_body(request.message, &listing.sites).await
+        let listing = Arc::new(listing);
+        self.recent.keep(speaker, owner, Arc::clone(&listing));
+        Ok(listing)
     }
 }
 

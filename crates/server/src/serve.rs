@@ -27,6 +27,7 @@ use crate::http::Http;
 use crate::logs::{self, LogFormat, LogLevel};
 use crate::out::{Failure, say};
 use crate::peer_service::PeerService;
+use crate::recent_listings::RecentListings;
 use crate::rpc_service::{ClientService, Entrance};
 use crate::running::Running;
 
@@ -236,6 +237,7 @@ fn client_service(config: &Config, running: &Running, entrance: Entrance) -> Cli
         peers: running.peers.clone(),
         entrance,
         message_bytes: config.limits.message_bytes,
+        recent: RecentListings::default(),
     }
 }
 
