@@ -9,6 +9,8 @@
     reason = "a test stops at the first thing that it did not expect"
 )]
 
+mod bad_input;
+mod bad_machines;
 mod client;
 mod commands;
 mod garbage;
@@ -18,6 +20,7 @@ mod mail_clients;
 mod mail_programs;
 mod mail_source;
 mod real_mail;
+mod pair;
 mod reports;
 mod up;
 mod wire;

@@ -114,6 +114,16 @@ impl Smtp {
         smtp
     }
 
+    /// The same, at a server that may have stopped.
+    pub(crate) fn try_submission(
+        grapevine: &Grapevine,
+        server: usize,
+        simple: &str,
+    ) -> io::Result<Self> {
+        TcpStream::connect(&grapevine.doors(server)["submission"])?;
+        Ok(Self::submission(grapevine, server, simple))
+    }
+
     fn greeted(at: &str) -> Self {
         let mut smtp = Self {
             stream: BufReader::new(Stream::Clear(connect(at))),
@@ -290,17 +300,34 @@ impl Pop {
         messages
     }
 
+    /// A message; none if the server says no, or breaks off before its end.
+    pub(crate) fn try_retrieve(&mut self, number: usize) -> Option<Vec<u8>> {
+        if !self.command(&format!("RETR {number}")).starts_with("+OK") {
+            return None;
+        }
+        let mut message = Vec::new();
+        self.try_body(|piece| message.extend_from_slice(piece))
+            .ok()?;
+        Some(message)
+    }
+
     /// What follows an answer, up to the dot, in pieces.
-    pub(crate) fn body(&mut self, mut piece: impl FnMut(&[u8])) {
+    pub(crate) fn body(&mut self, piece: impl FnMut(&[u8])) {
+        self.try_body(piece).unwrap();
+    }
+
+    fn try_body(&mut self, mut piece: impl FnMut(&[u8])) -> io::Result<()> {
         let mut line = Vec::new();
         // Only CRLF ends a line; what LF alone ends is a part of one.
         let mut at_line_start = true;
         loop {
             line.clear();
-            let read = self.stream.read_until(b'\n', &mut line).unwrap();
-            assert!(read > 0, "the connection ended in a message");
+            let read = self.stream.read_until(b'\n', &mut line)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             if at_line_start && line == b".\r\n" {
-                return;
+                return Ok(());
             }
             let stuffed = at_line_start && line.starts_with(b".");
             piece(&line[usize::from(stuffed)..]);
