@@ -252,6 +252,28 @@ impl Server {
                 attempts: 0,
             });
         }
+        let mine = match speaker {
+            Speaker::Individual { name, incarnation } => self
+                .in_mailbox(*incarnation, message)
+                .map(|there| (name.clone(), there)),
+            Speaker::Anonymous | Speaker::Operator | Speaker::Server(_) => None,
+        };
+        if let Some((name, there)) = mine {
+            let state = if there {
+                "deposited"
+            } else {
+                "deleted by its owner"
+            };
+            if !recipients.iter().any(|r| r.name == name) {
+                recipients.push(TraceRecipient {
+                    name,
+                    state: state.into(),
+                    reason: format!("here, at {}", self.config.server),
+                    next_ms: None,
+                    attempts: 0,
+                });
+            }
+        }
         if row.is_some_and(|r| r.references > 0) && roles.is_empty() {
             roles.push("inbox site".into());
         }

@@ -69,6 +69,12 @@ impl Server {
         self.write(&space, vec![change])
     }
 
+    /// Whether a message is in a mailbox of this site; none if it never was.
+    pub(crate) fn in_mailbox(&self, inbox: Incarnation, message: MessageId) -> Option<bool> {
+        let cell = self.cell(&Self::mailbox_space(inbox), &message_key(message));
+        cell.ok().flatten().map(|cell| cell.value.is_some())
+    }
+
     /// A cell of a mailbox is about to be replaced: references and sites follow.
     pub(crate) fn mailbox_cell_changes(
         &mut self,

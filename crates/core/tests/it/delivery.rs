@@ -388,6 +388,13 @@ fn a_trace_is_for_those_whom_the_message_concerns() {
             "{who}"
         );
     }
+    // The other inbox site got it by replication only, and still knows its owner.
+    let needham = cluster.login("needham@pa");
+    cluster.pass(2_000);
+    for at in ["s1", "s2"] {
+        let found = cluster.ok(at, needham.clone(), Request::Trace { message });
+        assert!(matches!(found, Reply::Trace(t) if t.body.is_some() && !t.recipients.is_empty()));
+    }
     assert_eq!(
         cluster.refused("s1", Speaker::Anonymous, Request::Trace { message }),
         ErrorKind::NotFound

@@ -144,7 +144,7 @@ fn a_token_lets_one_server_in_once() {
     let mut cluster = Cluster::new(2);
     let info = |n: &str| grapevine_model::ServerInfo {
         name: server(n),
-        public_key: n.as_bytes().to_vec(),
+        public_key: format!("another key of {n}").into_bytes(),
         origin: grapevine_model::OriginId(1),
         role: grapevine_model::ServerRole::Full,
         doors: Default::default(),
