@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use grapevine_model::{Reply, Request, ServerInfo, Speaker};
+use grapevine_model::{ErrorKind, Reply, Request, ServerInfo, Speaker};
 
 use crate::client::any_server;
 use crate::clock::EPOCH_MS;
@@ -35,13 +35,17 @@ pub(crate) struct Keeper {
 /// A step that is asked for until it is done.
 #[derive(Debug, Clone)]
 enum Task {
+    /// A lost server is struck off.
     Retire(NodeIndex),
+    /// A server that is well is asked to go: asked itself, for one that the others can't hear they
+    /// would hold for lost.
+    Leave(NodeIndex),
     /// A lost server that was heard a moment ago is not yet held for lost: then retire it again.
     Forgotten(NodeIndex),
     /// A token, and with it the machine in; by a server of our choice each time.
     Token(NodeIndex, Vec<u8>),
     Join(NodeIndex, NodeIndex, Vec<u8>),
-    /// Wait until the retired server has nothing left, then switch it off.
+    /// Wait until the retired server has taken its leave of the others, then switch it off.
     Drain(NodeIndex),
 }
 
@@ -87,7 +91,7 @@ impl Keeper {
     pub(crate) fn order(&mut self, cluster: &mut Cluster, job: Job) {
         match job {
             Job::Retire(node) => {
-                self.tasks.push_back(Task::Retire(node));
+                self.tasks.push_back(Task::Leave(node));
                 self.tasks.push_back(Task::Drain(node));
             }
             Job::Grow => self.new_machine(cluster),
@@ -169,6 +173,10 @@ impl Keeper {
                     Request::Retire { server },
                 )
             }
+            Task::Leave(node) => {
+                let server = cluster.nodes()[node].name.clone();
+                (node, Speaker::Operator, Request::Retire { server })
+            }
             Task::Token(machine, digest) => {
                 let request = Request::TokenCreate {
                     digest,
@@ -184,12 +192,11 @@ impl Keeper {
                     Request::Join { digest, server },
                 )
             }
-            Task::Forgotten(node) => (
+            Task::Forgotten(node) | Task::Drain(node) => (
                 self.helper(cluster, node),
                 Speaker::Operator,
                 Request::Servers,
             ),
-            Task::Drain(node) => (node, Speaker::Operator, Request::Status),
         };
         self.call = Some(cluster.call(self.me, node, speaker, Ask::Request(request)));
     }
@@ -211,7 +218,13 @@ impl Keeper {
         }
         self.call = None;
         match (self.tasks.front().cloned(), outcome) {
-            (Some(Task::Retire(_)), Outcome::Done(_)) => {
+            (Some(Task::Retire(_) | Task::Leave(_)), Outcome::Done(_)) => {
+                self.tasks.pop_front();
+            }
+            // The answer to an earlier try was lost.
+            (Some(Task::Retire(_) | Task::Leave(_)), outcome)
+                if outcome.refusal() == Some(ErrorKind::NotFound) =>
+            {
                 self.tasks.pop_front();
             }
             (Some(Task::Token(machine, digest)), Outcome::Done(_)) => {
@@ -237,13 +250,9 @@ impl Keeper {
                     self.tasks.pop_front();
                 }
             }
-            (Some(Task::Drain(node)), Outcome::Done(Reply::Status(status))) => {
-                let queue = &status.queue;
-                if queue.messages == 0
-                    && queue.deputy_for == 0
-                    && status.registries.is_empty()
-                    && status.mailboxes == 0
-                {
+            (Some(Task::Drain(node)), Outcome::Done(Reply::Servers(servers))) => {
+                let name = &cluster.nodes()[node].name;
+                if !servers.iter().any(|server| server.name == *name) {
                     self.tasks.pop_front();
                     cluster.node_mut(node).gone = true;
                     cluster.crash(node);
