@@ -18,6 +18,7 @@ use grapevine_rpc::{
     Caller, MAX_CHUNK_BYTES, PeerIdentity, SubmitHead, WireError, decode_call, decode_read_body,
     decode_submit_head, encode_reply,
 };
+use grapevine_store::INLINE_BODY_MAX_BYTES;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -253,14 +254,24 @@ impl ClientService {
                     format!("the message is longer than this server takes ({most_bytes} bytes)"),
                 )));
             }
-            let written = blocking(move || stage.write(&chunk).map(|()| stage)).await;
+            // What stays in memory is not worth a way to another thread and back.
+            let written = if len_bytes <= INLINE_BODY_MAX_BYTES as u64 {
+                Ok(stage.write(&chunk).map(|()| stage))
+            } else {
+                blocking(move || stage.write(&chunk).map(|()| stage)).await
+            };
             stage = match written {
                 Ok(Ok(stage)) => stage,
                 Ok(Err(error)) => return Ok(Err(not_stored(&error))),
                 Err(stopping) => return Ok(Err(stopping)),
             };
         }
-        Ok(match blocking(move || stage.finish()).await {
+        let finished = if len_bytes <= INLINE_BODY_MAX_BYTES as u64 {
+            Ok(stage.finish())
+        } else {
+            blocking(move || stage.finish()).await
+        };
+        Ok(match finished {
             Ok(Ok(staged)) => Ok(self.core.hold(measured(staged))),
             Ok(Err(error)) => Err(not_stored(&error)),
             Err(stopping) => Err(stopping),
