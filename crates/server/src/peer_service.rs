@@ -8,7 +8,7 @@ use std::pin::Pin;
 use grapevine_model::{BodyInfo, MAX_MESSAGE_BYTES, MessageId, PeerMessage, ServerName};
 use grapevine_rpc::v1::{PeerFrame, peers_server};
 use grapevine_rpc::{Frame, PeerIdentity, decode_frame};
-use grapevine_store::Stage;
+use grapevine_store::{INLINE_BODY_MAX_BYTES, Stage};
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -125,8 +125,12 @@ impl Incoming {
                 inline: Some(octets),
             } => {
                 let mut stage = self.core.store().stage();
+                let received_bytes = octets.len() as u64;
                 match stage.write(&octets) {
-                    Ok(()) => self.finish(message, body, Box::new(stage)).await,
+                    Ok(()) => {
+                        self.finish(message, body, Box::new(stage), received_bytes)
+                            .await;
+                    }
                     Err(error) => self.refuse(message, &error),
                 }
             }
@@ -174,7 +178,7 @@ impl Incoming {
         match written {
             Ok(Ok(stage)) if last => {
                 self.receiving = Receiving::Nothing;
-                self.finish(message, announced, stage).await;
+                self.finish(message, announced, stage, received_bytes).await;
             }
             Ok(Ok(stage)) => {
                 self.receiving = Receiving::Body {
@@ -189,8 +193,20 @@ impl Incoming {
         }
     }
 
-    async fn finish(&mut self, message: MessageId, announced: BodyInfo, stage: Box<Stage>) {
-        let staged = match blocking(move || stage.finish()).await {
+    async fn finish(
+        &mut self,
+        message: MessageId,
+        announced: BodyInfo,
+        stage: Box<Stage>,
+        received_bytes: u64,
+    ) {
+        // A small one is in memory: handing it to another thread and back costs more than all else that is done with it.
+        let finished = if received_bytes <= INLINE_BODY_MAX_BYTES as u64 {
+            Ok(stage.finish())
+        } else {
+            blocking(move || stage.finish()).await
+        };
+        let staged = match finished {
             Ok(Ok(staged)) => measured(staged),
             Ok(Err(error)) => return self.refuse(message, &error),
             Err(_stopping) => return,
