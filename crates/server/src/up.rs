@@ -310,12 +310,13 @@ impl Up {
             .iter()
             .map(|server| server.name.as_str())
             .collect();
-        let dir = self.dir.display();
+        let dir = shown(&self.dir);
         say(format_args!(
-            "\n{} servers are up ({}), in {dir}.\n",
+            "\n{} servers are up ({}), in {dir}. In another terminal, here:\n",
             names.len(),
             names.join(", ")
         ));
+        let program = called_as();
         // Without it, commands look into the default folder.
         let here = if self.is_default {
             String::new()
@@ -323,9 +324,9 @@ impl Up {
             format!(" --dir {dir}")
         };
         say(format_args!(
-            "Send:       echo hello | grapevine send{here} --as birrell@{REGISTRY} needham@{REGISTRY}\n\
-             Read:       grapevine read{here} --as needham@{REGISTRY}\n\
-             Look:       grapevine status{here}"
+            "Send:       echo hello | {program} send{here} --as birrell@{REGISTRY} needham@{REGISTRY}\n\
+             Read:       {program} read{here} --as needham@{REGISTRY}\n\
+             Look:       {program} status{here}"
         ));
         for server in self.servers.iter().take(1) {
             let config = Config::load(&server.folder.path().join(CONFIG_FILE));
@@ -341,7 +342,7 @@ impl Up {
         }
         if let Some(last) = self.servers.last() {
             say(format_args!(
-                "\nKill one and go on:  kill -9 {}\nStop all:            Ctrl-C; the next `grapevine up` goes on from here.",
+                "\nKill one and go on:  kill -9 {}\nStop all:            Ctrl-C; `{program} up{here}` goes on from there.",
                 last.pid
             ));
         }
@@ -381,6 +382,38 @@ impl Up {
     }
 }
 
+/// How this program is called from the folder it was called in, so that what is said can be pasted.
+fn called_as() -> String {
+    match std::env::args_os().next() {
+        // Found by its name alone: the next one will be, too.
+        Some(name) if !name.is_empty() && !name.to_string_lossy().contains('/') => {
+            quoted(&name.to_string_lossy())
+        }
+        Some(_) | None => std::env::current_exe()
+            .map_or_else(|_| "grapevine".to_owned(), |program| shown(&program)),
+    }
+}
+
+/// A path for a shell: from the current folder where it lies below it.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().and_then(|here| here.canonicalize());
+    let below = here.ok().and_then(|here| path.strip_prefix(here).ok());
+    match below {
+        Some(below) if below.components().count() > 1 => quoted(&below.to_string_lossy()),
+        Some(below) if below != Path::new("") => quoted(&format!("./{}", below.to_string_lossy())),
+        Some(_) | None => quoted(&path.to_string_lossy()),
+    }
+}
+
+/// A word that a shell takes as it is.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 fn name_of(n: u8) -> Result<ServerName, Failure> {
     format!("s{n}").parse().map_err(Failure::new)
 }
@@ -405,17 +438,47 @@ fn keep_password(file: &Path) -> Result<Secret, Failure> {
     password_file(file)
 }
 
+/// Where free ports are looked for: below the range that systems give to outgoing connections,
+/// which could take a door's port before the door is opened.
+const FREE_PORTS: std::ops::Range<u16> = 10_000..32_000;
+/// Ports tried before it is given up.
+const FREE_PORT_TRIES: usize = 1_000;
+
 /// Ports that nobody has at this moment.
 fn free_ports() -> Result<Vec<(Door, u16)>, Failure> {
     // All are held until the last is found, so that no two are the same.
     let mut held = Vec::new();
-    for door in Door::ALL {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(Failure::new)?;
-        let port = listener.local_addr().map_err(Failure::new)?.port();
-        held.push((door, port, listener));
+    let mut doors = Door::ALL.into_iter().peekable();
+    for _ in 0..FREE_PORT_TRIES {
+        let Some(door) = doors.peek() else { break };
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).map_err(Failure::new)?;
+        let span = FREE_PORTS.end - FREE_PORTS.start;
+        let port = FREE_PORTS.start + u16::from_ne_bytes(random) % span;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            held.push((*door, port, listener));
+            doors.next();
+        }
+    }
+    if doors.peek().is_some() {
+        return Err(Failure::new("no free ports were found between 10000 and 32000"));
     }
     Ok(held
         .into_iter()
         .map(|(door, port, _)| (door, port))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_a_space_can_be_pasted_into_a_shell() {
+        assert_eq!(
+            quoted("target/release/grapevine"),
+            "target/release/grapevine"
+        );
+        assert_eq!(quoted("/my mail/it's"), "'/my mail/it'\\''s'");
+    }
 }
