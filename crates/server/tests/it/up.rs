@@ -110,6 +110,9 @@ fn a_killed_server_is_not_restarted_and_the_other_stays_ready() {
     assert_eq!(get(&living["http"], "/readyz").unwrap().0, 200);
     assert!(get(&dead["http"], "/healthz").is_none());
     assert!(grapevine.said().contains("kill -9"));
+    // What it says can be pasted: the program as it was called.
+    let read = format!("{} read --dir ", env!("CARGO_BIN_EXE_grapevine"));
+    assert!(grapevine.said().contains(&read), "{}", grapevine.said());
     assert!(grapevine.stop().success());
 }
 
