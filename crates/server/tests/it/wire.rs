@@ -114,16 +114,6 @@ impl Smtp {
         smtp
     }
 
-    /// The same, at a server that may have stopped.
-    pub(crate) fn try_submission(
-        grapevine: &Grapevine,
-        server: usize,
-        simple: &str,
-    ) -> io::Result<Self> {
-        TcpStream::connect(&grapevine.doors(server)["submission"])?;
-        Ok(Self::submission(grapevine, server, simple))
-    }
-
     fn greeted(at: &str) -> Self {
         let mut smtp = Self {
             stream: BufReader::new(Stream::Clear(connect(at))),
@@ -150,9 +140,9 @@ impl Smtp {
         self.reply()
     }
 
-    /// Bytes, as they are.
+    /// Bytes, as they are. Where the connection has ended, the next answer says so.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        self.stream.get_mut().write_all(bytes).unwrap();
+        let _ = self.stream.get_mut().write_all(bytes);
     }
 
     /// The next answer; code 0 where the connection ended.
