@@ -662,7 +662,9 @@ impl Server {
             // On a signal, and now and then without one: who is to mend changes with who is up.
             let unasked = self.beats.is_multiple_of(SWEEP_BEATS * MEND_SWEEPS);
             if std::mem::take(&mut self.mend_needed) || unasked {
-                done = done.and_then(|()| self.mend());
+                done = done
+                    .and_then(|()| self.adopt_stranded())
+                    .and_then(|()| self.mend());
             }
         }
         if let Err(damaged) = done {

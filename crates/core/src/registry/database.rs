@@ -70,6 +70,13 @@ impl Database {
         (Merge::Taken, old.map(|old| old.dot))
     }
 
+    /// A cell was written again under another dot.
+    pub(crate) fn set_dot(&mut self, key: &CellKey, dot: Stamp) {
+        if let Some(cell) = self.cells.get_mut(key) {
+            cell.dot = dot;
+        }
+    }
+
     fn index(&mut self, key: &CellKey, cell: &Cell) {
         let incarnation = Incarnation(key.item);
         if let Some((name, created)) = claimed(key, cell) {

@@ -4,4 +4,5 @@
 pub(crate) mod anti_entropy;
 pub(crate) mod push;
 pub(crate) mod space;
+pub(crate) mod stranded;
 pub(crate) mod waiters;

@@ -99,7 +99,7 @@ impl Server {
         Ok(Some(last))
     }
 
-    fn push(&mut self, space: &SpaceId, previous: Stamp, updates: Vec<Update>) {
+    pub(crate) fn push(&mut self, space: &SpaceId, previous: Stamp, updates: Vec<Update>) {
         if updates.len() > MOST_PUSHED {
             for partner in self.partners(space) {
                 self.offer(&partner, space);

@@ -192,6 +192,20 @@ impl Server {
         if let Some(dot) = replaced {
             self.ledger.delete(Table::Dots, codec::dot_key(space, dot));
         }
+        self.put_cell(space, key, cell);
+        if matches!(space, SpaceId::Registry(r) if r.as_str() == "gv") {
+            self.gv_changed = true;
+        }
+        Ok(Merge::Taken)
+    }
+
+    /// Writes a cell and its dot as they are.
+    pub(crate) fn put_cell(&mut self, space: &SpaceId, key: &CellKey, cell: &Cell) {
+        if let SpaceId::Registry(registry) = space
+            && let Some(database) = self.databases.get_mut(registry)
+        {
+            database.set_dot(key, cell.dot);
+        }
         self.ledger.put(
             Table::Cells,
             codec::cell_key(space, key),
@@ -202,10 +216,6 @@ impl Server {
             codec::dot_key(space, cell.dot),
             codec::bare_cell_key(key),
         );
-        if matches!(space, SpaceId::Registry(r) if r.as_str() == "gv") {
-            self.gv_changed = true;
-        }
-        Ok(Merge::Taken)
     }
 
     /// The updates of a space that a vector does not cover, at most `limit` octets of them, and the
