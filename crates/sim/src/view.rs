@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use grapevine_core::{Row, Table};
+use grapevine_core::Table;
 use grapevine_model::{
-    Check, GroupList, InboxListing, Name, RegistryName, Reply, Request, Secret, ServerStatus,
-    Speaker,
+    Cell, Check, GroupList, InboxListing, Name, RegistryName, Reply, Request, Secret, ServerStatus,
+    Speaker, Stamp,
 };
 
 use crate::cluster::Cluster;
@@ -32,6 +32,9 @@ impl Patience {
     }
 }
 
+/// A cell's key on disk, and what counts in its merge.
+pub type StoredCell = (Vec<u8>, Option<(Stamp, Option<Vec<u8>>)>);
+
 /// The end of a run.
 #[derive(Debug)]
 pub struct FinalView {
@@ -44,7 +47,7 @@ pub struct FinalView {
     /// Each value that was written in the run, as each server tells it.
     pub values: BTreeMap<Key, Vec<(NodeIndex, String)>>,
     /// Each registry's cells as each holder's disk has them.
-    pub registry_cells: BTreeMap<RegistryName, Vec<(NodeIndex, Vec<Row>)>>,
+    pub registry_cells: BTreeMap<RegistryName, Vec<(NodeIndex, Vec<StoredCell>)>>,
     /// What is there that nobody with a right has made.
     pub traces_of_mallory: Vec<String>,
     /// Reports that could not be delivered, on all servers.
@@ -223,7 +226,7 @@ fn values(
 fn registry_cells(
     cluster: &Cluster,
     statuses: &[(NodeIndex, ServerStatus)],
-) -> BTreeMap<RegistryName, Vec<(NodeIndex, Vec<Row>)>> {
+) -> BTreeMap<RegistryName, Vec<(NodeIndex, Vec<StoredCell>)>> {
     let mut cells: BTreeMap<RegistryName, Vec<_>> = BTreeMap::new();
     for (node, status) in statuses {
         let rows = cluster.nodes()[*node].disk.rows(Table::Cells);
@@ -232,7 +235,7 @@ fn registry_cells(
             let own = rows
                 .iter()
                 .filter(|(key, _)| key.starts_with(&prefix))
-                .cloned();
+                .map(|(key, value)| (key.clone(), stored(value)));
             cells
                 .entry(registry.clone())
                 .or_default()
@@ -240,6 +243,14 @@ fn registry_cells(
         }
     }
     cells
+}
+
+/// Stamp and value of a stored cell; none if it can't be read. Its dot may differ from server to
+/// server: that says who brought it.
+fn stored(value: &[u8]) -> Option<(Stamp, Option<Vec<u8>>)> {
+    let (_version, cell) = value.split_first()?;
+    let cell: Cell = postcard::from_bytes(cell).ok()?;
+    Some((cell.stamp, cell.value))
 }
 
 /// What the keys of a registry's cells begin with on disk.
