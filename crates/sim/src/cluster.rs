@@ -74,9 +74,9 @@ pub struct Violation {
     pub what: String,
 }
 
-/// A report that a shell has composed and its core has accepted.
+/// A report that a core has ordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcceptedReport {
+pub struct OrderedReport {
     /// The report's own id.
     pub report: MessageId,
     /// The message reported on.
@@ -85,6 +85,8 @@ pub struct AcceptedReport {
     pub failed: Vec<(Name, String)>,
     /// Where it goes; none ends in the dead letters.
     pub to: Vec<Name>,
+    /// Whether the core said that it is accepted; it may be, too, when it could not say so any more.
+    pub accepted: bool,
 }
 
 /// A cluster.
@@ -99,9 +101,10 @@ pub struct Cluster {
     pub(crate) calls: BTreeMap<CallId, ActorIndex>,
     pub(crate) call_nodes: BTreeMap<CallId, NodeIndex>,
     next_call: u64,
-    pub(crate) composing: BTreeMap<RequestId, AcceptedReport>,
-    /// The reports accepted so far.
-    pub reports: Vec<AcceptedReport>,
+    /// Places in `reports` by the shell's own submissions.
+    pub(crate) composing: BTreeMap<RequestId, usize>,
+    /// The reports ordered so far.
+    pub reports: Vec<OrderedReport>,
     /// What was found so far.
     pub violations: Vec<Violation>,
     /// The bodies of all messages by digest: who sent what.

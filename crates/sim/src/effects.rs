@@ -7,7 +7,7 @@
 use grapevine_core::{Effect, NoteLevel, ReportOrder, Staged};
 use grapevine_model::{BodyInfo, PeerMessage, Refusal, Reply, RequestId, Secret, ServerName};
 
-use crate::cluster::{AcceptedReport, Cluster};
+use crate::cluster::{Cluster, OrderedReport};
 use crate::event::{CallId, Event, NodeIndex, Outcome};
 use crate::node::{Fate, Moment};
 
@@ -205,11 +205,13 @@ impl Cluster {
 
     fn reply(&mut self, node: NodeIndex, id: RequestId, result: Result<Reply, Refusal>) {
         self.trace.number(id.0 ^ u64::from(result.is_ok()));
-        if let Some(mut report) = self.composing.remove(&id) {
-            self.say(|| format!("node {node}: the report about {}: {result:?}", report.about));
-            if let Ok(Reply::Accepted { message, .. }) = result {
+        if let Some(place) = self.composing.remove(&id) {
+            self.say(|| format!("node {node}: its report {place}: {result:?}"));
+            if let (Ok(Reply::Accepted { message, .. }), Some(report)) =
+                (result, self.reports.get_mut(place))
+            {
                 report.report = message;
-                self.reports.push(report);
+                report.accepted = true;
             }
             return;
         }
@@ -239,8 +241,8 @@ impl Cluster {
         let mut submission = order.submission;
         submission.body = self.new_body();
         let to = submission.envelope.recipients.iter();
-        let report = AcceptedReport {
-            report: order.about,
+        let report = OrderedReport {
+            report: submission.id.unwrap_or(order.about),
             about: order.about,
             failed: order
                 .lines
@@ -249,8 +251,10 @@ impl Cluster {
                 .map(|line| (line.name.clone(), line.reason.clone()))
                 .collect(),
             to: to.map(|recipient| recipient.name.clone()).collect(),
+            accepted: false,
         };
-        self.composing.insert(id, report);
+        self.composing.insert(id, self.reports.len());
+        self.reports.push(report);
         let life = self.nodes[node].life;
         let staged: Staged = self.nodes[node].disk.stage(submission.body);
         let at_us = self.now_us() + self.dice.between(200, 20_000);

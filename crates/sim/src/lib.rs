@@ -30,7 +30,7 @@ mod world;
 
 pub use clock::{Clock, EPOCH_MS, MAX_SKEW_MS};
 pub use cluster::{
-    AcceptedReport, CLIENT_PATIENCE_US, Cluster, Options, Skew, Verbosity, Violation,
+    CLIENT_PATIENCE_US, Cluster, Options, OrderedReport, Skew, Verbosity, Violation,
 };
 pub use dice::Dice;
 pub use disk::{Disk, DiskSpeed, UnknownToken};

@@ -60,9 +60,8 @@ fn reported(
 ) -> BTreeSet<Name> {
     let about = cluster.reports.iter().filter(|report| report.about == id);
     let arrived = about.filter(|report| {
-        report.to.is_empty()
-            || has(oracle, view, &sent.from, report.report)
-            || view.dead_letters > 0
+        has(oracle, view, &sent.from, report.report)
+            || (report.accepted && (report.to.is_empty() || view.dead_letters > 0))
     });
     let failed = arrived.flat_map(|report| report.failed.iter().map(|(name, _)| name));
     failed
