@@ -11,6 +11,7 @@ use grapevine_model::{
 };
 
 use crate::codec;
+use crate::delivery::steer::INBOX_COPIES;
 use crate::registry::directory::{Held, Memo};
 use crate::registry::request::{Job, Stop};
 use crate::replication::push::Change;
@@ -169,6 +170,30 @@ impl Server {
         }
     }
 
+    /// No registry moves the mailboxes of those who are no more: a retiring server does.
+    fn give_away_the_ownerless(&mut self) -> Result<(), Damaged> {
+        let mut given = Vec::new();
+        for (space, state) in &self.spaces {
+            let (SpaceId::Mailbox(inbox), Some(owner)) = (space, state.row.owner.as_ref()) else {
+                continue;
+            };
+            if state.row.sites.contains(&self.config.server) && self.is_ownerless(space) {
+                let mut sites = state.row.sites.clone();
+                sites.retain(|site| *site != self.config.server);
+                let more = self.other_sites(owner, &sites);
+                let lacking = INBOX_COPIES.saturating_sub(sites.len());
+                sites.extend(more.into_iter().take(lacking));
+                given.push((*inbox, owner.clone(), sites));
+            }
+        }
+        for (inbox, owner, sites) in given {
+            if !sites.is_empty() {
+                self.move_mailbox(inbox, &owner, &sites)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a mailbox's owner is no more, so that no registry moves it any longer.
     fn is_ownerless(&self, space: &SpaceId) -> bool {
         let SpaceId::Mailbox(inbox) = space else {
@@ -214,12 +239,14 @@ impl Server {
     /// Spaces that this server has and no longer belongs to: offered to the others, dropped when
     /// two of them (or all there are) have everything.
     pub(crate) fn hand_over(&mut self) -> Result<(), Damaged> {
-        let retiring = self.role() == ServerRole::Retiring;
+        if self.role() == ServerRole::Retiring {
+            self.give_away_the_ownerless()?;
+        }
         let leaving: Vec<SpaceId> = self
             .spaces
             .keys()
             .filter(|space| !matches!(space, SpaceId::Registry(r) if r.is_system()))
-            .filter(|space| !self.belongs_here(space) || (retiring && self.is_ownerless(space)))
+            .filter(|space| !self.belongs_here(space))
             .cloned()
             .collect();
         for space in leaving {

@@ -330,7 +330,7 @@ impl Server {
         Ok(())
     }
 
-    fn other_sites(&self, name: &Name, have: &[ServerName]) -> Vec<ServerName> {
+    pub(crate) fn other_sites(&self, name: &Name, have: &[ServerName]) -> Vec<ServerName> {
         let mut others: Vec<ServerName> = self
             .servers
             .keys()
