@@ -14,7 +14,7 @@ use grapevine_model::{
 use grapevine_store::Store;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::body_source::{BodySource, blocking};
+use crate::body_source::BodySource;
 use crate::peers::Peers;
 
 /// Inputs that may wait for the core; more wait in their senders, who then read no more from the network.
@@ -183,8 +183,8 @@ impl CoreHandle {
         message: MessageId,
         sites: &[ServerName],
     ) -> Result<BodySource, Refusal> {
-        let store = Arc::clone(&self.shared.store);
-        match blocking(move || store.body(message)).await? {
+        // Opening is a look at the index and at most one `open`; the reading is done elsewhere.
+        match self.shared.store.body(message) {
             Ok(Some(reader)) => return Ok(BodySource::local(reader)),
             Ok(None) => {}
             Err(damage) => {

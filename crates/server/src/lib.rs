@@ -3,7 +3,6 @@
 //! Everything that touches the world is here: listeners, tasks, TLS, peers, HTTP, configuration,
 //! metrics, the command line. It decides nothing that the core decides.
 
-
 mod admin;
 mod ask;
 mod body_source;

@@ -208,19 +208,18 @@ impl Link {
         message: MessageId,
         body: BodyInfo,
     ) -> Result<(), String> {
-        let store = self.core.store().clone();
-        let opened = blocking(move || store.body(message)).await;
-        let mut reader = match opened {
-            Ok(Ok(Some(reader))) if reader.digest() == body.digest => reader,
-            Ok(Ok(_)) => {
+        // Opening is a look at the index and at most one `open`: handing it to another thread costs
+        // more than doing it (a body just accepted is still in memory).
+        let mut reader = match self.core.store().body(message) {
+            Ok(Some(reader)) if reader.digest() == body.digest => reader,
+            Ok(_) => {
                 tracing::debug!(%message, "a body that was to be sent is no longer here");
                 return Ok(());
             }
-            Ok(Err(damage)) => {
+            Err(damage) => {
                 tracing::error!(%message, %damage, "a body on this server's disk can't be read");
                 return Ok(());
             }
-            Err(stopping) => return Err(stopping.to_string()),
         };
         if let Some(frame) = inline_frame(message, body, &reader) {
             return frames.send(frame).await.map_err(|_| closed());

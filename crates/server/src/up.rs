@@ -461,7 +461,9 @@ fn free_ports() -> Result<Vec<(Door, u16)>, Failure> {
         }
     }
     if doors.peek().is_some() {
-        return Err(Failure::new("no free ports were found between 10000 and 32000"));
+        return Err(Failure::new(
+            "no free ports were found between 10000 and 32000",
+        ));
     }
     Ok(held
         .into_iter()
