@@ -98,6 +98,8 @@ pub struct Server {
     pub(crate) parked: BTreeMap<u64, Parked>,
     pub(crate) runnable: VecDeque<(Job, Memo)>,
     pub(crate) passed_on: BTreeMap<u64, PassedOn>,
+    /// Changes that other servers have passed on to this one, and when they came.
+    pub(crate) taken_over: BTreeMap<(ServerName, u64), u64>,
     pub(crate) verifying: BTreeMap<u64, (ReplyTo, Option<(Name, Incarnation)>)>,
     // Messages.
     pub(crate) custodies: BTreeMap<MessageId, Custody>,
@@ -175,6 +177,7 @@ impl Server {
             parked: BTreeMap::new(),
             runnable: VecDeque::new(),
             passed_on: BTreeMap::new(),
+            taken_over: BTreeMap::new(),
             verifying: BTreeMap::new(),
             custodies: BTreeMap::new(),
             deputies: BTreeMap::new(),
@@ -567,14 +570,20 @@ impl Server {
                 id,
                 speaker,
                 request,
-            } => self.run(
-                Job::Request {
-                    to: ReplyTo::Peer(from.clone(), id),
-                    speaker,
-                    request,
-                },
-                Memo::new(),
-            ),
+            } => {
+                if self.doubled(from, id, &request) {
+                    return Ok(());
+                }
+                let to = ReplyTo::Peer(from.clone(), id);
+                self.run(
+                    Job::Request {
+                        to,
+                        speaker,
+                        request,
+                    },
+                    Memo::new(),
+                )
+            }
             PeerMessage::Forwarded { id, result } => {
                 self.take_forwarded(from, id, result);
                 Ok(())
@@ -657,6 +666,7 @@ impl Server {
             done = done
                 .and_then(|()| self.remove_orphans())
                 .and_then(|()| self.forget_history())
+                .map(|()| self.forget_taken_over())
                 .and_then(|()| self.hand_over())
                 .and_then(|()| self.leave_when_empty());
             // On a signal, and now and then without one: who is to mend changes with who is up.

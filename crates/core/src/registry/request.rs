@@ -17,6 +17,8 @@ use crate::tables::Damaged;
 
 /// Requests that may wait for other servers' answers at one time; more are told to come back.
 const MOST_PARKED: usize = 10_000;
+/// A connection between servers does not outlive this in silence, nor what is on its way in it.
+const DOUBLE_MS: u64 = 10 * 60_000;
 
 /// Where a reply goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -405,6 +407,20 @@ impl Server {
                 request: asked,
             },
         );
+    }
+
+    /// Whether this very change was passed on to this server before: done again, perhaps seconds
+    /// later, it would undo what came after it.
+    pub(crate) fn doubled(&mut self, from: &ServerName, id: u64, request: &Request) -> bool {
+        let now_ms = self.now.mono_ms;
+        is_change(request) && self.taken_over.insert((from.clone(), id), now_ms).is_some()
+    }
+
+    /// Forgets the changes whose doubles can't be on their way any more.
+    pub(crate) fn forget_taken_over(&mut self) {
+        let now_ms = self.now.mono_ms;
+        self.taken_over
+            .retain(|_, came_ms| now_ms.saturating_sub(*came_ms) < DOUBLE_MS);
     }
 
     pub(crate) fn take_forwarded(
