@@ -423,10 +423,15 @@ impl Cluster {
         match event {
             Event::Peer {
                 to,
+                life,
                 from,
                 message,
                 body,
-            } => self.peer(to, from, message, body),
+            } => {
+                if self.nodes[to].life == life {
+                    self.peer(to, from, message, body);
+                }
+            }
             Event::PeerLost { to, life, lost } => {
                 if self.nodes[to].life == life {
                     let server = self.nodes[lost].name.clone();

@@ -174,6 +174,9 @@ impl Cluster {
             }
             _ => None,
         };
+        if !self.nodes[to].is_up() {
+            return;
+        }
         let now_us = self.now_us();
         let [first, second] = self.network.arrivals(now_us, node, to, &mut self.dice);
         self.trace.number(first.unwrap_or(1));
@@ -194,8 +197,10 @@ impl Cluster {
         message: PeerMessage,
         body: Option<BodyInfo>,
     ) {
+        // A connection ends with the process at its other end.
         let event = Event::Peer {
             to,
+            life: self.nodes[to].life,
             from,
             message,
             body,

@@ -76,6 +76,7 @@ pub(crate) enum Event {
     /// A message from another server arrives.
     Peer {
         to: NodeIndex,
+        life: u64,
         from: NodeIndex,
         message: PeerMessage,
         body: Option<BodyInfo>,

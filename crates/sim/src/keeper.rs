@@ -250,6 +250,10 @@ impl Keeper {
                     self.tasks.pop_front();
                 }
             }
+            // It may have left long ago: whether it has is what the next task finds out.
+            (Some(Task::Leave(_)), Outcome::Refused(_)) => {
+                self.tasks.pop_front();
+            }
             (Some(Task::Drain(node)), Outcome::Done(Reply::Servers(servers))) => {
                 let name = &cluster.nodes()[node].name;
                 if !servers.iter().any(|server| server.name == *name) {
@@ -257,6 +261,8 @@ impl Keeper {
                     cluster.node_mut(node).gone = true;
                     cluster.crash(node);
                     cluster.take_fallen();
+                } else if self.dice.chance(100) {
+                    self.tasks.push_front(Task::Leave(node));
                 }
             }
             _ => {}

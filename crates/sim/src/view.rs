@@ -33,7 +33,7 @@ impl Patience {
 }
 
 /// A cell's key on disk, and what counts in its merge.
-pub type StoredCell = (Vec<u8>, Option<(Stamp, Option<Vec<u8>>)>);
+pub(crate) type StoredCell = (Vec<u8>, Option<(Stamp, Option<Vec<u8>>)>);
 
 /// The end of a run.
 #[derive(Debug)]
