@@ -11,13 +11,13 @@ use serde_json::Value;
 use crate::grapevine::{Grapevine, program, stderr, wait_for};
 
 /// A person at a terminal, with a configuration folder of its own.
-struct Person<'a> {
+pub(crate) struct Person<'a> {
     grapevine: &'a Grapevine,
     config: PathBuf,
 }
 
 impl<'a> Person<'a> {
-    fn at(grapevine: &'a Grapevine) -> Self {
+    pub(crate) fn at(grapevine: &'a Grapevine) -> Self {
         Self {
             grapevine,
             config: grapevine.dir.join("person"),
@@ -44,7 +44,7 @@ impl<'a> Person<'a> {
     }
 
     /// Must be done.
-    fn done(&self, args: &[&str]) -> String {
+    pub(crate) fn done(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert_eq!(
             output.status.code(),
@@ -55,11 +55,11 @@ impl<'a> Person<'a> {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         serde_json::from_str(&self.done(&[args, &["--json"]].concat())).unwrap()
     }
 
-    fn exit(&self, args: &[&str]) -> i32 {
+    pub(crate) fn exit(&self, args: &[&str]) -> i32 {
         self.run(args).status.code().unwrap()
     }
 
@@ -91,13 +91,13 @@ impl<'a> Person<'a> {
     }
 }
 
-const REGISTRAR: &str = "registrar@pa.example";
+pub(crate) const REGISTRAR: &str = "registrar@pa.example";
 const BIRRELL: &str = "birrell@pa.example";
-const NEEDHAM: &str = "needham@pa.example";
+pub(crate) const NEEDHAM: &str = "needham@pa.example";
 const CSL: &str = "csl^@pa.example";
 
 /// Everything that an administrator and a member do with a group, each exit code on the way.
-fn administer(person: &Person<'_>, group: &str) {
+pub(crate) fn administer(person: &Person<'_>, group: &str) {
     person.done(&[
         "group", "create", group, "--owner", BIRRELL, "--as", REGISTRAR,
     ]);

@@ -15,6 +15,7 @@ mod client;
 mod commands;
 mod garbage;
 mod grapevine;
+mod killed;
 mod mail;
 mod mail_clients;
 mod mail_programs;

@@ -19,14 +19,14 @@ const DOORS: u16 = 7;
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A server's process, stopped at the end of the test.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    dir: PathBuf,
-    http: String,
+    pub(crate) dir: PathBuf,
+    pub(crate) http: String,
 }
 
 impl Process {
-    fn serve(dir: &Path) -> Self {
+    pub(crate) fn serve(dir: &Path) -> Self {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -126,7 +126,7 @@ fn init(temp: &TempDir) -> PathBuf {
     dir
 }
 
-fn token(dir: &Path) -> String {
+pub(crate) fn token(dir: &Path) -> String {
     let printed = program()
         .args(["token", "--dir"])
         .arg(dir)
@@ -140,7 +140,7 @@ fn token(dir: &Path) -> String {
 }
 
 /// Joins with the token on stdin, where no other user of the machine can read it.
-fn join(temp: &TempDir, token: &str, name: &str) -> (PathBuf, std::process::Output) {
+pub(crate) fn join(temp: &TempDir, token: &str, name: &str) -> (PathBuf, std::process::Output) {
     let dir = temp.path().join(name);
     let mut joining = program()
         .args(["join", "-", "--name", name])
