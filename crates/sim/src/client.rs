@@ -15,7 +15,7 @@ use crate::effects::hash;
 use crate::event::{ActorIndex, Ask, CallId, NodeIndex, Outcome};
 use crate::invariants::removed_stays_removed::{IN, OUT};
 use crate::invariants::{denied_has_no_effect, removed_stays_removed, unknown_is_never_empty};
-use crate::oracle::{Key, Oracle, Sent, WriteId};
+use crate::oracle::{Accepted, Deletion, Key, Oracle, Sent, WriteId};
 use crate::workload::{self, Errand};
 use crate::world::{Person, World};
 
@@ -48,9 +48,16 @@ pub(crate) struct Client {
 #[derive(Debug)]
 struct Job {
     call: CallId,
-    node: NodeIndex,
-    asked_us: u64,
+    asked: Asked,
     kind: JobKind,
+}
+
+/// Of whom something was asked, and when.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    node: NodeIndex,
+    us: u64,
+    disks_lost: u32,
 }
 
 #[derive(Debug)]
@@ -312,8 +319,11 @@ impl Client {
     fn start(&mut self, stage: &Stage<'_>, call: CallId, kind: JobKind) {
         self.job = Some(Job {
             call,
-            node: self.server,
-            asked_us: stage.cluster.now_us(),
+            asked: Asked {
+                node: self.server,
+                us: stage.cluster.now_us(),
+                disks_lost: stage.cluster.disks_lost(),
+            },
             kind,
         });
     }
@@ -323,20 +333,24 @@ impl Client {
         let Some(job) = self.job.take_if(|job| job.call == call) else {
             return;
         };
-        let node = job.node;
+        let asked = job.asked;
+        let node = asked.node;
         match job.kind {
             JobKind::Submit {
                 submission,
                 sent,
                 tries,
-            } => self.submitted(stage, node, submission, sent, tries, outcome),
-            JobKind::List => self.listed(stage, node, job.asked_us, outcome),
+            } => self.submitted(stage, asked, submission, sent, tries, outcome),
+            JobKind::List => self.listed(stage, asked, outcome),
             JobKind::DeleteMail(ids) => {
                 if let Outcome::Done(Reply::Written(written)) = outcome {
-                    let me = self.person.name.clone();
-                    stage
-                        .oracle
-                        .deleted(stage.cluster, node, &me, &ids, written.copies);
+                    let deletion = Deletion {
+                        at_us: stage.cluster.now_us(),
+                        node,
+                        copies: written.copies,
+                        disks_lost: asked.disks_lost,
+                    };
+                    stage.oracle.deleted(&self.person.name, &ids, deletion);
                 }
             }
             JobKind::Write(write) => stage.oracle.written(stage.cluster, &write, outcome),
@@ -351,12 +365,7 @@ impl Client {
                 let key = Key::Member { group, who };
                 let writes = stage.oracle.writes.get(&key).map_or(&[][..], Vec::as_slice);
                 let found = removed_stays_removed::checked(
-                    &question,
-                    writes,
-                    job.asked_us,
-                    node,
-                    origin,
-                    outcome,
+                    &question, writes, asked.us, node, origin, outcome,
                 );
                 note(stage, removed_stays_removed::NAME, found);
             }
@@ -389,7 +398,7 @@ impl Client {
     fn submitted(
         &mut self,
         stage: &mut Stage<'_>,
-        node: NodeIndex,
+        asked: Asked,
         submission: Box<Submission>,
         sent: Box<Sent>,
         tries: u32,
@@ -402,9 +411,13 @@ impl Client {
                     note(stage, "a brought id is kept", Some(what));
                 }
                 stage.oracle.sends(*message, (*sent).clone());
-                stage
-                    .oracle
-                    .accepted(stage.cluster, *message, node, *copies);
+                let accepted = Accepted {
+                    at_us: stage.cluster.now_us(),
+                    node: asked.node,
+                    copies: *copies,
+                    disks_lost: asked.disks_lost,
+                };
+                stage.oracle.accepted(*message, accepted);
             }
             Outcome::Done(other) => {
                 let what = format!("a submission is answered {other:?}");
@@ -435,13 +448,14 @@ impl Client {
         }
     }
 
-    fn listed(&mut self, stage: &mut Stage<'_>, node: NodeIndex, asked_us: u64, outcome: &Outcome) {
+    fn listed(&mut self, stage: &mut Stage<'_>, asked: Asked, outcome: &Outcome) {
+        let node = asked.node;
         let me = self.person.name.clone();
         match outcome {
             Outcome::Done(Reply::Inbox(listing)) => {
                 stage
                     .oracle
-                    .listed(asked_us, node, &me, listing, stage.cluster);
+                    .listed(asked.us, node, &me, listing, stage.cluster);
                 self.delete_some(stage, listing);
             }
             Outcome::Done(other) => {

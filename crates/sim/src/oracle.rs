@@ -41,7 +41,7 @@ pub struct Accepted {
     pub node: NodeIndex,
     /// On how many disks it was said to be.
     pub copies: u8,
-    /// How many disks that machine had lost before.
+    /// How many disks had been lost, anywhere, when it was asked for.
     pub disks_lost: u32,
 }
 
@@ -65,7 +65,8 @@ pub struct Deletion {
     pub node: NodeIndex,
     /// On how many disks.
     pub copies: u8,
-    /// How many disks had been lost before, anywhere: whoever was asked may have passed it on.
+    /// How many disks had been lost, anywhere, when it was asked for: whoever was asked may have
+    /// passed it on.
     pub disks_lost: u32,
 }
 
@@ -92,6 +93,8 @@ pub struct Write {
     pub asked_us: u64,
     /// Of whom.
     pub node: NodeIndex,
+    /// How many disks had been lost by then, anywhere.
+    pub disks_lost: u32,
     /// What became of it.
     pub fate: WriteFate,
 }
@@ -113,8 +116,6 @@ pub enum WriteFate {
         copies: u8,
         /// When the yes was heard.
         at_us: u64,
-        /// How many disks had been lost before, anywhere.
-        disks_lost: u32,
     },
 }
 
@@ -167,16 +168,13 @@ impl Oracle {
     }
 
     /// A message was accepted.
-    pub fn accepted(&mut self, cluster: &Cluster, id: MessageId, node: NodeIndex, copies: u8) {
-        let accepted = Accepted {
-            at_us: cluster.now_us(),
-            node,
-            copies,
-            disks_lost: cluster.nodes()[node].disks_lost,
-        };
+    pub fn accepted(&mut self, id: MessageId, accepted: Accepted) {
         if let Some(sent) = self.sent.get_mut(&id) {
             // The better of two yeses counts.
-            if sent.accepted.is_none_or(|before| before.copies < copies) {
+            if sent
+                .accepted
+                .is_none_or(|before| before.copies < accepted.copies)
+            {
                 sent.accepted = Some(accepted);
             }
         }
@@ -216,20 +214,7 @@ impl Oracle {
     }
 
     /// Messages were deleted.
-    pub fn deleted(
-        &mut self,
-        cluster: &Cluster,
-        node: NodeIndex,
-        owner: &Name,
-        messages: &[MessageId],
-        copies: u8,
-    ) {
-        let deletion = Deletion {
-            at_us: cluster.now_us(),
-            node,
-            copies,
-            disks_lost: cluster.disks_lost(),
-        };
+    pub fn deleted(&mut self, owner: &Name, messages: &[MessageId], deletion: Deletion) {
         let mailbox = self.mailboxes.entry(owner.clone()).or_default();
         for message in messages {
             mailbox.deleted.entry(*message).or_insert(deletion);
@@ -249,6 +234,7 @@ impl Oracle {
             value,
             asked_us: cluster.now_us(),
             node,
+            disks_lost: cluster.disks_lost(),
             fate: WriteFate::Unknown,
         });
         WriteId(key, writes.len() - 1)
@@ -270,7 +256,6 @@ impl Oracle {
                     stamp,
                     copies: written.copies,
                     at_us: now_us,
-                    disks_lost: cluster.disks_lost(),
                 },
                 None => WriteFate::Nothing,
             },
@@ -293,9 +278,9 @@ impl Write {
     /// Whether its yes stands for two disks, or for one that was not lost since.
     pub fn must_survive(&self, cluster: &Cluster) -> bool {
         match self.fate {
-            WriteFate::Done {
-                copies, disks_lost, ..
-            } => copies >= 2 || cluster.disks_lost() == disks_lost,
+            WriteFate::Done { copies, .. } => {
+                copies >= 2 || cluster.disks_lost() == self.disks_lost
+            }
             WriteFate::Unknown | WriteFate::Refused | WriteFate::Nothing => false,
         }
     }

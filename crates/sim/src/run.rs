@@ -15,7 +15,7 @@ use crate::event::{ActorIndex, Occurrence, Outcome};
 use crate::faults::{self, Plan};
 use crate::invariants;
 use crate::keeper::Keeper;
-use crate::oracle::{Oracle, Sent};
+use crate::oracle::{Accepted, Oracle, Sent};
 use crate::view::{self, Patience};
 use crate::world::{self, Person, World};
 
@@ -366,7 +366,13 @@ impl Run {
             );
             match self.cluster.submit(node, submission) {
                 Outcome::Done(Reply::Accepted { message, copies }) => {
-                    self.oracle.accepted(&self.cluster, message, node, copies);
+                    let accepted = Accepted {
+                        at_us: self.cluster.now_us(),
+                        node,
+                        copies,
+                        disks_lost: self.cluster.disks_lost(),
+                    };
+                    self.oracle.accepted(message, accepted);
                 }
                 other => {
                     let what =

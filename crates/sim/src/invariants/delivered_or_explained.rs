@@ -1,7 +1,7 @@
 //! P1 and P2: what was accepted is in the mailbox of each recipient, or was seen there; or else its
 //! sender has a report that names the recipient.
 //!
-//! Excused is only what was accepted with one copy by a server whose disk was lost afterwards.
+//! Excused is only what was accepted with one copy before a disk was lost.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub(crate) fn at_end(oracle: &Oracle, view: &FinalView, cluster: &Cluster) -> Ve
         let Some(accepted) = sent.accepted else {
             continue;
         };
-        let lost_since = cluster.nodes()[accepted.node].disks_lost != accepted.disks_lost;
+        let lost_since = cluster.disks_lost() != accepted.disks_lost;
         if accepted.copies < 2 && lost_since {
             continue;
         }

@@ -212,6 +212,10 @@ impl Bench {
 
 impl Drop for Bench {
     /// With `GRAPEVINE_SIM_LINES` set, the story is told, however it ended.
+    #[expect(
+        clippy::print_stdout,
+        reason = "the runner shows it for a test that fails"
+    )]
     fn drop(&mut self) {
         print!("{}", self.cluster.take_lines());
     }
