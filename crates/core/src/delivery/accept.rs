@@ -188,6 +188,7 @@ impl Server {
         })?;
         if let Some(custody) = self.custodies.get_mut(&message) {
             custody.alone = alone;
+            custody.promised = false;
             custody.waiting.extend(to);
             custody.handed_by = handed_by;
         }
@@ -256,10 +257,12 @@ impl Server {
                 if waiting.is_empty() && handed.is_none() {
                     return;
                 }
-                custody.row.pending.clear();
-                custody.trying.clear();
-                custody.touch();
-                self.saving.insert(message);
+                if !custody.promised {
+                    custody.row.pending.clear();
+                    custody.trying.clear();
+                    custody.touch();
+                    self.saving.insert(message);
+                }
                 self.forget_accepted(message);
                 for to in waiting {
                     let why = "no second server can be reached, and this one does not accept mail alone; try again later";
@@ -276,6 +279,7 @@ impl Server {
         };
         let waiting = std::mem::take(&mut custody.waiting);
         let handed = custody.handed_by.take();
+        custody.promised = true;
         let ended = custody.row.pending.is_empty();
         if !waiting.is_empty() {
             let text = format!(

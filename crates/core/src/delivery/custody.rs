@@ -97,6 +97,8 @@ pub(crate) struct Custody {
     pub(crate) since_ms: u64,
     /// What becomes of it when no second disk can be reached.
     pub(crate) alone: Alone,
+    /// Whether somebody was told that it is in custody here: from then on it can't be refused.
+    pub(crate) promised: bool,
     /// Who waits for the yes.
     pub(crate) waiting: Vec<ReplyTo>,
     /// Recipients handed over by another custodian, to be confirmed with the yes.
@@ -120,6 +122,7 @@ impl Custody {
             silent: BTreeSet::new(),
             bodies: BTreeSet::new(),
             alone: Alone::Accept,
+            promised: true,
             since_ms,
             waiting: Vec::new(),
             handed_by: None,

@@ -10,6 +10,7 @@ use grapevine_model::{
     MessageId, Name, PeerMessage, ServerName,
 };
 
+use crate::config::Alone;
 use crate::delivery::custody::{Pending, Stage};
 use crate::registry::directory::Held;
 use crate::server::Server;
@@ -185,7 +186,11 @@ impl Server {
             .iter()
             .map(|r| r.name.without_detail().key())
             .collect();
-        if self.custodies.contains_key(&message) {
+        if let Some(custody) = self.custodies.get(&message) {
+            if !custody.promised && custody.alone == Alone::Refuse {
+                // It may still be refused, and these with it: they are handed again.
+                return Ok(());
+            }
             for pending in record.envelope.recipients.iter().map(Pending::of) {
                 self.add_pending(message, pending);
             }

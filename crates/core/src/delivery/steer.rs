@@ -91,8 +91,10 @@ impl Server {
             return Ok(());
         };
         let body = custody.row.record.body;
+        let mut attempts = 0;
         if let Some(trying) = custody.trying.get_mut(key) {
             trying.inbox = Some(inbox);
+            attempts = trying.attempts;
         }
         if sites.contains(&self.config.server) && !self.disk_nearly_full {
             match self.deposit(inbox, name, &sites, message, body)? {
@@ -104,7 +106,10 @@ impl Server {
             }
             return Ok(());
         }
-        match sites.iter().find(|s| self.is_up(s)).cloned() {
+        // In their order at first; one that could not take it is not asked again before the others.
+        let up: Vec<&ServerName> = sites.iter().filter(|s| self.is_up(s)).collect();
+        let turn = attempts.saturating_sub(1) as usize % up.len().max(1);
+        match up.get(turn).map(|site| (*site).clone()) {
             Some(site) => {
                 self.deposits
                     .entry((site, message))
