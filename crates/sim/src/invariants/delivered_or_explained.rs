@@ -67,7 +67,7 @@ fn reported(
     failed
         .flat_map(|name| {
             let people = oracle.closures.get(name).into_iter().flatten();
-            people.chain([name]).cloned()
+            people.cloned().chain([name.without_detail()])
         })
         .collect()
 }
