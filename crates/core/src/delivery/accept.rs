@@ -190,7 +190,7 @@ impl Server {
             custody.alone = alone;
             custody.promised = false;
             custody.waiting.extend(to);
-            custody.handed_by = handed_by;
+            custody.handed_by.extend(handed_by);
         }
         self.find_deputy(message)?;
         self.await_deputy(message);
@@ -200,11 +200,11 @@ impl Server {
     }
 
     /// Sees that whoever waits for the yes gets an answer in time.
-    fn await_deputy(&mut self, message: MessageId) {
+    pub(crate) fn await_deputy(&mut self, message: MessageId) {
         let Some(custody) = self.custodies.get(&message) else {
             return;
         };
-        if custody.waiting.is_empty() && custody.handed_by.is_none() {
+        if custody.waiting.is_empty() && custody.handed_by.is_empty() {
             return;
         }
         let early = self.planted_accept_before_deputy;
@@ -229,7 +229,7 @@ impl Server {
         // Another one may do; the silent one may have it too, which harms nobody.
         custody.silent.extend(custody.deputy.take());
         let silent = custody.silent.clone();
-        let waits = !custody.waiting.is_empty() || custody.handed_by.is_some();
+        let waits = !custody.waiting.is_empty() || !custody.handed_by.is_empty();
         let another = self
             .peers
             .iter()
@@ -253,8 +253,8 @@ impl Server {
                     return;
                 };
                 let waiting = std::mem::take(&mut custody.waiting);
-                let handed = custody.handed_by.take();
-                if waiting.is_empty() && handed.is_none() {
+                let handed = std::mem::take(&mut custody.handed_by);
+                if waiting.is_empty() && handed.is_empty() {
                     return;
                 }
                 if !custody.promised {
@@ -278,7 +278,7 @@ impl Server {
             return;
         };
         let waiting = std::mem::take(&mut custody.waiting);
-        let handed = custody.handed_by.take();
+        let handed = std::mem::take(&mut custody.handed_by);
         custody.promised = true;
         let ended = custody.row.pending.is_empty();
         if !waiting.is_empty() {
@@ -291,7 +291,7 @@ impl Server {
         for to in waiting {
             self.reply(to, Ok(Reply::Accepted { message, copies }));
         }
-        if let Some((server, recipients)) = handed {
+        for (server, recipients) in handed {
             self.send(
                 &server,
                 PeerMessage::Handed {

@@ -102,7 +102,7 @@ pub(crate) struct Custody {
     /// Who waits for the yes.
     pub(crate) waiting: Vec<ReplyTo>,
     /// Recipients handed over by another custodian, to be confirmed with the yes.
-    pub(crate) handed_by: Option<(ServerName, Vec<String>)>,
+    pub(crate) handed_by: Vec<(ServerName, Vec<String>)>,
     /// The row has changed since it was last written.
     dirty: bool,
 }
@@ -125,7 +125,7 @@ impl Custody {
             promised: true,
             since_ms,
             waiting: Vec::new(),
-            handed_by: None,
+            handed_by: Vec::new(),
             dirty: true,
         }
     }
@@ -389,7 +389,7 @@ impl Server {
             self.saving.insert(message);
             return Ok(());
         }
-        if !custody.waiting.is_empty() || custody.handed_by.is_some() {
+        if !custody.waiting.is_empty() || !custody.handed_by.is_empty() {
             // The yes has not been given: it is given first.
             self.saving.insert(message);
             return Ok(());

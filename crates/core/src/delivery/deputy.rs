@@ -46,6 +46,7 @@ impl Server {
             .min_by_key(|(server, peer)| {
                 (
                     custody.silent.contains(*server),
+                    custody.deputy.as_ref() != Some(*server),
                     !sites.contains(*server),
                     peer.pending,
                     (*server).clone(),
@@ -136,6 +137,7 @@ impl Server {
         }
         if custody.deputy.as_ref() == Some(from) {
             custody.held = true;
+            custody.silent.clear();
             self.say_yes(message, 2);
         } else {
             self.ended.entry(from.clone()).or_default().push(message);
@@ -249,6 +251,13 @@ impl Server {
             .map(|(message, _)| *message)
             .collect();
         for message in without {
+            if let Some(custody) = self.custodies.get_mut(&message)
+                && !custody.held
+            {
+                // Asked a beat ago or more.
+                let silent = custody.deputy.clone();
+                custody.silent.extend(silent);
+            }
             self.find_deputy(message)?;
         }
         Ok(())

@@ -186,26 +186,55 @@ impl Server {
             .iter()
             .map(|r| r.name.without_detail().key())
             .collect();
-        if let Some(custody) = self.custodies.get(&message) {
-            if !custody.promised && custody.alone == Alone::Refuse {
-                // It may still be refused, and these with it: they are handed again.
-                return Ok(());
-            }
-            for pending in record.envelope.recipients.iter().map(Pending::of) {
-                self.add_pending(message, pending);
-            }
-            self.saving.insert(message);
-            self.send(
-                from,
-                PeerMessage::Handed {
-                    message,
-                    recipients,
-                },
-            );
-            return Ok(());
+        if self.custodies.contains_key(&message) {
+            return self.take_more(from, &record, recipients);
         }
         let alone = self.config.alone;
         self.accept(record, alone, None, Some((from.clone(), recipients)))
+    }
+
+    /// The message is in custody here already: these recipients come to it. The deputy is told of
+    /// them before they count as taken over.
+    fn take_more(
+        &mut self,
+        from: &ServerName,
+        more: &CustodyRecord,
+        recipients: Vec<String>,
+    ) -> Result<(), Damaged> {
+        let message = more.message;
+        let Some(custody) = self.custodies.get_mut(&message) else {
+            return Ok(());
+        };
+        if !custody.promised && custody.alone == Alone::Refuse {
+            // It may still be refused, and these with it: they are handed again.
+            return Ok(());
+        }
+        let whole = &mut custody.row.record.envelope.recipients;
+        let new: Vec<EnvelopeRecipient> = (more.envelope.recipients.iter())
+            .filter(|r| whole.iter().all(|known| known.name != r.name))
+            .cloned()
+            .collect();
+        let known_to_deputy = new.is_empty() && custody.held;
+        whole.extend(new.iter().cloned());
+        custody.touch();
+        self.saving.insert(message);
+        for pending in new.iter().map(Pending::of) {
+            self.add_pending(message, pending);
+        }
+        if known_to_deputy {
+            let handed = PeerMessage::Handed {
+                message,
+                recipients,
+            };
+            self.send(from, handed);
+            return Ok(());
+        }
+        if let Some(custody) = self.custodies.get_mut(&message) {
+            custody.handed_by.push((from.clone(), recipients));
+        }
+        self.find_deputy(message)?;
+        self.await_deputy(message);
+        Ok(())
     }
 
     pub(crate) fn take_handed(
