@@ -57,6 +57,13 @@ impl Second {
         Pid::from_raw(self.child.id().try_into().unwrap())
     }
 
+    /// It has failed, or is about to, or goes on: either way it is to end, with whatever code.
+    fn end(mut self) {
+        // It may be gone already.
+        let _ = kill(self.pid(), Signal::SIGTERM);
+        self.child.wait().unwrap();
+    }
+
     /// In order.
     fn stop(mut self) {
         kill(self.pid(), Signal::SIGTERM).unwrap();
@@ -354,7 +361,7 @@ fn a_full_disk_refuses_for_now_and_loses_nothing() {
     let file = dir.join("s2/grapevine.toml");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, format!("{text}\n[limits]\nreserve_mib = 0\n")).unwrap();
-    let mut second = Second::started(&grapevine, &[]);
+    let second = Second::started(&grapevine, &[]);
     disk.fill(300_000);
     let mut accepted = inbox(&grapevine, 0);
     let mut smtp = Smtp::submission(&grapevine, 1, "birrell");
@@ -381,11 +388,7 @@ fn a_full_disk_refuses_for_now_and_loses_nothing() {
     wait_for("all that was accepted, at the other", || has_all(0));
     second.assert_no_panic();
     disk.relieve();
-    if second.runs() {
-        second.stop();
-    } else {
-        drop(second);
-    }
+    second.end();
     let second = Second::started(&grapevine, &[]);
     wait_for("all that was accepted, here", || has_all(1));
     send(&grapevine, 1, &small("room again"));
