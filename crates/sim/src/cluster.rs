@@ -543,12 +543,13 @@ impl Cluster {
         body: Option<BodyInfo>,
     ) {
         let sender = self.nodes[from].name.clone();
+        let key = self.nodes[from].info.public_key.clone();
         let receiver = &mut self.nodes[to];
         if !receiver.is_up() {
             return;
         }
         let name = receiver.name.clone();
-        if !receiver.known.contains(&sender) {
+        if receiver.known.get(&sender) != Some(&key) {
             self.say(|| format!("{name} lets {sender} not in"));
             return;
         }

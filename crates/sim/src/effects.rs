@@ -140,7 +140,10 @@ impl Cluster {
             Effect::Report(order) => self.compose(node, *order),
             Effect::Discard { staged } => self.nodes[node].disk.discard(staged),
             Effect::Servers(servers) => {
-                self.nodes[node].known = servers.into_iter().map(|server| server.name).collect();
+                self.nodes[node].known = servers
+                    .into_iter()
+                    .map(|server| (server.name, server.public_key))
+                    .collect();
             }
             Effect::Note(note) => {
                 let expected = self.errors_expected

@@ -1,6 +1,6 @@
 //! One machine: its disk and clocks, which stay, and the server process on it, which comes and goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use grapevine_core::Server;
 use grapevine_model::{Door, OriginId, ServerInfo, ServerName, ServerRole};
@@ -30,7 +30,7 @@ pub struct Node {
     /// Whether a flush is planned.
     pub(crate) flush_planned: bool,
     /// The servers it lets in, by their keys.
-    pub(crate) known: BTreeSet<ServerName>,
+    pub(crate) known: BTreeMap<ServerName, Vec<u8>>,
     /// What is to befall it at its next fitting effect.
     pub(crate) doom: Option<Doom>,
     /// Disks lost for good on this machine.
@@ -88,7 +88,7 @@ impl Node {
             life: 0,
             timer_us: None,
             flush_planned: false,
-            known: BTreeSet::new(),
+            known: BTreeMap::new(),
             doom: None,
             disks_lost: 0,
             gone: false,
