@@ -5,4 +5,5 @@ pub(crate) mod change;
 pub(crate) mod database;
 pub(crate) mod directory;
 pub(crate) mod request;
+mod retire;
 pub(crate) mod servers;

@@ -22,13 +22,13 @@ use crate::server::Server;
 use crate::tables::{Damaged, Table};
 
 /// A registry is held by two servers at least, where there are two.
-const LEAST_HOLDERS: usize = 2;
+pub(super) const LEAST_HOLDERS: usize = 2;
 /// `Meta` key of the servers named when this one was let in.
 pub(crate) const META_WELCOME: &[u8] = b"welcome";
 /// `Meta` key that says that this server has left: it takes nothing in any more.
 pub(crate) const META_RETIRED: &[u8] = b"retired";
 
-fn gv() -> SpaceId {
+pub(super) fn gv() -> SpaceId {
     SpaceId::Registry(RegistryName::gv())
 }
 
@@ -265,84 +265,10 @@ impl Server {
         info.map_or(ServerRole::Full, |info| info.role)
     }
 
-    fn is_full(&self, server: &ServerName) -> bool {
+    pub(super) fn is_full(&self, server: &ServerName) -> bool {
         self.servers
             .get(server)
             .is_some_and(|info| info.role == ServerRole::Full)
-    }
-
-    /// Does this server's part after servers came, went or changed roles.
-    pub(crate) fn mend(&mut self) -> Result<(), Damaged> {
-        let registries: Vec<RegistryName> = self.databases.keys().cloned().collect();
-        for registry in registries {
-            let first_up = self
-                .holders(&registry)
-                .into_iter()
-                .find(|s| self.is_full(s) && (self.is_up(s) || *s == self.config.server));
-            if first_up.as_ref() != Some(&self.config.server) || registry.is_system() {
-                continue;
-            }
-            let Some(database) = self.database(&registry) else {
-                continue;
-            };
-            let wanting: Vec<(Incarnation, Name, Vec<ServerName>)> = database
-                .entries()
-                .filter(|e| e.kind() == EntryKind::Individual)
-                .filter_map(|e| Some((e.incarnation, e.name()?, e.sites())))
-                .filter(|(_, _, sites)| {
-                    sites.iter().any(|s| !self.is_full(s))
-                        || (sites.len() < LEAST_HOLDERS && !sites.is_empty())
-                })
-                .collect();
-            let mut changes = Vec::new();
-            for (incarnation, name, sites) in wanting {
-                let mut better: Vec<ServerName> =
-                    sites.iter().filter(|s| self.is_full(s)).cloned().collect();
-                let more: Vec<ServerName> = self.other_sites(&name, &better);
-                better.extend(
-                    more.into_iter()
-                        .take(LEAST_HOLDERS.saturating_sub(better.len())),
-                );
-                if better.is_empty() || better == sites {
-                    continue;
-                }
-                for (order, site) in better.iter().enumerate() {
-                    let order = u32::try_from(order).unwrap_or(u32::MAX);
-                    changes.push(Change::put(
-                        element(incarnation, Field::InboxSite, site.as_str()),
-                        codec::encode(&order),
-                    ));
-                }
-                for gone in sites.iter().filter(|s| !better.contains(s)) {
-                    changes.push(Change::delete(element(
-                        incarnation,
-                        Field::InboxSite,
-                        gone.as_str(),
-                    )));
-                }
-            }
-            if !changes.is_empty() {
-                let space = SpaceId::Registry(registry);
-                self.write(&space, changes)?;
-                self.space_changed(&space);
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn other_sites(&self, name: &Name, have: &[ServerName]) -> Vec<ServerName> {
-        let mut others: Vec<ServerName> = self
-            .servers
-            .keys()
-            .filter(|s| self.is_full(s) && !have.contains(s))
-            .cloned()
-            .collect();
-        if !others.is_empty() {
-            let hash = blake3::hash(name.key().as_bytes());
-            let turn = usize::from(hash.as_bytes().first().copied().unwrap_or(0)) % others.len();
-            others.rotate_left(turn);
-        }
-        others
     }
 
     /// Requests that change `gv`.
@@ -418,13 +344,13 @@ impl Server {
         }
     }
 
-    fn group_of(&self, registry: &RegistryName) -> Result<Entry<'_>, Refusal> {
+    pub(super) fn group_of(&self, registry: &RegistryName) -> Result<Entry<'_>, Refusal> {
         self.entry(&registry.group()).ok_or_else(|| {
             Refusal::new(ErrorKind::NotFound, format!("no such registry: {registry}"))
         })
     }
 
-    fn server_incarnation(&self, server: &ServerName) -> Result<Incarnation, Refusal> {
+    pub(super) fn server_incarnation(&self, server: &ServerName) -> Result<Incarnation, Refusal> {
         let entry = server
             .name()
             .and_then(|name| self.entry(&name))
@@ -610,87 +536,6 @@ impl Server {
         Ok(changes)
     }
 
-    fn prepare_retire(&self, server: &ServerName) -> Result<Vec<Change>, Refusal> {
-        let incarnation = self.server_incarnation(server)?;
-        let others: Vec<&ServerName> = self
-            .servers
-            .keys()
-            .filter(|s| *s != server && self.is_full(s))
-            .collect();
-        if others.is_empty() {
-            return Err(Refusal::conflict(format!(
-                "{server} is the only server: let another one in first"
-            )));
-        }
-        let mut changes = vec![Change::put(
-            single(incarnation, Field::Retiring),
-            Vec::new(),
-        )];
-        let gone = *server != self.config.server && !self.is_up(server);
-        for (registry, holders) in &self.holdings {
-            if !holders.contains(server) || (registry.is_system() && !gone) {
-                continue;
-            }
-            let group = self.group_of(registry)?.incarnation;
-            let remain: Vec<&ServerName> = holders
-                .iter()
-                .filter(|s| *s != server && self.is_full(s))
-                .collect();
-            for new in others
-                .iter()
-                .filter(|s| !remain.contains(*s))
-                .take(LEAST_HOLDERS.saturating_sub(remain.len()))
-            {
-                changes.push(holder(group, new, Some(self.server_incarnation(new)?)));
-            }
-            changes.extend(no_holder(group, server));
-        }
-        if gone {
-            // Its disk is lost or it never comes back: nothing can be fetched from it.
-            changes.push(Change::delete(single(incarnation, Field::Identity)));
-        }
-        Ok(changes)
-    }
-
-    /// A retiring server that has handed everything over takes its leave.
-    pub(crate) fn leave_when_empty(&mut self) -> Result<(), Damaged> {
-        let holds = self
-            .spaces
-            .keys()
-            .any(|s| !matches!(s, SpaceId::Registry(r) if r.is_system()));
-        if self.retired
-            || self.role() != ServerRole::Retiring
-            || holds
-            || !self.custodies.is_empty()
-            || !self.deputies.is_empty()
-        {
-            return Ok(());
-        }
-        let me = self.config.server.clone();
-        let Some(incarnation) = me
-            .name()
-            .and_then(|name| self.entry(&name))
-            .map(|e| e.incarnation)
-        else {
-            return Ok(());
-        };
-        let mut changes = vec![Change::delete(single(incarnation, Field::Identity))];
-        for registry in [RegistryName::gv(), RegistryName::ms()] {
-            if let Ok(group) = self.group_of(&registry) {
-                changes.extend(no_holder(group.incarnation, &me));
-            }
-        }
-        self.write(&gv(), changes)?;
-        self.retired = true;
-        self.ledger
-            .put(Table::Meta, META_RETIRED.to_vec(), Vec::new());
-        self.note_info(
-            "retired: everything is handed over, and this server may be switched off".into(),
-            None,
-        );
-        Ok(())
-    }
-
     /// Whether a name is a registrar of its own registry, named before it existed.
     pub(crate) fn unbound_registrar(&self, name: &Name) -> bool {
         self.unbound_groups(name).next().is_some()
@@ -804,7 +649,11 @@ fn info_of(entry: &Entry<'_>) -> Option<ServerInfo> {
     })
 }
 
-fn holder(group: Incarnation, server: &ServerName, incarnation: Option<Incarnation>) -> Change {
+pub(super) fn holder(
+    group: Incarnation,
+    server: &ServerName,
+    incarnation: Option<Incarnation>,
+) -> Change {
     let listed = Listed {
         spelling: format!("{server}@gv"),
         incarnation,
@@ -816,7 +665,7 @@ fn holder(group: Incarnation, server: &ServerName, incarnation: Option<Incarnati
     )
 }
 
-fn no_holder(group: Incarnation, server: &ServerName) -> Vec<Change> {
+pub(super) fn no_holder(group: Incarnation, server: &ServerName) -> Vec<Change> {
     vec![
         Change::delete(element(group, Field::Member, format!("{server}@gv"))),
         Change::delete(element(group, Field::FirstHolder, server.as_str())),

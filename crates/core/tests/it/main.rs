@@ -1,6 +1,14 @@
 //! The core by itself: a few servers joined by a network that never fails, to see each rule work.
 //! Faults are the simulator's business.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that it did not expect"
+)]
+
 mod access;
 mod delivery;
 mod harness;

@@ -1,0 +1,173 @@
+//! A server is retired: others take what it holds, and it takes its leave.
+//!
+//! Guards P10: the registries and mailboxes of a server that goes, or is gone,
+//! get other servers before it is forgotten; a living one leaves only when it has
+//! handed everything over.
+
+use grapevine_model::{
+    EntryKind, Field, Incarnation, Name, Refusal, RegistryName, ServerName, ServerRole, SpaceId,
+};
+
+use crate::codec;
+use crate::registry::database::{element, single};
+use crate::registry::servers::{LEAST_HOLDERS, META_RETIRED, gv, holder, no_holder};
+use crate::replication::push::Change;
+use crate::server::Server;
+use crate::tables::{Damaged, Table};
+
+impl Server {
+    /// Does this server's part after servers came, went or changed roles.
+    pub(crate) fn mend(&mut self) -> Result<(), Damaged> {
+        let registries: Vec<RegistryName> = self.databases.keys().cloned().collect();
+        for registry in registries {
+            let first_up = self
+                .holders(&registry)
+                .into_iter()
+                .find(|s| self.is_full(s) && (self.is_up(s) || *s == self.config.server));
+            if first_up.as_ref() != Some(&self.config.server) || registry.is_system() {
+                continue;
+            }
+            let Some(database) = self.database(&registry) else {
+                continue;
+            };
+            let wanting: Vec<(Incarnation, Name, Vec<ServerName>)> = database
+                .entries()
+                .filter(|e| e.kind() == EntryKind::Individual)
+                .filter_map(|e| Some((e.incarnation, e.name()?, e.sites())))
+                .filter(|(_, _, sites)| {
+                    sites.iter().any(|s| !self.is_full(s))
+                        || (sites.len() < LEAST_HOLDERS && !sites.is_empty())
+                })
+                .collect();
+            let mut changes = Vec::new();
+            for (incarnation, name, sites) in wanting {
+                let mut better: Vec<ServerName> =
+                    sites.iter().filter(|s| self.is_full(s)).cloned().collect();
+                let more: Vec<ServerName> = self.other_sites(&name, &better);
+                better.extend(
+                    more.into_iter()
+                        .take(LEAST_HOLDERS.saturating_sub(better.len())),
+                );
+                if better.is_empty() || better == sites {
+                    continue;
+                }
+                for (order, site) in better.iter().enumerate() {
+                    let order = u32::try_from(order).unwrap_or(u32::MAX);
+                    changes.push(Change::put(
+                        element(incarnation, Field::InboxSite, site.as_str()),
+                        codec::encode(&order),
+                    ));
+                }
+                for gone in sites.iter().filter(|s| !better.contains(s)) {
+                    changes.push(Change::delete(element(
+                        incarnation,
+                        Field::InboxSite,
+                        gone.as_str(),
+                    )));
+                }
+            }
+            if !changes.is_empty() {
+                let space = SpaceId::Registry(registry);
+                self.write(&space, changes)?;
+                self.space_changed(&space);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn other_sites(&self, name: &Name, have: &[ServerName]) -> Vec<ServerName> {
+        let mut others: Vec<ServerName> = self
+            .servers
+            .keys()
+            .filter(|s| self.is_full(s) && !have.contains(s))
+            .cloned()
+            .collect();
+        if !others.is_empty() {
+            let hash = blake3::hash(name.key().as_bytes());
+            let turn = usize::from(hash.as_bytes().first().copied().unwrap_or(0)) % others.len();
+            others.rotate_left(turn);
+        }
+        others
+    }
+
+    pub(super) fn prepare_retire(&self, server: &ServerName) -> Result<Vec<Change>, Refusal> {
+        let incarnation = self.server_incarnation(server)?;
+        let others: Vec<&ServerName> = self
+            .servers
+            .keys()
+            .filter(|s| *s != server && self.is_full(s))
+            .collect();
+        if others.is_empty() {
+            return Err(Refusal::conflict(format!(
+                "{server} is the only server: let another one in first"
+            )));
+        }
+        let mut changes = vec![Change::put(
+            single(incarnation, Field::Retiring),
+            Vec::new(),
+        )];
+        let gone = *server != self.config.server && !self.is_up(server);
+        for (registry, holders) in &self.holdings {
+            if !holders.contains(server) || (registry.is_system() && !gone) {
+                continue;
+            }
+            let group = self.group_of(registry)?.incarnation;
+            let remain: Vec<&ServerName> = holders
+                .iter()
+                .filter(|s| *s != server && self.is_full(s))
+                .collect();
+            for new in others
+                .iter()
+                .filter(|s| !remain.contains(*s))
+                .take(LEAST_HOLDERS.saturating_sub(remain.len()))
+            {
+                changes.push(holder(group, new, Some(self.server_incarnation(new)?)));
+            }
+            changes.extend(no_holder(group, server));
+        }
+        if gone {
+            // Its disk is lost or it never comes back: nothing can be fetched from it.
+            changes.push(Change::delete(single(incarnation, Field::Identity)));
+        }
+        Ok(changes)
+    }
+
+    /// A retiring server that has handed everything over takes its leave.
+    pub(crate) fn leave_when_empty(&mut self) -> Result<(), Damaged> {
+        let holds = self
+            .spaces
+            .keys()
+            .any(|s| !matches!(s, SpaceId::Registry(r) if r.is_system()));
+        if self.retired
+            || self.role() != ServerRole::Retiring
+            || holds
+            || !self.custodies.is_empty()
+            || !self.deputies.is_empty()
+        {
+            return Ok(());
+        }
+        let me = self.config.server.clone();
+        let Some(incarnation) = me
+            .name()
+            .and_then(|name| self.entry(&name))
+            .map(|e| e.incarnation)
+        else {
+            return Ok(());
+        };
+        let mut changes = vec![Change::delete(single(incarnation, Field::Identity))];
+        for registry in [RegistryName::gv(), RegistryName::ms()] {
+            if let Ok(group) = self.group_of(&registry) {
+                changes.extend(no_holder(group.incarnation, &me));
+            }
+        }
+        self.write(&gv(), changes)?;
+        self.retired = true;
+        self.ledger
+            .put(Table::Meta, META_RETIRED.to_vec(), Vec::new());
+        self.note_info(
+            "retired: everything is handed over, and this server may be switched off".into(),
+            None,
+        );
+        Ok(())
+    }
+}
