@@ -215,10 +215,11 @@ impl Server {
             .cloned()
             .collect();
         let known_to_deputy = new.is_empty() && custody.held;
-        whole.extend(new.iter().cloned());
+        whole.extend(new);
         custody.touch();
         self.saving.insert(message);
-        for pending in new.iter().map(Pending::of) {
+        // All of them: what was known may have been handed on from here, and come back.
+        for pending in more.envelope.recipients.iter().map(Pending::of) {
             self.add_pending(message, pending);
         }
         if known_to_deputy {
