@@ -4,6 +4,7 @@
 //! Nothing here does I/O, reads a clock or draws a random number. A value that
 //! exists is valid: parsing is the only way in.
 
+mod bulk;
 mod cell;
 mod cluster;
 mod error;
@@ -15,6 +16,9 @@ mod peer;
 mod request;
 mod stamp;
 
+pub use bulk::{
+    ImportDone, ImportOutcome, Imported, ImportedEntry, MAX_IMPORTED_ENTRIES, MAX_IMPORTED_ITEMS,
+};
 pub use cell::{Cell, CellKey, Merge, SpaceId, VersionVector};
 pub use cluster::{Door, ServerInfo, ServerRole};
 pub use error::{ErrorKind, Refusal};

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bulk::{Imported, ImportedEntry};
 use crate::cell::SpaceId;
 use crate::cluster::{ServerInfo, ServerRole};
 use crate::field::EntryKind;
@@ -144,6 +145,13 @@ pub enum Request {
         /// Its owners.
         owners: Vec<Member>,
     },
+    /// Many entries of one registry are to be there.
+    Import {
+        /// Of which registry.
+        registry: RegistryName,
+        /// The entries.
+        entries: Vec<ImportedEntry>,
+    },
     /// An entry is no more.
     Delete {
         /// Which.
@@ -239,6 +247,8 @@ pub enum Request {
 pub enum Reply {
     /// A change is durable.
     Written(Written),
+    /// What became of an import.
+    Imported(Imported),
     /// The password was right.
     Authenticated(Authenticated),
     /// The registries.

@@ -247,6 +247,7 @@ fn effect(request: &Request) -> Effect {
         | Request::HolderRemove { .. }
         | Request::IndividualCreate { .. }
         | Request::GroupCreate { .. }
+        | Request::Import { .. }
         | Request::Delete { .. }
         | Request::Change { .. }
         | Request::TokenCreate { .. }

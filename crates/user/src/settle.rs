@@ -92,6 +92,7 @@ impl GrapevineUser {
                 Seen::CantTell => None,
             },
             Request::HolderAdd { .. }
+            | Request::Import { .. }
             | Request::HolderRemove { .. }
             | Request::TokenCreate { .. }
             | Request::Join { .. }

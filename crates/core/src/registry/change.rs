@@ -5,7 +5,7 @@
 
 use grapevine_model::{
     EntryChange, EntryKind, EntryView, ErrorKind, Field, GroupList, Hlc, Incarnation, Member, Name,
-    Refusal, Reply, Request, Resolution, ServerName, SpaceId, Speaker, Stamp, Written,
+    Refusal, Reply, Request, Resolution, ServerName, SpaceId, Speaker, Stamp,
 };
 
 use crate::codec::{self, Identity, Listed};
@@ -18,9 +18,9 @@ use crate::server::Server;
 use crate::tables::Damaged;
 
 /// Longest remark in octets.
-const MAX_REMARK_BYTES: usize = 1_024;
+pub(super) const MAX_REMARK_BYTES: usize = 1_024;
 /// Most inbox sites, aliases and forwarding addresses of one individual.
-const MAX_PLACES: usize = 32;
+pub(super) const MAX_PLACES: usize = 32;
 /// Most members in one answer.
 const MAX_PAGE: usize = 1_000;
 /// Owners and friends shown with an entry.
@@ -100,6 +100,17 @@ impl Server {
         space: SpaceId,
         changes: Vec<Change>,
     ) -> Result<Outcome, Damaged> {
+        let to_reply = to.clone();
+        self.write_then(space, changes, move |stamp| Then::Written(to_reply, stamp))
+    }
+
+    /// Writes, and goes on when a second disk has it.
+    pub(crate) fn write_then(
+        &mut self,
+        space: SpaceId,
+        changes: Vec<Change>,
+        then: impl FnOnce(Option<Stamp>) -> Then,
+    ) -> Result<Outcome, Damaged> {
         let partners = self.partners(&space);
         let alone = !partners.is_empty() && !partners.iter().any(|p| self.is_up(p));
         // A change of `gv` is how a lost second server is struck off and another one let in.
@@ -116,7 +127,7 @@ impl Server {
         }
         match self.write(&space, changes)? {
             Some(dot) => {
-                self.when_copied(space.clone(), dot, Then::Written(to.clone(), Some(dot)));
+                self.when_copied(space.clone(), dot, then(Some(dot)));
                 self.space_changed(&space);
                 Ok(Outcome::Later)
             }
@@ -126,21 +137,15 @@ impl Server {
                 let origin = self.clock.origin();
                 let last = self.spaces.get(&space).map(|s| s.row.vector.get(origin));
                 match last.filter(|time| *time > Hlc(0)) {
-                    Some(time) => {
-                        let dot = Stamp { time, origin };
-                        self.when_copied(space, dot, Then::Written(to.clone(), None));
-                        Ok(Outcome::Later)
-                    }
-                    None => {
-                        let (stamp, copies) = (None, 2);
-                        Ok(Ok(Reply::Written(Written { stamp, copies })).into())
-                    }
+                    Some(time) => self.when_copied(space, Stamp { time, origin }, then(None)),
+                    None => self.copied(then(None), 2),
                 }
+                Ok(Outcome::Later)
             }
         }
     }
 
-    fn new_entry(&mut self, name: &Name, kind: EntryKind) -> (Incarnation, Vec<Change>) {
+    pub(super) fn new_entry(&mut self, name: &Name, kind: EntryKind) -> (Incarnation, Vec<Change>) {
         let incarnation = Incarnation(self.random_u128());
         let created = Stamp {
             time: self.tick(Hlc(0)),
@@ -161,7 +166,7 @@ impl Server {
     }
 
     /// Whether the name may be given to a new entry.
-    fn name_is_free(&self, name: &Name) -> Result<(), Refusal> {
+    pub(super) fn name_is_free(&self, name: &Name) -> Result<(), Refusal> {
         if !name.may_be_created() {
             return Err(Refusal::invalid(format!(
                 "{name}: `+` begins a detail and `owners-` a list's owners, so no entry may be called so"
@@ -219,7 +224,7 @@ impl Server {
     }
 
     /// Two sites for a new mailbox: spread by name over the servers that hold its registry first.
-    fn choose_sites(&self, name: &Name) -> Vec<ServerName> {
+    pub(super) fn choose_sites(&self, name: &Name) -> Vec<ServerName> {
         let usable = |s: &&ServerName| {
             self.servers
                 .get(*s)
@@ -503,7 +508,7 @@ impl Server {
     }
 
     /// Deleting what is not there changes nothing and is not written.
-    fn only_real(&self, name: &Name, changes: Vec<Change>) -> Vec<Change> {
+    pub(super) fn only_real(&self, name: &Name, changes: Vec<Change>) -> Vec<Change> {
         let database = self.database(name.registry());
         let there = |c: &Change| {
             database
@@ -567,7 +572,10 @@ impl Server {
     }
 }
 
-fn site_changes(incarnation: Incarnation, sites: &[ServerName]) -> impl Iterator<Item = Change> {
+pub(super) fn site_changes(
+    incarnation: Incarnation,
+    sites: &[ServerName],
+) -> impl Iterator<Item = Change> {
     sites.iter().enumerate().map(move |(order, site)| {
         let order = u32::try_from(order).unwrap_or(u32::MAX);
         Change::put(

@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod change;
 pub(crate) mod database;
 pub(crate) mod directory;
+mod import;
 pub(crate) mod request;
 mod retire;
 pub(crate) mod servers;

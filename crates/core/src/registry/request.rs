@@ -291,6 +291,9 @@ impl Server {
             | Request::GroupCreate { .. }
             | Request::Delete { .. }
             | Request::Change { .. } => self.change(memo, to, speaker, request),
+            Request::Import { registry, entries } => {
+                self.import(memo, to, speaker, registry, entries)
+            }
         }
     }
 
@@ -548,6 +551,7 @@ fn about(request: &Request) -> Option<&RegistryName> {
         | Request::Delete { name }
         | Request::Change { name, .. }
         | Request::Show { name } => Some(name.registry()),
+        Request::Import { registry, .. } => Some(registry),
         Request::Check { group, .. } | Request::Members { group, .. } => Some(group.registry()),
         Request::RegistryCreate { .. }
         | Request::RegistryDelete { .. }
@@ -577,6 +581,7 @@ fn is_change(request: &Request) -> bool {
         | Request::HolderRemove { .. }
         | Request::IndividualCreate { .. }
         | Request::GroupCreate { .. }
+        | Request::Import { .. }
         | Request::Delete { .. }
         | Request::Change { .. }
         | Request::TokenCreate { .. }

@@ -1,6 +1,8 @@
 //! Who waits for a second copy of a write, and what happens when it is there.
 
-use grapevine_model::{Incarnation, MessageId, Reply, ServerName, SpaceId, Stamp, Written};
+use grapevine_model::{
+    ImportOutcome, Imported, Incarnation, MessageId, Reply, ServerName, SpaceId, Stamp, Written,
+};
 
 use crate::registry::request::ReplyTo;
 use crate::server::{Server, Timer};
@@ -10,6 +12,8 @@ use crate::server::{Server, Timer};
 pub(crate) enum Then {
     /// A client hears that its write, with this stamp, is durable; none if nothing had to change.
     Written(ReplyTo, Option<Stamp>),
+    /// An importer hears what became of its entries, whose last write has this stamp.
+    Imported(ReplyTo, Option<Stamp>, Vec<ImportOutcome>),
     /// A recipient of a message in custody here may be done.
     Recipient(MessageId, String),
     /// A custodian hears of its deposit.
@@ -34,7 +38,7 @@ impl Server {
             .map_or(1, |s| s.copies(dot, &partners));
         let waiter = Waiter { space, dot, then };
         if copies >= 2 || !partners.iter().any(|p| self.is_up(p)) {
-            self.copied(waiter, copies);
+            self.copied(waiter.then, copies);
             return;
         }
         let id = self.next_id();
@@ -64,7 +68,7 @@ impl Server {
             .collect();
         for (id, copies) in done {
             if let Some(waiter) = self.remove_waiter(id) {
-                self.copied(waiter, copies);
+                self.copied(waiter.then, copies);
             }
         }
     }
@@ -76,7 +80,7 @@ impl Server {
                 .spaces
                 .get(&waiter.space)
                 .map_or(1, |s| s.copies(waiter.dot, &partners));
-            self.copied(waiter, copies);
+            self.copied(waiter.then, copies);
         }
     }
 
@@ -91,10 +95,16 @@ impl Server {
         Some(waiter)
     }
 
-    fn copied(&mut self, waiter: Waiter, copies: u8) {
-        match waiter.then {
+    /// Goes on after a write.
+    pub(crate) fn copied(&mut self, then: Then, copies: u8) {
+        match then {
             Then::Written(to, stamp) => {
                 self.reply(to, Ok(Reply::Written(Written { stamp, copies })));
+            }
+            Then::Imported(to, stamp, outcomes) => {
+                let written = Written { stamp, copies };
+                let imported = Imported { written, outcomes };
+                self.reply(to, Ok(Reply::Imported(imported)));
             }
             Then::Recipient(message, key) => self.recipient_copied(message, &key, copies),
             Then::Deposited(custodian, message, inbox) => {

@@ -12,5 +12,6 @@
 mod access;
 mod delivery;
 mod harness;
+mod import;
 mod lists;
 mod registries;

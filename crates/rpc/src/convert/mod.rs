@@ -5,6 +5,7 @@
 //! every name parsed, and nothing panics on what a peer sends. What a newer release
 //! may have added is `WireError::Newer`, so that it can be passed over.
 
+mod bulk;
 mod cell;
 mod message;
 mod peer;

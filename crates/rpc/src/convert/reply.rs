@@ -59,6 +59,26 @@ impl From<v1::Refusal> for Refusal {
     }
 }
 
+impl From<&Written> for v1::Written {
+    fn from(written: &Written) -> Self {
+        Self {
+            stamp: written.stamp.as_ref().map(Into::into),
+            copies: written.copies.into(),
+        }
+    }
+}
+
+impl TryFrom<v1::Written> for Written {
+    type Error = WireError;
+
+    fn try_from(written: v1::Written) -> Wire<Self> {
+        Ok(Self {
+            stamp: written.stamp.map(Into::into),
+            copies: small(written.copies)?,
+        })
+    }
+}
+
 impl From<&Reply> for v1::Reply {
     fn from(reply: &Reply) -> Self {
         use v1::reply::Reply as Wired;
@@ -67,10 +87,8 @@ impl From<&Reply> for v1::Reply {
         };
         Self {
             reply: Some(match reply {
-                Reply::Written(Written { stamp, copies }) => Wired::Written(v1::Written {
-                    stamp: stamp.as_ref().map(Into::into),
-                    copies: (*copies).into(),
-                }),
+                Reply::Written(written) => Wired::Written(written.into()),
+                Reply::Imported(imported) => Wired::Imported(imported.into()),
                 Reply::Authenticated(who) => Wired::Authenticated(v1::Individual {
                     name: who.name.to_string(),
                     incarnation: incarnation_bytes(who.incarnation),
@@ -117,10 +135,8 @@ impl TryFrom<v1::Reply> for Reply {
     fn try_from(reply: v1::Reply) -> Wire<Self> {
         use v1::reply::Reply as Wired;
         Ok(match chosen(reply.reply, "reply")? {
-            Wired::Written(written) => Self::Written(Written {
-                stamp: written.stamp.map(Into::into),
-                copies: small(written.copies)?,
-            }),
+            Wired::Written(written) => Self::Written(written.try_into()?),
+            Wired::Imported(imported) => Self::Imported(imported.try_into()?),
             Wired::Authenticated(who) => Self::Authenticated(Authenticated {
                 name: name(&who.name)?,
                 incarnation: incarnation(&who.incarnation)?,

@@ -6,7 +6,7 @@ use grapevine_model::{
 };
 
 use super::{
-    Wire, all_parsed, chosen, enumerated, id_bytes, ids_bytes, incarnation, incarnation_bytes,
+    Wire, all, all_parsed, chosen, enumerated, id_bytes, ids_bytes, incarnation, incarnation_bytes,
     message_id, message_ids, name, need, parsed, registry, server, texts, token_digest,
 };
 use crate::v1;
@@ -269,6 +269,10 @@ fn encode(request: &Request) -> v1::request::Request {
             remark: remark.clone(),
             owners: texts(owners),
         }),
+        Request::Import { registry, entries } => Wired::Import(v1::Import {
+            registry: registry.to_string(),
+            entries: entries.iter().map(Into::into).collect(),
+        }),
         Request::Delete { name } => Wired::Delete(name.to_string()),
         Request::Change { name, change } => Wired::Change(v1::Change {
             name: name.to_string(),
@@ -355,6 +359,10 @@ impl TryFrom<v1::Request> for Request {
                 name: name(&create.name)?,
                 remark: value_text(create.remark)?,
                 owners: all_parsed(&create.owners)?,
+            },
+            Wired::Import(import) => Self::Import {
+                registry: registry(&import.registry)?,
+                entries: all(import.entries)?,
             },
             Wired::Delete(which) => Self::Delete {
                 name: name(&which)?,

@@ -312,6 +312,8 @@ fn request_about_entries() -> BoxedStrategy<Request> {
             remark,
             owners
         }),
+        (registry(), vec(imported_entry(), 0..3))
+            .prop_map(|(registry, entries)| Request::Import { registry, entries }),
         name().prop_map(|name| Request::Delete { name }),
         (name(), change()).prop_map(|(name, change)| Request::Change { name, change }),
         name().prop_map(|name| Request::Show { name }),
@@ -343,6 +345,48 @@ fn request_about_servers() -> BoxedStrategy<Request> {
         (name(), ids()).prop_map(|(name, messages)| Request::InboxDelete { name, messages }),
     ]
     .boxed()
+}
+
+fn imported_entry() -> BoxedStrategy<ImportedEntry> {
+    let kind = prop_oneof![Just(EntryKind::Individual), Just(EntryKind::Group)];
+    let what = (name(), kind, option::of(secret()), option::of(text()));
+    let lists = (servers(), names(), names(), members(), members(), members());
+    (what, lists)
+        .prop_map(
+            |(
+                (name, kind, password, remark),
+                (sites, forward, aliases, members, owners, friends),
+            )| ImportedEntry {
+                name,
+                kind,
+                password,
+                remark,
+                sites,
+                forward,
+                aliases,
+                members,
+                owners,
+                friends,
+            },
+        )
+        .boxed()
+}
+
+fn imported() -> BoxedStrategy<Imported> {
+    let done = prop_oneof![
+        Just(ImportDone::Created),
+        Just(ImportDone::Changed),
+        Just(ImportDone::Unchanged),
+        Just(ImportDone::Refused),
+    ];
+    let outcome =
+        (done, vec(refusal(), 0..3)).prop_map(|(done, left_out)| ImportOutcome { done, left_out });
+    (option::of(stamp()), any::<u8>(), vec(outcome, 0..3))
+        .prop_map(|(stamp, copies, outcomes)| Imported {
+            written: Written { stamp, copies },
+            outcomes,
+        })
+        .boxed()
 }
 
 pub fn refusal() -> BoxedStrategy<Refusal> {
@@ -509,6 +553,7 @@ fn reply_about_entries() -> BoxedStrategy<Reply> {
     prop_oneof![
         (option::of(stamp()), any::<u8>())
             .prop_map(|(stamp, copies)| Reply::Written(Written { stamp, copies })),
+        imported().prop_map(Reply::Imported),
         (name(), incarnation()).prop_map(|(name, incarnation)| {
             Reply::Authenticated(Authenticated { name, incarnation })
         }),
