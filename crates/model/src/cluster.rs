@@ -24,11 +24,15 @@ pub enum Door {
     Pop3,
     /// POP3, TLS from the first byte.
     Pop3s,
+    /// LDAP with StartTLS.
+    Ldap,
+    /// LDAP, TLS from the first byte.
+    Ldaps,
 }
 
 impl Door {
     /// All doors.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Rpc,
         Self::Http,
         Self::Smtp,
@@ -36,6 +40,8 @@ impl Door {
         Self::Submissions,
         Self::Pop3,
         Self::Pop3s,
+        Self::Ldap,
+        Self::Ldaps,
     ];
 
     /// Its name in files and connect sites.
@@ -48,6 +54,8 @@ impl Door {
             Self::Submissions => "submissions",
             Self::Pop3 => "pop3",
             Self::Pop3s => "pop3s",
+            Self::Ldap => "ldap",
+            Self::Ldaps => "ldaps",
         }
     }
 

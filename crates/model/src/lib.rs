@@ -35,9 +35,9 @@ pub use peer::{
     Answer, Beat, CustodyRecord, DepositOutcome, PeerMessage, Question, Resolution, Update,
 };
 pub use request::{
-    Authenticated, Check, EntryChange, EntryView, GroupList, InboxListing, ListedMessage, PeerView,
-    QueueView, RegistryView, Reply, Request, Secret, ServerStatus, Speaker, Trace, TraceRecipient,
-    Welcome, Written,
+    Authenticated, Check, EntryChange, EntryView, GroupList, InboxListing, ListedMessage,
+    MemberKind, PeerView, QueueView, RegistryView, Reply, Request, Secret, ServerStatus, Speaker,
+    Trace, TraceRecipient, Welcome, Written,
 };
 pub use stamp::{Hlc, Now, Stamp};
 

@@ -189,6 +189,22 @@ pub enum Request {
         /// How many at most; the server may give fewer.
         limit: u32,
     },
+    /// The next page of a registry's entries, in order of their names.
+    Entries {
+        /// Which registry.
+        registry: RegistryName,
+        /// After this simple name, folded; none for the first page.
+        after: Option<String>,
+        /// How many at most; the server may give fewer.
+        limit: u32,
+    },
+    /// The entry whose number for POSIX systems this is.
+    EntryOfNumber {
+        /// In which registry.
+        registry: RegistryName,
+        /// The number.
+        number: u32,
+    },
     /// Would a message be taken for this recipient?
     CheckRecipient {
         /// Who.
@@ -263,6 +279,15 @@ pub enum Reply {
     Members {
         /// In order of their keys.
         members: Vec<Member>,
+        /// What each of them was when it was added; shorter where an older server answers.
+        kinds: Vec<MemberKind>,
+        /// None on the last page.
+        next: Option<String>,
+    },
+    /// A page of entries, and the name after which the next page begins.
+    Entries {
+        /// In order of their folded names.
+        entries: Vec<EntryView>,
         /// None on the last page.
         next: Option<String>,
     },
@@ -285,6 +310,18 @@ pub enum Reply {
         /// On how many servers' disks it is.
         copies: u8,
     },
+}
+
+/// What a member of a group was when it was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberKind {
+    /// An individual of this Grapevine.
+    Individual,
+    /// A group of this Grapevine.
+    Group,
+    /// An outside address, or a wildcard.
+    Outside,
 }
 
 /// Yes or no.
@@ -337,6 +374,10 @@ pub struct EntryView {
     pub kind: EntryKind,
     /// Its incarnation.
     pub incarnation: Incarnation,
+    /// When it was created, milliseconds since 1970 by the clock of the server that did it.
+    pub created_ms: u64,
+    /// Its number for POSIX systems, drawn from its incarnation; none where an earlier entry of its registry has that number.
+    pub number: Option<u32>,
     /// Free text.
     pub remark: String,
     /// Ordered inbox sites.

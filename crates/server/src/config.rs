@@ -55,6 +55,8 @@ const KEYS: &[(&str, &[&str])] = &[
             "submissions",
             "pop3",
             "pop3s",
+            "ldap",
+            "ldaps",
         ],
     ),
     (
@@ -67,6 +69,8 @@ const KEYS: &[(&str, &[&str])] = &[
             "submissions",
             "pop3",
             "pop3s",
+            "ldap",
+            "ldaps",
         ],
     ),
     ("tls", &["certificate", "key"]),
@@ -94,7 +98,7 @@ The configuration (TOML; every key is optional):
     rpc = \"0.0.0.0:7101\"     other servers and GrapevineUser; never closed
     http = \"127.0.0.1:7102\"  /healthz, /readyz, /metrics
     smtp = \"0.0.0.0:25\", submission = \"0.0.0.0:587\", submissions = \"0.0.0.0:465\",
-    pop3 = \"0.0.0.0:110\", pop3s = \"0.0.0.0:995\"
+    pop3 = \"0.0.0.0:110\", pop3s = \"0.0.0.0:995\", ldap, ldaps
   [advertise]                how others reach the doors (same keys); default: hostname and the door's port
   [tls]                      of the doors for mail programs; default: a certificate is made at each start
     certificate, key         PEM files, from the file's own folder
@@ -331,6 +335,8 @@ fn default_listen(door: Door) -> &'static str {
         Door::Submissions => "0.0.0.0:465",
         Door::Pop3 => "0.0.0.0:110",
         Door::Pop3s => "0.0.0.0:995",
+        // Not served yet.
+        Door::Ldap | Door::Ldaps => OFF,
     }
 }
 
@@ -475,7 +481,7 @@ mod tests {
         let config = parse("").unwrap();
         assert_eq!(config.data, Path::new("/etc/grapevine"));
         assert_eq!(config.alone, Alone::Accept);
-        assert_eq!(config.listen.len(), Door::ALL.len());
+        assert_eq!(config.listen.len(), Door::ALL.len() - 2);
         assert_eq!(config.limits.message_bytes, MAX_MESSAGE_BYTES);
         assert_eq!(
             config.advertise[&Door::Rpc],

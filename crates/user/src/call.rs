@@ -235,6 +235,8 @@ fn effect(request: &Request) -> Effect {
         | Request::Show { .. }
         | Request::Check { .. }
         | Request::Members { .. }
+        | Request::Entries { .. }
+        | Request::EntryOfNumber { .. }
         | Request::CheckRecipient { .. }
         | Request::MaySendAs { .. }
         | Request::Servers

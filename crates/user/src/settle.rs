@@ -104,6 +104,8 @@ impl GrapevineUser {
             | Request::Show { .. }
             | Request::Check { .. }
             | Request::Members { .. }
+            | Request::Entries { .. }
+            | Request::EntryOfNumber { .. }
             | Request::CheckRecipient { .. }
             | Request::MaySendAs { .. }
             | Request::Servers

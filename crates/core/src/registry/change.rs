@@ -4,8 +4,8 @@
 //! here when these run.
 
 use grapevine_model::{
-    EntryChange, EntryKind, EntryView, ErrorKind, Field, GroupList, Hlc, Incarnation, Member, Name,
-    Refusal, Reply, Request, Resolution, ServerName, SpaceId, Speaker, Stamp,
+    EntryChange, EntryKind, EntryView, ErrorKind, Field, GroupList, Hlc, Incarnation, Member,
+    MemberKind, Name, Refusal, Reply, Request, Resolution, ServerName, SpaceId, Speaker, Stamp,
 };
 
 use crate::codec::{self, Identity, Listed};
@@ -557,16 +557,24 @@ impl Server {
         let limit = usize::try_from(limit)
             .unwrap_or(MAX_PAGE)
             .clamp(1, MAX_PAGE);
-        let members: Vec<Member> = entry
+        let (members, kinds): (Vec<Member>, Vec<MemberKind>) = entry
             .members(list, after)
             .take(limit + 1)
-            .map(|(member, _)| member)
-            .collect();
+            .map(|(member, listed)| {
+                let kind = match (listed.group, listed.incarnation) {
+                    (true, _) => MemberKind::Group,
+                    (false, Some(_)) => MemberKind::Individual,
+                    (false, None) => MemberKind::Outside,
+                };
+                (member, kind)
+            })
+            .unzip();
         let next = (members.len() > limit)
             .then(|| members.get(limit - 1).map(Member::key))
             .flatten();
         Ok(Reply::Members {
             members: members.into_iter().take(limit).collect(),
+            kinds: kinds.into_iter().take(limit).collect(),
             next,
         })
     }
@@ -585,7 +593,7 @@ pub(super) fn site_changes(
     })
 }
 
-fn view(entry: &Entry<'_>, conflict: bool) -> Option<EntryView> {
+pub(crate) fn view(entry: &Entry<'_>, conflict: bool) -> Option<EntryView> {
     let list = |list| {
         entry
             .members(list, None)
@@ -597,6 +605,8 @@ fn view(entry: &Entry<'_>, conflict: bool) -> Option<EntryView> {
         name: entry.name()?,
         kind: entry.kind(),
         incarnation: entry.incarnation,
+        created_ms: entry.identity.created.time.wall_ms(),
+        number: entry.posix_number(),
         remark: entry
             .single(Field::Remark)
             .map(|r| String::from_utf8_lossy(r).into_owned())
@@ -608,7 +618,7 @@ fn view(entry: &Entry<'_>, conflict: bool) -> Option<EntryView> {
             .list(Field::ConnectSite, None)
             .map(|(site, _)| String::from_utf8_lossy(site).into_owned())
             .collect(),
-        members: entry.count(Field::Member),
+        members: entry.member_count(),
         owners: list(GroupList::Owners),
         friends: list(GroupList::Friends),
         conflict,

@@ -13,6 +13,7 @@ use grapevine_model::{
 };
 
 use crate::codec::{self, Identity, Listed};
+use crate::registry::numbers;
 
 /// A registry held by this server.
 #[derive(Debug)]
@@ -23,6 +24,10 @@ pub(crate) struct Database {
     names: BTreeMap<String, BTreeSet<(Stamp, Incarnation)>>,
     /// Nested groups by group and list: what a membership walk follows.
     nested: BTreeMap<(Incarnation, u16), BTreeSet<String>>,
+    /// How many members each group has, so that to say so costs the same for any number.
+    member_counts: BTreeMap<Incarnation, u64>,
+    /// The numbers that incarnations make for POSIX systems, of living entries.
+    numbers: BTreeSet<(u32, Incarnation)>,
     living: u64,
     digest: u64,
 }
@@ -34,6 +39,8 @@ impl Database {
             cells: BTreeMap::new(),
             names: BTreeMap::new(),
             nested: BTreeMap::new(),
+            member_counts: BTreeMap::new(),
+            numbers: BTreeSet::new(),
             living: 0,
             digest: 0,
         }
@@ -79,12 +86,19 @@ impl Database {
 
     fn index(&mut self, key: &CellKey, cell: &Cell) {
         let incarnation = Incarnation(key.item);
+        if is_member(key, cell) {
+            *self.member_counts.entry(incarnation).or_default() += 1;
+        }
         if let Some((name, created)) = claimed(key, cell) {
             self.names
                 .entry(name)
                 .or_default()
                 .insert((created, incarnation));
-            self.living += u64::from(key.field == Field::Identity.number());
+            if key.field == Field::Identity.number() {
+                self.living += 1;
+                self.numbers
+                    .insert((numbers::drawn(incarnation), incarnation));
+            }
         }
         if let Some(group) = nested_group(key, cell) {
             self.nested
@@ -96,8 +110,20 @@ impl Database {
 
     fn unindex(&mut self, key: &CellKey, cell: &Cell) {
         let incarnation = Incarnation(key.item);
+        if is_member(key, cell)
+            && let Some(count) = self.member_counts.get_mut(&incarnation)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.member_counts.remove(&incarnation);
+            }
+        }
         if let Some((name, created)) = claimed(key, cell) {
-            self.living -= u64::from(key.field == Field::Identity.number());
+            if key.field == Field::Identity.number() {
+                self.living -= 1;
+                self.numbers
+                    .remove(&(numbers::drawn(incarnation), incarnation));
+            }
             if let Some(claims) = self.names.get_mut(&name) {
                 claims.remove(&(created, incarnation));
                 if claims.is_empty() {
@@ -144,6 +170,28 @@ impl Database {
         })
     }
 
+    /// The entries that their names stand for, in order of their folded names, after one of these.
+    pub(crate) fn entries_after(&self, after: Option<&str>) -> impl Iterator<Item = Entry<'_>> {
+        let from = match after {
+            Some(after) => Bound::Excluded(after),
+            None => Bound::Unbounded,
+        };
+        self.names
+            .range::<str, _>((from, Bound::Unbounded))
+            .filter_map(|(name, _)| {
+                self.find(name)
+                    .filter(|entry| entry.identity.simple.to_lowercase() == *name)
+            })
+    }
+
+    /// The entry that has a number for POSIX systems: of several that drew it, the earliest.
+    pub(crate) fn entry_of_number(&self, number: u32) -> Option<Entry<'_>> {
+        self.numbers
+            .range((number, Incarnation(0))..=(number, Incarnation(u128::MAX)))
+            .filter_map(|(_, incarnation)| self.entry(*incarnation))
+            .min_by_key(|entry| (entry.identity.created, entry.incarnation))
+    }
+
     /// All living entries, in order of their names.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         self.names.iter().flat_map(move |(name, claims)| {
@@ -153,6 +201,10 @@ impl Database {
             })
         })
     }
+}
+
+fn is_member(key: &CellKey, cell: &Cell) -> bool {
+    key.field == Field::Member.number() && cell.value.is_some()
 }
 
 /// The name that a cell claims, and since when.
@@ -329,8 +381,16 @@ impl<'a> Entry<'a> {
             .collect()
     }
 
-    /// How many items a list field has.
-    pub(crate) fn count(&self, field: Field) -> u64 {
-        self.list(field, None).count() as u64
+    /// Its number for POSIX systems, unless an earlier entry has that.
+    pub(crate) fn posix_number(&self) -> Option<u32> {
+        let number = numbers::drawn(self.incarnation);
+        let has_it = self.database.entry_of_number(number)?;
+        (has_it.incarnation == self.incarnation).then_some(number)
+    }
+
+    /// How many members it has.
+    pub(crate) fn member_count(&self) -> u64 {
+        let counts = &self.database.member_counts;
+        counts.get(&self.incarnation).copied().unwrap_or_default()
     }
 }

@@ -264,6 +264,16 @@ impl Server {
                 after,
                 limit,
             } => Ok(self.members(group, *list, after.as_deref(), *limit).into()),
+            Request::Entries {
+                registry,
+                after,
+                limit,
+            } => Ok(self
+                .entries_page(speaker, registry, after.as_deref(), *limit)
+                .into()),
+            Request::EntryOfNumber { registry, number } => {
+                Ok(self.entry_of_number(speaker, registry, *number).into())
+            }
             Request::CheckRecipient { name } => {
                 Ok(self.check_recipient(memo, speaker, name)?.into())
             }
@@ -553,6 +563,9 @@ fn about(request: &Request) -> Option<&RegistryName> {
         | Request::Show { name } => Some(name.registry()),
         Request::Import { registry, .. } => Some(registry),
         Request::Check { group, .. } | Request::Members { group, .. } => Some(group.registry()),
+        Request::Entries { registry, .. } | Request::EntryOfNumber { registry, .. } => {
+            Some(registry)
+        }
         Request::RegistryCreate { .. }
         | Request::RegistryDelete { .. }
         | Request::RegistryList
@@ -594,6 +607,8 @@ fn is_change(request: &Request) -> bool {
         | Request::Show { .. }
         | Request::Check { .. }
         | Request::Members { .. }
+        | Request::Entries { .. }
+        | Request::EntryOfNumber { .. }
         | Request::CheckRecipient { .. }
         | Request::MaySendAs { .. }
         | Request::Servers

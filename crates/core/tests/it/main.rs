@@ -13,5 +13,6 @@ mod access;
 mod delivery;
 mod harness;
 mod import;
+mod listing;
 mod lists;
 mod registries;

@@ -1,7 +1,7 @@
 //! Replies and refusals; what a status, a trace or an entry looks like is in `view`.
 
 use grapevine_model::{
-    Authenticated, Check, ErrorKind, Refusal, RegistryView, Reply, Welcome, Written,
+    Authenticated, Check, ErrorKind, MemberKind, Refusal, RegistryView, Reply, Welcome, Written,
 };
 
 use super::{
@@ -59,6 +59,25 @@ impl From<v1::Refusal> for Refusal {
     }
 }
 
+fn member_kind(kind: MemberKind) -> v1::MemberKind {
+    match kind {
+        MemberKind::Individual => v1::MemberKind::Individual,
+        MemberKind::Group => v1::MemberKind::Group,
+        MemberKind::Outside => v1::MemberKind::Outside,
+    }
+}
+
+/// A kind that this release does not know says no more than that somebody is a member.
+fn read_member_kind(number: i32) -> MemberKind {
+    match v1::MemberKind::try_from(number) {
+        Ok(v1::MemberKind::Group) => MemberKind::Group,
+        Ok(v1::MemberKind::Outside) => MemberKind::Outside,
+        Ok(v1::MemberKind::Individual | v1::MemberKind::Unspecified) | Err(_) => {
+            MemberKind::Individual
+        }
+    }
+}
+
 impl From<&Written> for v1::Written {
     fn from(written: &Written) -> Self {
         Self {
@@ -105,8 +124,17 @@ impl From<&Reply> for v1::Reply {
                 Reply::Entry(view) => Wired::Entry(view.into()),
                 Reply::Check(Check::Yes) => Wired::Check(true),
                 Reply::Check(Check::No) => Wired::Check(false),
-                Reply::Members { members, next } => Wired::Members(v1::MemberPage {
+                Reply::Members {
+                    members,
+                    kinds,
+                    next,
+                } => Wired::Members(v1::MemberPage {
+                    kinds: kinds.iter().map(|kind| member_kind(*kind).into()).collect(),
                     members: texts(members),
+                    next: next.clone(),
+                }),
+                Reply::Entries { entries, next } => Wired::Entries(v1::EntryPage {
+                    entries: entries.iter().map(Into::into).collect(),
                     next: next.clone(),
                 }),
                 Reply::Ok => Wired::Ok(v1::Nothing {}),
@@ -153,6 +181,11 @@ impl TryFrom<v1::Reply> for Reply {
             Wired::Check(false) => Self::Check(Check::No),
             Wired::Members(page) => Self::Members {
                 members: all_parsed(&page.members)?,
+                kinds: page.kinds.into_iter().map(read_member_kind).collect(),
+                next: page.next,
+            },
+            Wired::Entries(page) => Self::Entries {
+                entries: all(page.entries)?,
                 next: page.next,
             },
             Wired::Ok(_) => Self::Ok,

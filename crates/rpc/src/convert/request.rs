@@ -92,6 +92,8 @@ impl From<Door> for v1::Door {
             Door::Submissions => Self::Submissions,
             Door::Pop3 => Self::Pop3,
             Door::Pop3s => Self::Pop3s,
+            Door::Ldap => Self::Ldap,
+            Door::Ldaps => Self::Ldaps,
         }
     }
 }
@@ -107,6 +109,8 @@ fn door(number: i32) -> Option<Door> {
         v1::Door::Submissions => Door::Submissions,
         v1::Door::Pop3 => Door::Pop3,
         v1::Door::Pop3s => Door::Pop3s,
+        v1::Door::Ldap => Door::Ldap,
+        v1::Door::Ldaps => Door::Ldaps,
     })
 }
 
@@ -295,6 +299,19 @@ fn encode(request: &Request) -> v1::request::Request {
             after: after.clone(),
             limit: *limit,
         }),
+        Request::Entries {
+            registry,
+            after,
+            limit,
+        } => Wired::Entries(v1::EntriesPage {
+            registry: registry.to_string(),
+            after: after.clone(),
+            limit: *limit,
+        }),
+        Request::EntryOfNumber { registry, number } => Wired::EntryOfNumber(v1::NumberIn {
+            registry: registry.to_string(),
+            number: *number,
+        }),
         Request::CheckRecipient { name } => Wired::CheckRecipient(name.to_string()),
         Request::MaySendAs { name } => Wired::MaySendAs(name.to_string()),
         Request::TokenCreate { digest, expires_ms } => Wired::TokenCreate(v1::TokenCreate {
@@ -384,6 +401,15 @@ impl TryFrom<v1::Request> for Request {
                 list: list(page.list)?,
                 after: page.after.map(value_text).transpose()?,
                 limit: page.limit,
+            },
+            Wired::Entries(page) => Self::Entries {
+                registry: registry(&page.registry)?,
+                after: page.after.map(value_text).transpose()?,
+                limit: page.limit,
+            },
+            Wired::EntryOfNumber(which) => Self::EntryOfNumber {
+                registry: registry(&which.registry)?,
+                number: which.number,
             },
             Wired::CheckRecipient(who) => Self::CheckRecipient { name: name(&who)? },
             Wired::MaySendAs(who) => Self::MaySendAs { name: name(&who)? },

@@ -23,6 +23,8 @@ impl From<&EntryView> for v1::EntryView {
             }
             .into(),
             incarnation: incarnation_bytes(view.incarnation),
+            created_ms: view.created_ms,
+            number: view.number,
             remark: view.remark.clone(),
             sites: texts(&view.sites),
             forward: texts(&view.forward),
@@ -50,6 +52,8 @@ impl TryFrom<v1::EntryView> for EntryView {
                 v1::EntryKind::Group => EntryKind::Group,
             },
             incarnation: incarnation(&view.incarnation)?,
+            created_ms: view.created_ms,
+            number: view.number,
             remark: view.remark,
             sites: all_parsed(&view.sites)?,
             forward: all_parsed(&view.forward)?,

@@ -326,6 +326,15 @@ fn request_about_entries() -> BoxedStrategy<Request> {
                 limit
             }
         ),
+        (registry(), option::of(text()), any::<u32>()).prop_map(|(registry, after, limit)| {
+            Request::Entries {
+                registry,
+                after,
+                limit,
+            }
+        }),
+        (registry(), any::<u32>())
+            .prop_map(|(registry, number)| Request::EntryOfNumber { registry, number }),
         name().prop_map(|name| Request::CheckRecipient { name }),
         name().prop_map(|name| Request::MaySendAs { name }),
     ]
@@ -415,17 +424,25 @@ fn entry() -> BoxedStrategy<EntryView> {
         any::<bool>(),
     );
     let places = (servers(), names(), names(), texts());
-    let people = (any::<u64>(), members(), members());
+    let people = (
+        any::<u64>(),
+        members(),
+        members(),
+        any::<u64>(),
+        any::<Option<u32>>(),
+    );
     (what, places, people)
         .prop_map(
             |(
                 (name, kind, incarnation, remark, conflict),
                 (sites, forward, aliases, connect_sites),
-                (members, owners, friends),
+                (members, owners, friends, created_ms, number),
             )| EntryView {
                 name,
                 kind,
                 incarnation,
+                created_ms,
+                number,
                 remark,
                 sites,
                 forward,
@@ -568,8 +585,25 @@ fn reply_about_entries() -> BoxedStrategy<Reply> {
         ),
         entry().prop_map(Reply::Entry),
         prop_oneof![Just(Check::Yes), Just(Check::No)].prop_map(Reply::Check),
-        (members(), option::of(text()))
-            .prop_map(|(members, next)| Reply::Members { members, next }),
+        (
+            members(),
+            vec(
+                prop_oneof![
+                    Just(MemberKind::Individual),
+                    Just(MemberKind::Group),
+                    Just(MemberKind::Outside)
+                ],
+                0..4
+            ),
+            option::of(text())
+        )
+            .prop_map(|(members, kinds, next)| Reply::Members {
+                members,
+                kinds,
+                next
+            }),
+        (vec(entry(), 0..3), option::of(text()))
+            .prop_map(|(entries, next)| Reply::Entries { entries, next }),
         Just(Reply::Ok),
     ]
     .boxed()

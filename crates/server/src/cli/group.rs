@@ -201,7 +201,7 @@ async fn print_list(session: &Session, group: &Name, list: GroupList) -> Result<
             after,
             limit: PAGE,
         };
-        let Reply::Members { members, next } = session.user.call(request).await? else {
+        let Reply::Members { members, next, .. } = session.user.call(request).await? else {
             return Err(odd());
         };
         for member in &members {

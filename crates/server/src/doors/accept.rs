@@ -55,7 +55,7 @@ fn service(door: Door) -> Option<(Service, Start)> {
         Door::Submissions => Some((Service::Smtp(smtp::Kind::Submission), Start::Tls)),
         Door::Pop3 => Some((Service::Pop3, Start::Clear)),
         Door::Pop3s => Some((Service::Pop3, Start::Tls)),
-        Door::Rpc | Door::Http => None,
+        Door::Rpc | Door::Http | Door::Ldap | Door::Ldaps => None,
     }
 }
 

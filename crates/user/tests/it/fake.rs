@@ -348,6 +348,8 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
                 name,
                 kind: entry.kind,
                 incarnation: Incarnation(1),
+                created_ms: 0,
+                number: None,
                 remark: entry.remark.clone(),
                 sites: Vec::new(),
                 forward: Vec::new(),
