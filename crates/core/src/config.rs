@@ -56,6 +56,10 @@ pub struct Times {
     pub second_copy_ms: u64,
     /// A question to another server is answered within this, or the next one is asked.
     pub ask_ms: u64,
+    /// A request waits so long for what its client has seen, before it goes to another holder.
+    pub news_ms: u64,
+    /// What another registry's holder said of a membership is believed so long.
+    pub closure_ms: u64,
     /// The first pause before a recipient is tried again; it doubles.
     pub retry_first_ms: u64,
     /// The longest pause.
@@ -80,6 +84,8 @@ impl Default for Times {
             take_over_ms: 15_000,
             second_copy_ms: 2_000,
             ask_ms: 2_000,
+            news_ms: 1_000,
+            closure_ms: 2_000,
             retry_first_ms: 500,
             retry_most_ms: 15 * 60_000,
             give_up_ms: 5 * 24 * 3_600_000,

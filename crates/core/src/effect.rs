@@ -6,8 +6,8 @@
 //! the shell may carry out whatever it is given at once.
 
 use grapevine_model::{
-    BodyInfo, MessageId, Name, PeerMessage, Refusal, Reply, Request, RequestId, Secret, ServerInfo,
-    ServerName, Speaker, Submission,
+    AsOf, BodyInfo, MessageId, Name, PeerMessage, Refusal, Reply, Request, RequestId, Secret, Seen,
+    ServerInfo, ServerName, Speaker, Submission,
 };
 
 use crate::tables::Op;
@@ -46,6 +46,8 @@ pub enum Input {
         speaker: Speaker,
         /// What.
         request: Request,
+        /// What the client has seen: it is not to be answered with less.
+        seen: Vec<Seen>,
     },
     /// A client, or the shell with a report it has composed, hands in a message.
     Submit {
@@ -98,6 +100,8 @@ pub enum Effect {
         id: RequestId,
         /// What.
         result: Result<Reply, Refusal>,
+        /// As of when, if a registry was read for it.
+        as_of: Option<AsOf>,
     },
     /// Check a password against a hash, away from the core: it is meant to be slow.
     Verify {

@@ -24,11 +24,15 @@ pub enum Planted {
     OneCopyIsEnough,
     /// Access is not checked for changes to lists (P5, P8).
     NoAccessCheck,
+    /// What a client has seen is not looked at (read your writes).
+    TokenIgnored,
+    /// A remembered membership is not forgotten when the group changes (P5).
+    ClosureKept,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::ReplyBeforeDurable,
         Self::AcceptBeforeDeputy,
         Self::WallClockStamps,
@@ -39,5 +43,7 @@ impl Planted {
         Self::UnknownIsNo,
         Self::OneCopyIsEnough,
         Self::NoAccessCheck,
+        Self::TokenIgnored,
+        Self::ClosureKept,
     ];
 }

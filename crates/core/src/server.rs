@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use grapevine_model::{
-    Beat, Hlc, Incarnation, MessageId, Name, Now, OriginId, PeerMessage, RegistryName, ServerInfo,
-    ServerName, ServerRole, SpaceId,
+    Beat, Hlc, Incarnation, MessageId, Name, Now, OriginId, PeerMessage, RegistryName,
+    RegistryPolicy, ServerInfo, ServerName, ServerRole, SpaceId,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -23,6 +23,7 @@ use crate::effect::{Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
 use crate::registry::database::Database;
 use crate::registry::directory::{Asking, Hint, Memo};
+use crate::registry::news::News;
 use crate::registry::request::{Job, Parked, PassedOn, ReplyTo};
 use crate::registry::servers::{META_RETIRED, META_WELCOME};
 use crate::replication::space::Space;
@@ -46,6 +47,7 @@ pub(crate) enum Timer {
     Beat,
     Work,
     Waiter(u64),
+    News(u64),
     Ask(u64),
     PassedOn(u64),
     Accept(MessageId),
@@ -89,6 +91,9 @@ pub struct Server {
     // What `gv` says.
     pub(crate) servers: BTreeMap<ServerName, ServerInfo>,
     pub(crate) holdings: BTreeMap<RegistryName, Vec<ServerName>>,
+    pub(crate) ready: BTreeMap<RegistryName, Vec<ServerName>>,
+    pub(crate) policies: BTreeMap<RegistryName, RegistryPolicy>,
+    pub(crate) no_policy: RegistryPolicy,
     pub(crate) peers: BTreeMap<ServerName, Peer>,
     pub(crate) gv_changed: bool,
     pub(crate) mend_needed: bool,
@@ -96,6 +101,7 @@ pub struct Server {
     pub(crate) hints: BTreeMap<Name, Hint>,
     pub(crate) asking: BTreeMap<u64, Asking>,
     pub(crate) parked: BTreeMap<u64, Parked>,
+    pub(crate) news: News,
     pub(crate) runnable: VecDeque<(Job, Memo)>,
     pub(crate) passed_on: BTreeMap<u64, PassedOn>,
     /// Changes that other servers have passed on to this one, and when they came.
@@ -129,6 +135,8 @@ pub struct Server {
     pub(crate) planted_no_take_over: bool,
     pub(crate) planted_accept_before_deputy: bool,
     pub(crate) planted_no_access_check: bool,
+    pub(crate) planted_token_ignored: bool,
+    pub(crate) planted_closure_kept: bool,
 }
 
 impl Server {
@@ -169,12 +177,16 @@ impl Server {
             waiting: BTreeMap::new(),
             servers: BTreeMap::new(),
             holdings: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            no_policy: RegistryPolicy::default(),
             peers: BTreeMap::new(),
             gv_changed: false,
             mend_needed: true,
             hints: BTreeMap::new(),
             asking: BTreeMap::new(),
             parked: BTreeMap::new(),
+            news: News::default(),
             runnable: VecDeque::new(),
             passed_on: BTreeMap::new(),
             taken_over: BTreeMap::new(),
@@ -202,6 +214,8 @@ impl Server {
             planted_no_take_over: false,
             planted_accept_before_deputy: false,
             planted_no_access_check: false,
+            planted_token_ignored: false,
+            planted_closure_kept: false,
         };
         #[cfg(feature = "planted-faults")]
         server.plant();
@@ -243,6 +257,8 @@ impl Server {
             Some(Planted::UnknownIsNo) => self.planted_unknown_is_no = true,
             Some(Planted::OneCopyIsEnough) => self.planted_one_copy = true,
             Some(Planted::NoAccessCheck) => self.planted_no_access_check = true,
+            Some(Planted::TokenIgnored) => self.planted_token_ignored = true,
+            Some(Planted::ClosureKept) => self.planted_closure_kept = true,
         }
     }
 
@@ -358,13 +374,14 @@ impl Server {
                 id,
                 speaker,
                 request,
+                seen,
             } => self.run(
                 Job::Request {
                     to: ReplyTo::Client(id),
                     speaker,
                     request,
                 },
-                Memo::new(),
+                Memo::after(seen),
             ),
             Input::Submit {
                 id,
@@ -421,6 +438,7 @@ impl Server {
                     }
                 }
                 Timer::Waiter(id) => self.waiter_is_due(id),
+                Timer::News(id) => self.news_are_late(id),
                 Timer::Ask(id) => self.ask_is_late(id),
                 Timer::PassedOn(id) => self.passed_on_is_late(id),
                 Timer::Accept(message) => self.accept_is_late(message),
@@ -468,10 +486,16 @@ impl Server {
                 }
             } else if self.gv_changed {
                 self.gv_changed = false;
-                if let Err(damaged) = self.refresh_gv().and_then(|()| self.describe_myself()) {
+                let described = (self.refresh_gv())
+                    .and_then(|()| self.describe_myself())
+                    .and_then(|()| self.describe_holdings());
+                if let Err(damaged) = described {
                     self.damaged(damaged);
                 }
             } else if let Some(space) = self.changed_spaces.pop_first() {
+                if let SpaceId::Registry(registry) = &space {
+                    self.news_of(registry);
+                }
                 if let SpaceId::Registry(registry) = space
                     && !registry.is_system()
                     && let Err(damaged) = self.follow_sites(&registry)
@@ -558,10 +582,14 @@ impl Server {
                 message,
                 recipients,
             } => self.take_handed(from, message, recipients),
-            PeerMessage::Ask { id, question } => {
-                self.take_question(from, id, question);
-                Ok(())
-            }
+            PeerMessage::Ask { id, question, seen } => self.run(
+                Job::Question {
+                    from: from.clone(),
+                    id,
+                    question,
+                },
+                Memo::after(seen),
+            ),
             PeerMessage::Answered { id, answer } => {
                 self.take_answer(from, id, answer);
                 Ok(())
@@ -570,6 +598,7 @@ impl Server {
                 id,
                 speaker,
                 request,
+                seen,
             } => {
                 if self.doubled(from, id, &request) {
                     return Ok(());
@@ -581,11 +610,11 @@ impl Server {
                         speaker,
                         request,
                     },
-                    Memo::new(),
+                    Memo::after(seen),
                 )
             }
-            PeerMessage::Forwarded { id, result } => {
-                self.take_forwarded(from, id, result);
+            PeerMessage::Forwarded { id, result, as_of } => {
+                self.take_forwarded(from, id, result, as_of);
                 Ok(())
             }
         }

@@ -43,6 +43,14 @@ pub enum Field {
     Retiring = 16,
     /// One server an element that held the registry from its creation.
     FirstHolder = 17,
+    /// Whether an update or a message of a registry may be taken alone.
+    Alone = 30,
+    /// Whether a cut-off holder of a registry answers.
+    Stale = 31,
+    /// One server an element that is offered to a registry's registrars as a holder.
+    Offered = 32,
+    /// One server an element that has fetched the whole registry since it became a holder.
+    FetchedHolder = 33,
     /// That a message is in the mailbox; the tombstone is its expunge.
     Message = 1000,
     /// A mailbox's ordered sites, kept in the mailbox itself (item 0).

@@ -13,7 +13,9 @@ mod id;
 mod message;
 pub mod name;
 mod peer;
+mod policy;
 mod request;
+mod seen;
 mod stamp;
 
 pub use bulk::{
@@ -34,11 +36,13 @@ pub use name::{Member, Name, NameError, RegistryName};
 pub use peer::{
     Answer, Beat, CustodyRecord, DepositOutcome, PeerMessage, Question, Resolution, Update,
 };
+pub use policy::{AlonePolicy, PolicyChange, RegistryPolicy, StalePolicy};
 pub use request::{
     Authenticated, Check, EntryChange, EntryView, GroupList, InboxListing, ListedMessage,
     MemberKind, PeerView, QueueView, RegistryView, Reply, Request, Secret, ServerStatus, Speaker,
     Trace, TraceRecipient, Welcome, Written,
 };
+pub use seen::{AsOf, MAX_SEEN, Seen, SeenError};
 pub use stamp::{Hlc, Now, Stamp};
 
 /// Longest value of one cell, in bytes: a remark or a public key fits many times over, and one
@@ -46,6 +50,8 @@ pub use stamp::{Hlc, Now, Stamp};
 pub const MAX_CELL_VALUE_BYTES: usize = 16 * 1024;
 /// Longest element of one cell, in bytes: a name (254) or a connect site.
 pub const MAX_CELL_ELEMENT_BYTES: usize = 512;
+/// Most names in one question for many memberships: its answer is worked out in one go.
+pub const MAX_CHECKS: usize = 1_000;
 /// Most recipients of one envelope; RFC 5321 4.5.3.1.8 asks for 100 at least.
 pub const MAX_RECIPIENTS: usize = 1_000;
 /// Largest message body in bytes that any door takes.

@@ -9,6 +9,7 @@ use crate::id::{Incarnation, MessageId, OriginId, ServerName};
 use crate::message::{BodyInfo, Envelope};
 use crate::name::{Name, RegistryName};
 use crate::request::{GroupList, Reply, Request, Speaker};
+use crate::seen::{AsOf, Seen};
 use crate::stamp::{Hlc, Stamp};
 
 /// A replicated cell with its key.
@@ -243,6 +244,8 @@ pub enum PeerMessage {
         id: u64,
         /// What.
         question: Question,
+        /// What the client for whom it is asked has seen.
+        seen: Vec<Seen>,
     },
     /// Its answer.
     Answered {
@@ -259,6 +262,8 @@ pub enum PeerMessage {
         speaker: Speaker,
         /// What.
         request: Request,
+        /// What the client has seen: an older answer is none.
+        seen: Vec<Seen>,
     },
     /// Its reply.
     Forwarded {
@@ -266,5 +271,7 @@ pub enum PeerMessage {
         id: u64,
         /// What.
         result: Result<Reply, Refusal>,
+        /// As of when.
+        as_of: Option<AsOf>,
     },
 }

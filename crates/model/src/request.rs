@@ -15,6 +15,8 @@ use crate::field::EntryKind;
 use crate::id::{Incarnation, MessageId, ServerName};
 use crate::message::BodyInfo;
 use crate::name::{Member, Name, RegistryName};
+use crate::policy::{PolicyChange, RegistryPolicy};
+use crate::seen::Seen;
 use crate::stamp::Stamp;
 
 /// Who speaks, as the shell or a peer has authenticated it.
@@ -127,6 +129,13 @@ pub enum Request {
         /// The server.
         server: ServerName,
     },
+    /// What is decided about a registry's copies is changed.
+    RegistryPolicy {
+        /// Of which registry.
+        registry: RegistryName,
+        /// How.
+        change: PolicyChange,
+    },
     /// A new individual.
     IndividualCreate {
         /// Its name.
@@ -177,6 +186,15 @@ pub enum Request {
         list: GroupList,
         /// Who.
         who: Name,
+    },
+    /// The same for many at once, at most `MAX_CHECKS`.
+    CheckMany {
+        /// The group.
+        group: Name,
+        /// Which of its lists.
+        list: GroupList,
+        /// Who.
+        who: Vec<Name>,
     },
     /// The next page of a list of a group.
     Members {
@@ -275,6 +293,8 @@ pub enum Reply {
     Entry(EntryView),
     /// Yes or no; "can't tell" is a refusal of kind unavailable.
     Check(Check),
+    /// The same for many, in the order of the question; none where it can't be told now.
+    Checks(Vec<Option<Check>>),
     /// A page of members, and the key after which the next page begins.
     Members {
         /// In order of their keys.
@@ -337,10 +357,12 @@ pub enum Check {
 /// A change that is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
-    /// Its stamp: hand it in to read at least as new (none if nothing had to change).
+    /// Its stamp (none if nothing had to change).
     pub stamp: Option<Stamp>,
     /// On how many servers' disks it is.
     pub copies: u8,
+    /// Tokens: hand them in to be answered, by any server, with this write or newer.
+    pub seen: Vec<Seen>,
 }
 
 /// An individual whose password was right.
@@ -363,6 +385,10 @@ pub struct RegistryView {
     pub registrars: Vec<Member>,
     /// Living entries; none where the answering server does not hold it.
     pub entries: Option<u64>,
+    /// Of the holders, those that have fetched it whole: the others are not asked yet.
+    pub ready: Vec<ServerName>,
+    /// What is decided about its copies.
+    pub policy: RegistryPolicy,
 }
 
 /// An entry, without its secrets.

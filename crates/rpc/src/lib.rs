@@ -12,8 +12,9 @@ mod wire;
 
 pub use channel::{Timeouts, connect, grapevine_client, peers_client};
 pub use convert::{
-    Caller, Credentials, ReadBodyRequest, SubmitHead, decode_call, decode_read_body, decode_reply,
-    decode_submit_head, encode_call, encode_read_body, encode_reply, encode_submit_head,
+    Call, Caller, Credentials, ReadBodyRequest, SubmitHead, decode_call, decode_call_after,
+    decode_read_body, decode_reply, decode_reply_as_of, decode_submit_head, encode_call,
+    encode_call_after, encode_read_body, encode_reply, encode_reply_as_of, encode_submit_head,
 };
 pub use listen::{
     MAX_CONNECTIONS, MAX_HANDSHAKES, PeerIdentity, grapevine_server, peers_server, serve,

@@ -11,14 +11,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use grapevine_core::{Config, Damaged, Effect, Input, Note, NoteLevel, Server, Start};
-use grapevine_model::{Reply, RequestId, Secret, ServerName};
+use grapevine_model::{AsOf, Reply, RequestId, Secret, ServerName};
 use grapevine_store::{CommitError, Durability, Store};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::core_task::{Answer, CoreHandle, ToCore};
+use crate::core_task::{Answer, AnswerAsOf, CoreHandle, ToCore};
 use crate::password_cache::Passwords;
 use crate::peers::Peers;
 use crate::reports;
@@ -147,7 +147,7 @@ struct CoreLoop {
     commits: Arc<Commits>,
     /// Commits up to this one were reported to the core; the last one issued is `issued`.
     reported: u64,
-    answers: HashMap<RequestId, oneshot::Sender<Answer>>,
+    answers: HashMap<RequestId, oneshot::Sender<AnswerAsOf>>,
     next_request: u64,
 }
 
@@ -218,6 +218,7 @@ impl CoreLoop {
             ToCore::Request {
                 speaker,
                 request,
+                seen,
                 answer,
             } => {
                 metrics::counter!("grapevine_inputs_total", "kind" => "request").increment(1);
@@ -225,6 +226,7 @@ impl CoreLoop {
                     id: self.expect(answer),
                     speaker,
                     request,
+                    seen,
                 }
             }
             ToCore::Submit {
@@ -243,7 +245,7 @@ impl CoreLoop {
         self.core.handle(now, input);
     }
 
-    fn expect(&mut self, answer: oneshot::Sender<Answer>) -> RequestId {
+    fn expect(&mut self, answer: oneshot::Sender<AnswerAsOf>) -> RequestId {
         let id = RequestId(self.next_request);
         self.next_request += 1;
         if self.answers.len() >= ANSWERS_TIDY {
@@ -277,7 +279,7 @@ impl CoreLoop {
                     self.commit(seq, ops, awaited);
                 }
                 Effect::Send { to, message } => self.peers.send(&to, message),
-                Effect::Reply { id, result } => self.reply(id, result),
+                Effect::Reply { id, result, as_of } => self.reply(id, result, as_of),
                 Effect::Verify {
                     ticket,
                     hash,
@@ -321,14 +323,14 @@ impl CoreLoop {
             });
     }
 
-    fn reply(&mut self, id: RequestId, result: Answer) {
+    fn reply(&mut self, id: RequestId, result: Answer, as_of: Option<AsOf>) {
         if let Ok(Reply::Accepted { copies, .. }) = &result {
             metrics::counter!("grapevine_accepted_total", "copies" => copies.to_string())
                 .increment(1);
         }
         if let Some(answer) = self.answers.remove(&id) {
             // Who asked may have gone away.
-            let _ = answer.send(result);
+            let _ = answer.send((result, as_of));
         }
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use grapevine_core::{Input, Staged};
 use grapevine_model::{
-    BodyInfo, ErrorKind, MessageId, PeerMessage, Refusal, Reply, Request, ServerName, Speaker,
-    Submission,
+    AsOf, BodyInfo, ErrorKind, MessageId, PeerMessage, Refusal, Reply, Request, Seen, ServerName,
+    Speaker, Submission,
 };
 use grapevine_store::Store;
 use tokio::sync::{mpsc, oneshot};
@@ -38,6 +38,8 @@ struct Shared {
 
 /// What a client or peer is told.
 pub(crate) type Answer = Result<Reply, Refusal>;
+/// It, and as of when a registry was read for it.
+pub(crate) type AnswerAsOf = (Answer, Option<AsOf>);
 
 /// What reaches the core's thread.
 pub(crate) enum ToCore {
@@ -49,8 +51,10 @@ pub(crate) enum ToCore {
         speaker: Speaker,
         /// What.
         request: Request,
+        /// What the client has seen.
+        seen: Vec<Seen>,
         /// Where the answer goes.
-        answer: oneshot::Sender<Answer>,
+        answer: oneshot::Sender<AnswerAsOf>,
     },
     /// A client hands in a message.
     Submit {
@@ -59,7 +63,7 @@ pub(crate) enum ToCore {
         /// Its body.
         staged: Staged,
         /// Where the answer goes.
-        answer: oneshot::Sender<Answer>,
+        answer: oneshot::Sender<AnswerAsOf>,
     },
 }
 
@@ -98,18 +102,27 @@ impl CoreHandle {
     /// # Errors
     /// The core's refusal, or that the server is stopping.
     pub(crate) async fn request(&self, speaker: Speaker, request: Request) -> Answer {
+        self.request_after(speaker, request, Vec::new()).await.0
+    }
+
+    /// Asks the core on behalf of a client that has seen this; says as of when the answer is.
+    pub(crate) async fn request_after(
+        &self,
+        speaker: Speaker,
+        request: Request,
+        seen: Vec<Seen>,
+    ) -> AnswerAsOf {
         let (answer, answered) = oneshot::channel();
         let message = ToCore::Request {
             speaker,
             request,
+            seen,
             answer,
         };
-        self.shared
-            .inputs
-            .send(message)
-            .await
-            .map_err(|_| stopping())?;
-        wait(answered).await
+        match self.shared.inputs.send(message).await {
+            Ok(()) => wait(answered).await,
+            Err(_) => (Err(stopping()), None),
+        }
     }
 
     /// Hands in a message whose body is staged. The staged body is the core's from here on.
@@ -125,7 +138,7 @@ impl CoreHandle {
             staged: held.release().unwrap_or(staged),
             answer,
         });
-        wait(answered).await
+        wait(answered).await.0
     }
 
     /// Hands in an input that nobody waits for; the caller waits while the core is busy.
@@ -229,14 +242,14 @@ pub(crate) fn measured(staged: grapevine_store::Staged) -> Staged {
     }
 }
 
-async fn wait(answered: oneshot::Receiver<Answer>) -> Answer {
+async fn wait(answered: oneshot::Receiver<AnswerAsOf>) -> AnswerAsOf {
     match tokio::time::timeout(ANSWER_LIMIT, answered).await {
         Ok(Ok(answer)) => answer,
         // It may have gone in before the core stopped.
-        Ok(Err(_)) | Err(_) => Err(Refusal::new(
-            ErrorKind::Unknown,
-            "this server stopped before it answered: it may have been done and may not",
-        )),
+        Ok(Err(_)) | Err(_) => {
+            let why = "this server stopped before it answered: it may have been done and may not";
+            (Err(Refusal::new(ErrorKind::Unknown, why)), None)
+        }
     }
 }
 

@@ -15,8 +15,8 @@ use grapevine_model::{
 };
 use grapevine_rpc::v1::{self, body_part, grapevine_server, submit_part};
 use grapevine_rpc::{
-    Caller, MAX_CHUNK_BYTES, PeerIdentity, SubmitHead, WireError, decode_call, decode_read_body,
-    decode_submit_head, encode_reply,
+    Call, Caller, MAX_CHUNK_BYTES, PeerIdentity, SubmitHead, WireError, decode_call_after,
+    decode_read_body, decode_submit_head, encode_reply, encode_reply_as_of,
 };
 use grapevine_store::INLINE_BODY_MAX_BYTES;
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::body_source::{BodySource, blocking};
-use crate::core_task::{CoreHandle, HeldStage, measured};
+use crate::core_task::{AnswerAsOf, CoreHandle, HeldStage, measured};
 use crate::password_cache::Passwords;
 use crate::passwords::{has_password, hash_passwords_in};
 use crate::peers::Peers;
@@ -75,9 +75,12 @@ impl grapevine_server::Grapevine for ClientService {
         request: Request<v1::CallRequest>,
     ) -> Result<Response<v1::CallReply>, Status> {
         let server = self.server(&request)?;
-        let (caller, ask) = decode_call(request.into_inner()).map_err(malformed)?;
-        let result = self.answer(server, caller, ask).await;
-        Ok(Response::new(encode_reply(&result)))
+        let call = decode_call_after(request.into_inner()).map_err(malformed)?;
+        let (result, as_of) = match self.answer(server, call).await {
+            Ok(answered) => answered,
+            Err(refusal) => (Err(refusal), None),
+        };
+        Ok(Response::new(encode_reply_as_of(&result, as_of.as_ref())))
     }
 
     async fn submit(
@@ -134,12 +137,12 @@ impl ClientService {
         }
     }
 
-    async fn answer(
-        &self,
-        server: Option<ServerName>,
-        caller: Caller,
-        ask: Ask,
-    ) -> Result<Reply, Refusal> {
+    async fn answer(&self, server: Option<ServerName>, call: Call) -> Result<AnswerAsOf, Refusal> {
+        let Call {
+            caller,
+            request: ask,
+            seen,
+        } = call;
         let speaker = self.speaker(server, caller).await?;
         let asks_password = matches!(ask, Ask::Authenticate { .. });
         let ask = if has_password(&ask) {
@@ -149,14 +152,14 @@ impl ClientService {
         } else {
             ask
         };
-        let result = self.core.request(speaker, ask).await;
+        let (result, as_of) = self.core.request_after(speaker, ask, seen).await;
         match &result {
             Err(refusal) if asks_password && refusal.kind == ErrorKind::NotAuthenticated => {
                 wrong_password().await;
             }
             Ok(_) | Err(_) => {}
         }
-        result
+        Ok((result, as_of))
     }
 
     async fn speaker(

@@ -522,6 +522,13 @@ impl Cluster {
                 id,
                 speaker,
                 request,
+                seen: Vec::new(),
+            },
+            Ask::After(seen, request) => Input::Request {
+                id,
+                speaker,
+                request,
+                seen,
             },
             Ask::Submit(submission) => {
                 let staged = self.nodes[node].disk.stage(submission.body);

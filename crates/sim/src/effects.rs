@@ -119,7 +119,7 @@ impl Cluster {
                 }
             }
             Effect::Send { to, message } => self.send(node, &to, message),
-            Effect::Reply { id, result } => self.reply(node, id, result),
+            Effect::Reply { id, result, .. } => self.reply(node, id, result),
             Effect::Verify {
                 ticket,
                 hash,

@@ -2,7 +2,7 @@
 
 use grapevine_core::Staged;
 use grapevine_model::{
-    BodyInfo, ErrorKind, PeerMessage, Refusal, Reply, Request, RequestId, Speaker, Submission,
+    BodyInfo, ErrorKind, PeerMessage, Refusal, Reply, Request, RequestId, Seen, Speaker, Submission,
 };
 
 /// A place in `Cluster`'s list of machines.
@@ -20,6 +20,8 @@ pub struct CallId(pub u64);
 pub enum Ask {
     /// A request.
     Request(Request),
+    /// A request of a client that has seen this.
+    After(Vec<Seen>, Request),
     /// A message; its body goes with it.
     Submit(Box<Submission>),
 }

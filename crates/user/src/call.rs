@@ -234,6 +234,7 @@ fn effect(request: &Request) -> Effect {
         | Request::RegistryShow { .. }
         | Request::Show { .. }
         | Request::Check { .. }
+        | Request::CheckMany { .. }
         | Request::Members { .. }
         | Request::Entries { .. }
         | Request::EntryOfNumber { .. }
@@ -247,6 +248,7 @@ fn effect(request: &Request) -> Effect {
         | Request::RegistryDelete { .. }
         | Request::HolderAdd { .. }
         | Request::HolderRemove { .. }
+        | Request::RegistryPolicy { .. }
         | Request::IndividualCreate { .. }
         | Request::GroupCreate { .. }
         | Request::Import { .. }
@@ -264,5 +266,6 @@ fn done_before() -> Reply {
     Reply::Written(Written {
         stamp: None,
         copies: 1,
+        seen: Vec::new(),
     })
 }

@@ -94,6 +94,7 @@ impl GrapevineUser {
             Request::HolderAdd { .. }
             | Request::Import { .. }
             | Request::HolderRemove { .. }
+            | Request::RegistryPolicy { .. }
             | Request::TokenCreate { .. }
             | Request::Join { .. }
             | Request::Retire { .. }
@@ -103,6 +104,7 @@ impl GrapevineUser {
             | Request::RegistryShow { .. }
             | Request::Show { .. }
             | Request::Check { .. }
+            | Request::CheckMany { .. }
             | Request::Members { .. }
             | Request::Entries { .. }
             | Request::EntryOfNumber { .. }

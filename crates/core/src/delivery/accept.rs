@@ -78,7 +78,7 @@ impl Server {
         // The recipients that a report answers for are done by now: it must not be refused.
         let alone = match &submission.reports {
             Some(_) => Alone::Accept,
-            None => self.config.alone,
+            None => self.alone_for_envelope(&submission.envelope),
         };
         self.accept(record, alone, Some(to), None)?;
         Ok(())

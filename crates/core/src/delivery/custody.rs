@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::config::Alone;
+use crate::registry::directory::Memo;
 use crate::registry::request::{Job, ReplyTo};
 use crate::server::{Server, Timer};
 use crate::tables::{Damaged, Table};
@@ -239,7 +240,7 @@ impl Server {
                 }
                 Some(Stage::Steer | Stage::Expand(_)) => {
                     self.runnable
-                        .push_back((Job::Steer { message, key }, BTreeMap::new()));
+                        .push_back((Job::Steer { message, key }, Memo::new()));
                 }
                 Some(Stage::Failed(..) | Stage::Delivered) => {
                     self.to_report.insert(message);

@@ -189,7 +189,7 @@ impl Server {
         if self.custodies.contains_key(&message) {
             return self.take_more(from, &record, recipients);
         }
-        let alone = self.config.alone;
+        let alone = self.alone_for_envelope(&record.envelope);
         self.accept(record, alone, None, Some((from.clone(), recipients)))
     }
 

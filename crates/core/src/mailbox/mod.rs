@@ -287,12 +287,24 @@ impl Server {
         }
         match self.write(&space, changes)? {
             Some(dot) => {
-                self.when_copied(space, dot, Then::Written(to.clone(), Some(dot)));
+                self.when_copied(
+                    space,
+                    dot,
+                    Then::Written(
+                        to.clone(),
+                        Written {
+                            stamp: Some(dot),
+                            copies: 1,
+                            seen: Vec::new(),
+                        },
+                    ),
+                );
                 Ok(Outcome::Later)
             }
             None => Ok(Ok(Reply::Written(Written {
                 stamp: None,
                 copies: 1,
+                seen: Vec::new(),
             }))
             .into()),
         }

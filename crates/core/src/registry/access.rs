@@ -11,6 +11,7 @@ use grapevine_model::{
 };
 
 use crate::registry::directory::{Eval, Held, MOST_QUESTIONS, Memo, Need};
+use crate::registry::policy::chooses_holders;
 use crate::server::Server;
 
 /// Groups that one closure may visit at one server.
@@ -31,6 +32,9 @@ impl Server {
         while let Some((group, list)) = frontier.pop() {
             if !visited.insert((group.clone(), list)) || visited.len() > MOST_VISITED {
                 continue;
+            }
+            if self.may_read(group.registry()).is_err() {
+                return Answer::Unavailable;
             }
             let Some(entry) = self.entry(&group).filter(|e| e.kind() == EntryKind::Group) else {
                 continue;
@@ -201,6 +205,14 @@ impl Server {
                 EntryKind::Group => self.is_owner(memo, speaker, name)?,
                 EntryKind::Individual => registrar()?,
             },
+            EntryChange::ListAdd(list, _) | EntryChange::ListRemove(list, _)
+                if chooses_holders(name, entry.kind(), *list)
+                    && !matches!(speaker, Speaker::Server(_)) =>
+            {
+                return Ok(Err(Refusal::not_allowed(format!(
+                    "the holders of a registry are changed by `grapevine registry holders`, not in {name}"
+                ))));
+            }
             EntryChange::ListAdd(GroupList::Members, Member::Name(who))
             | EntryChange::ListRemove(GroupList::Members, Member::Name(who))
                 if matches!(speaker, Speaker::Individual { name, .. } if name == who) =>

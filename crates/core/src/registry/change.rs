@@ -5,7 +5,8 @@
 
 use grapevine_model::{
     EntryChange, EntryKind, EntryView, ErrorKind, Field, GroupList, Hlc, Incarnation, Member,
-    MemberKind, Name, Refusal, Reply, Request, Resolution, ServerName, SpaceId, Speaker, Stamp,
+    MemberKind, Name, Refusal, Reply, Request, Resolution, Seen, ServerName, SpaceId, Speaker,
+    Stamp, Written,
 };
 
 use crate::codec::{self, Identity, Listed};
@@ -101,7 +102,9 @@ impl Server {
         changes: Vec<Change>,
     ) -> Result<Outcome, Damaged> {
         let to_reply = to.clone();
-        self.write_then(space, changes, move |stamp| Then::Written(to_reply, stamp))
+        self.write_then(space, changes, move |written| {
+            Then::Written(to_reply, written)
+        })
     }
 
     /// Writes, and goes on when a second disk has it.
@@ -109,13 +112,17 @@ impl Server {
         &mut self,
         space: SpaceId,
         changes: Vec<Change>,
-        then: impl FnOnce(Option<Stamp>) -> Then,
+        then: impl FnOnce(Written) -> Then,
     ) -> Result<Outcome, Damaged> {
         let partners = self.partners(&space);
         let alone = !partners.is_empty() && !partners.iter().any(|p| self.is_up(p));
         // A change of `gv` is how a lost second server is struck off and another one let in.
         let cure = matches!(&space, SpaceId::Registry(r) if r.as_str() == "gv");
-        if alone && !cure && self.config.alone == crate::config::Alone::Refuse {
+        let policy = match &space {
+            SpaceId::Registry(registry) => self.alone_for(registry),
+            SpaceId::Mailbox(_) => self.config.alone,
+        };
+        if alone && !cure && policy == crate::config::Alone::Refuse {
             let why = "no second server can be reached, and this one does not accept changes alone; try again later";
             return Ok(Err(Refusal::unavailable(why)).into());
         }
@@ -127,7 +134,19 @@ impl Server {
         }
         match self.write(&space, changes)? {
             Some(dot) => {
-                self.when_copied(space.clone(), dot, then(Some(dot)));
+                let seen = match &space {
+                    SpaceId::Registry(registry) => vec![Seen {
+                        registry: registry.clone(),
+                        stamp: dot,
+                    }],
+                    SpaceId::Mailbox(_) => Vec::new(),
+                };
+                let written = Written {
+                    stamp: Some(dot),
+                    copies: 1,
+                    seen,
+                };
+                self.when_copied(space.clone(), dot, then(written));
                 self.space_changed(&space);
                 Ok(Outcome::Later)
             }
@@ -136,9 +155,18 @@ impl Server {
                 // answer waits for this server's last write. One of another origin is on two disks.
                 let origin = self.clock.origin();
                 let last = self.spaces.get(&space).map(|s| s.row.vector.get(origin));
+                let seen = match &space {
+                    SpaceId::Registry(registry) => self.seen_of(registry),
+                    SpaceId::Mailbox(_) => Vec::new(),
+                };
+                let written = Written {
+                    stamp: None,
+                    copies: 2,
+                    seen,
+                };
                 match last.filter(|time| *time > Hlc(0)) {
-                    Some(time) => self.when_copied(space, Stamp { time, origin }, then(None)),
-                    None => self.copied(then(None), 2),
+                    Some(time) => self.when_copied(space, Stamp { time, origin }, then(written)),
+                    None => self.copied(then(written), 2),
                 }
                 Ok(Outcome::Later)
             }

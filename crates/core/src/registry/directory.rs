@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use grapevine_model::{
-    Answer, EntryKind, Name, PeerMessage, Question, RegistryName, Resolution, ServerName, SpaceId,
+    Answer, EntryKind, Name, PeerMessage, Question, RegistryName, Resolution, Seen, ServerName,
+    SpaceId,
 };
 
 use crate::registry::database::{Database, Entry};
@@ -18,14 +19,54 @@ const MOST_HINTS: usize = 50_000;
 /// Questions that one evaluation may ask in all: bounds what a hostile nesting can cost.
 pub(crate) const MOST_QUESTIONS: usize = 256;
 
-/// Answers that an evaluation has been given so far.
-pub(crate) type Memo = BTreeMap<Question, Answer>;
+/// What an evaluation knows besides what is held here: the answers that it has been given so far,
+/// and what its client has seen.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Memo {
+    answers: BTreeMap<Question, Answer>,
+    seen: Vec<Seen>,
+}
+
+impl Memo {
+    /// Of somebody who has seen nothing.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Of a client that has seen this.
+    pub(crate) fn after(seen: Vec<Seen>) -> Self {
+        let answers = BTreeMap::new();
+        Self { answers, seen }
+    }
+
+    pub(crate) fn get(&self, question: &Question) -> Option<&Answer> {
+        self.answers.get(question)
+    }
+
+    pub(crate) fn insert(&mut self, question: Question, answer: Answer) {
+        self.answers.insert(question, answer);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    pub(crate) fn seen(&self) -> &[Seen] {
+        &self.seen
+    }
+
+    pub(crate) fn into_seen(self) -> Vec<Seen> {
+        self.seen
+    }
+}
 
 /// Why an evaluation could not end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Ask this first, then evaluate again.
     Ask(Box<Question>),
+    /// Something that the client has seen must come here first, in this registry.
+    News(RegistryName),
     /// It can't be told now, and why.
     Unavailable(String),
 }
@@ -57,6 +98,7 @@ pub(crate) struct Asking {
     pub(crate) question: Question,
     /// The parked evaluation that waits for it.
     pub(crate) parked: u64,
+    pub(crate) seen: Vec<Seen>,
     pub(crate) asked: ServerName,
     pub(crate) tried: Vec<ServerName>,
 }
@@ -139,7 +181,12 @@ impl Server {
             }
             None => {}
         }
-        if let Some(hint) = self.hints.get(name) {
+        // A hint may be older than what the client has seen.
+        let newer = memo
+            .seen()
+            .iter()
+            .any(|seen| seen.registry == *name.registry());
+        if let Some(hint) = self.hints.get(name).filter(|_| !newer) {
             // A name that did not exist may exist now: that is asked again each time.
             let believed = hint.resolution != Resolution::NoSuch || self.planted_hint_trusted;
             if believed && (hint.until_ms > self.now.mono_ms || self.planted_hint_trusted) {
@@ -175,17 +222,18 @@ impl Server {
     }
 
     /// Asks a question on behalf of a parked evaluation.
-    pub(crate) fn ask(&mut self, parked: u64, question: Question) {
+    pub(crate) fn ask(&mut self, parked: u64, question: Question, seen: Vec<Seen>) {
         self.ask_next(Asking {
             question,
             parked,
+            seen,
             asked: self.config.server.clone(),
             tried: Vec::new(),
         });
     }
 
     fn ask_next(&mut self, mut asking: Asking) {
-        let holders = self.holders(asking.question.registry());
+        let holders = self.holders_to_ask(asking.question.registry());
         let next = holders.into_iter().find(|server| {
             *server != self.config.server && self.is_up(server) && !asking.tried.contains(server)
         });
@@ -194,9 +242,9 @@ impl Server {
                 let id = self.next_id();
                 asking.asked = server.clone();
                 asking.tried.push(server.clone());
-                let question = asking.question.clone();
+                let (question, seen) = (asking.question.clone(), asking.seen.clone());
                 self.asking.insert(id, asking);
-                self.send(&server, PeerMessage::Ask { id, question });
+                self.send(&server, PeerMessage::Ask { id, question, seen });
                 self.timer(self.config.times.ask_ms, Timer::Ask(id));
             }
             None => self.resume(asking.parked, asking.question, Answer::Unavailable),
@@ -251,9 +299,16 @@ impl Server {
     }
 
     /// Answers another server's question, from what is held here only.
-    pub(crate) fn take_question(&mut self, from: &ServerName, id: u64, question: Question) {
-        let answer = if self.held(question.registry()) == Held::Here {
-            match &question {
+    pub(crate) fn answer_question(&self, memo: &Memo, question: &Question) -> Eval<Answer> {
+        let lacking = match question {
+            Question::Resolve(name) => self.first_lacking(memo, |r| r == name.registry()),
+            Question::IsIn { .. } => self.first_lacking(memo, |_| true),
+        };
+        if let Some(registry) = lacking {
+            return Err(Need::News(registry));
+        }
+        Ok(if self.held(question.registry()) == Held::Here {
+            match question {
                 Question::Resolve(name) => Answer::Resolved(self.resolve_here(name)),
                 Question::IsIn {
                     group,
@@ -264,7 +319,6 @@ impl Server {
             }
         } else {
             Answer::Unavailable
-        };
-        self.send(from, PeerMessage::Answered { id, answer });
+        })
     }
 }

@@ -5,9 +5,9 @@
 //! with the answers it lacked (docs/decisions, park and evaluate again).
 
 use grapevine_model::{
-    Answer, Authenticated, Check, Envelope, ErrorKind, Incarnation, Name, PeerMessage, Question,
-    Refusal, RegistryName, Reply, Request, RequestId, Resolution, Secret, ServerName, Speaker,
-    Submission,
+    Answer, AsOf, Authenticated, Envelope, ErrorKind, Incarnation, Name, PeerMessage, Question,
+    Refusal, RegistryName, Reply, Request, RequestId, Resolution, Secret, Seen, ServerName,
+    Speaker, Submission,
 };
 
 use crate::effect::{Effect, Staged};
@@ -37,6 +37,12 @@ pub(crate) enum Job {
         speaker: Speaker,
         request: Request,
     },
+    /// Of another server.
+    Question {
+        from: ServerName,
+        id: u64,
+        question: Question,
+    },
     Submit {
         id: RequestId,
         submission: Submission,
@@ -65,6 +71,7 @@ pub(crate) struct PassedOn {
     to: ReplyTo,
     speaker: Speaker,
     request: Request,
+    seen: Vec<Seen>,
     server: ServerName,
     /// Servers that may still be asked.
     others: Vec<ServerName>,
@@ -104,9 +111,20 @@ impl From<Damaged> for Stop {
 
 impl Server {
     pub(crate) fn reply(&mut self, to: ReplyTo, result: Result<Reply, Refusal>) {
+        self.reply_as_of(to, result, None);
+    }
+
+    pub(crate) fn reply_as_of(
+        &mut self,
+        to: ReplyTo,
+        result: Result<Reply, Refusal>,
+        as_of: Option<AsOf>,
+    ) {
         match to {
-            ReplyTo::Client(id) => self.ledger.emit(Effect::Reply { id, result }),
-            ReplyTo::Peer(server, id) => self.send(&server, PeerMessage::Forwarded { id, result }),
+            ReplyTo::Client(id) => self.ledger.emit(Effect::Reply { id, result, as_of }),
+            ReplyTo::Peer(server, id) => {
+                self.send(&server, PeerMessage::Forwarded { id, result, as_of });
+            }
         }
     }
 
@@ -119,12 +137,14 @@ impl Server {
                 request,
             } => match self.evaluate(&memo, to, speaker, request) {
                 Ok(Outcome::Reply(result)) => {
-                    self.reply(to.clone(), *result);
+                    let as_of = reads(request).and_then(|registry| self.as_of(&registry));
+                    self.reply_as_of(to.clone(), *result, as_of);
                     None
                 }
                 Ok(Outcome::Later) => None,
                 Ok(Outcome::PassOn(servers)) => {
-                    self.pass_on(to.clone(), speaker.clone(), request.clone(), servers);
+                    let seen = memo.seen().to_vec();
+                    self.pass_on(to.clone(), speaker.clone(), request.clone(), seen, servers);
                     None
                 }
                 Err(Stop::Damaged(damaged)) => {
@@ -135,6 +155,13 @@ impl Server {
                     return Err(damaged);
                 }
                 Err(Stop::Need(need)) => Some(need),
+            },
+            Job::Question { from, id, question } => match self.answer_question(&memo, question) {
+                Ok(answer) => {
+                    self.send(from, PeerMessage::Answered { id: *id, answer });
+                    None
+                }
+                Err(need) => Some(need),
             },
             Job::Submit {
                 id,
@@ -159,13 +186,14 @@ impl Server {
         match need {
             None => {}
             Some(Need::Ask(question)) if self.parked.len() < MOST_PARKED => {
-                let id = self.next_id();
+                let (id, seen) = (self.next_id(), memo.seen().to_vec());
                 self.parked.insert(id, Parked { job, memo });
-                self.ask(id, *question);
+                self.ask(id, *question, seen);
             }
             Some(Need::Ask(_)) => {
                 self.cannot_tell(job, "too many requests wait for other servers".into())
             }
+            Some(Need::News(registry)) => self.await_news(registry, job, memo),
             Some(Need::Unavailable(why)) => self.cannot_tell(job, why),
         }
         Ok(())
@@ -185,6 +213,10 @@ impl Server {
                 to,
                 Err(Refusal::unavailable(format!("{why}; try again later"))),
             ),
+            Job::Question { from, id, .. } => {
+                let answer = Answer::Unavailable;
+                self.send(&from, PeerMessage::Answered { id, answer });
+            }
             Job::Submit { id, staged, .. } => {
                 self.ledger.emit(Effect::Discard {
                     staged: staged.token,
@@ -213,6 +245,11 @@ impl Server {
         }
         if let Some(registry) = about(request) {
             match self.held(registry) {
+                Held::Here if !is_change(request) => {
+                    if let Err(refusal) = self.may_read(registry) {
+                        return Ok(Err(refusal).into());
+                    }
+                }
                 Held::Here => {}
                 Held::Elsewhere => return Ok(self.pass_to_holders(to, registry)),
                 Held::Unknown if self.database(&RegistryName::gv()).is_none() => {
@@ -239,6 +276,9 @@ impl Server {
                 }
             }
         }
+        if let Some(registry) = self.lacks(memo, request) {
+            return Err(Stop::Need(Need::News(registry)));
+        }
         match request {
             Request::Authenticate { name, password } => Ok(self.authenticate(to, name, password)),
             Request::Show { name } => Ok(self.show(memo, speaker, name)?.into()),
@@ -247,17 +287,13 @@ impl Server {
             }
             Request::RegistryShow { registry } => Ok(self.show_registry(registry).into()),
             Request::Check { group, list, who } => {
-                let incarnation = match self.resolve(memo, who)? {
-                    Resolution::Individual { incarnation, .. }
-                    | Resolution::Group { incarnation, .. } => Some(incarnation),
-                    Resolution::NoSuch => None,
-                };
                 if self.entry(group).is_none() {
                     return Ok(Err(Refusal::not_found(group)).into());
                 }
-                let yes = self.is_in(memo, group, *list, who, incarnation)?;
-                Ok(Ok(Reply::Check(if yes { Check::Yes } else { Check::No })).into())
+                let check = self.check(memo, group, *list, who)?;
+                Ok(Ok(Reply::Check(check)).into())
             }
+            Request::CheckMany { group, list, who } => self.check_many(memo, group, *list, who),
             Request::Members {
                 group,
                 list,
@@ -294,6 +330,7 @@ impl Server {
             | Request::RegistryDelete { .. }
             | Request::HolderAdd { .. }
             | Request::HolderRemove { .. }
+            | Request::RegistryPolicy { .. }
             | Request::TokenCreate { .. }
             | Request::Join { .. }
             | Request::Retire { .. } => self.administer(memo, to, speaker, request),
@@ -376,7 +413,7 @@ impl Server {
             )))
             .into();
         }
-        Outcome::PassOn(self.holders(registry))
+        Outcome::PassOn(self.holders_to_ask(registry))
     }
 
     pub(crate) fn pass_on(
@@ -384,6 +421,7 @@ impl Server {
         to: ReplyTo,
         speaker: Speaker,
         request: Request,
+        seen: Vec<Seen>,
         servers: Vec<ServerName>,
     ) {
         let mut others: Vec<ServerName> = servers
@@ -397,13 +435,14 @@ impl Server {
         }
         let server = others.remove(0);
         let id = self.next_id();
-        let (asked_by, asked) = (speaker.clone(), request.clone());
+        let (asked_by, asked, after) = (speaker.clone(), request.clone(), seen.clone());
         self.passed_on.insert(
             id,
             PassedOn {
                 to,
                 speaker,
                 request,
+                seen,
                 server: server.clone(),
                 others,
             },
@@ -418,6 +457,7 @@ impl Server {
                 id,
                 speaker: asked_by,
                 request: asked,
+                seen: after,
             },
         );
     }
@@ -441,6 +481,7 @@ impl Server {
         from: &ServerName,
         id: u64,
         result: Result<Reply, Refusal>,
+        as_of: Option<AsOf>,
     ) {
         if self
             .passed_on
@@ -454,9 +495,17 @@ impl Server {
         };
         match &result {
             Err(refusal) if refusal.kind == ErrorKind::Unavailable && !passed.others.is_empty() => {
-                self.pass_on(passed.to, passed.speaker, passed.request, passed.others);
+                let PassedOn {
+                    to,
+                    speaker,
+                    request,
+                    seen,
+                    others,
+                    ..
+                } = passed;
+                self.pass_on(to, speaker, request, seen, others);
             }
-            _ => self.reply(passed.to, result),
+            _ => self.reply_as_of(passed.to, result, as_of),
         }
     }
 
@@ -471,7 +520,15 @@ impl Server {
             );
             self.reply(passed.to, Err(Refusal::new(ErrorKind::Unknown, why)));
         } else {
-            self.pass_on(passed.to, passed.speaker, passed.request, passed.others);
+            let PassedOn {
+                to,
+                speaker,
+                request,
+                seen,
+                others,
+                ..
+            } = passed;
+            self.pass_on(to, speaker, request, seen, others);
         }
     }
 
@@ -553,7 +610,7 @@ impl Server {
 }
 
 /// The registry that a request is about, if a holder of it must evaluate it.
-fn about(request: &Request) -> Option<&RegistryName> {
+pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
     match request {
         Request::Authenticate { name, .. }
         | Request::IndividualCreate { name, .. }
@@ -562,7 +619,9 @@ fn about(request: &Request) -> Option<&RegistryName> {
         | Request::Change { name, .. }
         | Request::Show { name } => Some(name.registry()),
         Request::Import { registry, .. } => Some(registry),
-        Request::Check { group, .. } | Request::Members { group, .. } => Some(group.registry()),
+        Request::Check { group, .. }
+        | Request::CheckMany { group, .. }
+        | Request::Members { group, .. } => Some(group.registry()),
         Request::Entries { registry, .. } | Request::EntryOfNumber { registry, .. } => {
             Some(registry)
         }
@@ -572,6 +631,7 @@ fn about(request: &Request) -> Option<&RegistryName> {
         | Request::RegistryShow { .. }
         | Request::HolderAdd { .. }
         | Request::HolderRemove { .. }
+        | Request::RegistryPolicy { .. }
         | Request::CheckRecipient { .. }
         | Request::MaySendAs { .. }
         | Request::TokenCreate { .. }
@@ -585,6 +645,20 @@ fn about(request: &Request) -> Option<&RegistryName> {
     }
 }
 
+/// The registry that an answer to a question is read from, if it is one.
+fn reads(request: &Request) -> Option<RegistryName> {
+    match request {
+        Request::RegistryList | Request::RegistryShow { .. } | Request::Servers => {
+            Some(RegistryName::gv())
+        }
+        Request::CheckRecipient { name } | Request::MaySendAs { name } => {
+            Some(name.registry().clone())
+        }
+        other if is_change(other) => None,
+        other => about(other).cloned(),
+    }
+}
+
 /// Whether doing it twice, or not knowing whether it was done, makes a difference.
 fn is_change(request: &Request) -> bool {
     match request {
@@ -592,6 +666,7 @@ fn is_change(request: &Request) -> bool {
         | Request::RegistryDelete { .. }
         | Request::HolderAdd { .. }
         | Request::HolderRemove { .. }
+        | Request::RegistryPolicy { .. }
         | Request::IndividualCreate { .. }
         | Request::GroupCreate { .. }
         | Request::Import { .. }
@@ -606,6 +681,7 @@ fn is_change(request: &Request) -> bool {
         | Request::RegistryShow { .. }
         | Request::Show { .. }
         | Request::Check { .. }
+        | Request::CheckMany { .. }
         | Request::Members { .. }
         | Request::Entries { .. }
         | Request::EntryOfNumber { .. }

@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 
 use grapevine_model::{
     Door, EntryKind, ErrorKind, Field, GroupList, Hlc, Incarnation, Member, Name, OriginId,
-    Refusal, RegistryName, RegistryView, Reply, Request, ServerInfo, ServerName, ServerRole,
-    SpaceId, Speaker, Stamp, Welcome,
+    PolicyChange, Refusal, RegistryName, RegistryView, Reply, Request, ServerInfo, ServerName,
+    ServerRole, SpaceId, Speaker, Stamp, Welcome,
 };
 
 use crate::codec::{self, Identity, Listed};
 use crate::effect::Effect;
 use crate::registry::database::{Entry, element, single};
 use crate::registry::directory::Memo;
+use crate::registry::policy::{policy_of, servers_in};
 use crate::registry::request::{Outcome, ReplyTo, Stop};
 use crate::replication::push::Change;
 use crate::server::Server;
@@ -169,6 +170,32 @@ impl Server {
         Ok(())
     }
 
+    /// Says in `gv` which registries this server has fetched whole since it became a holder: from
+    /// then on it is asked.
+    pub(crate) fn describe_holdings(&mut self) -> Result<(), Damaged> {
+        if self.retired || self.database(&RegistryName::gv()).is_none() {
+            return Ok(());
+        }
+        let me = self.config.server.clone();
+        let mut changes = Vec::new();
+        for (registry, ready) in &self.ready {
+            let fetched = self.holders(registry).contains(&me)
+                && !ready.contains(&me)
+                && self.database(registry).is_some();
+            if let Some(group) = self.entry(&registry.group()).filter(|_| fetched) {
+                changes.push(Change::put(
+                    element(group.incarnation, Field::FetchedHolder, me.as_str()),
+                    Vec::new(),
+                ));
+            }
+        }
+        if !changes.is_empty() {
+            self.write(&gv(), changes)?;
+            self.gv_changed = true;
+        }
+        Ok(())
+    }
+
     /// `gv` has changed: who is there, who holds what, and what follows for this server.
     pub(crate) fn refresh_gv(&mut self) -> Result<(), Damaged> {
         let Some(database) = self.database(&RegistryName::gv()) else {
@@ -177,6 +204,7 @@ impl Server {
         let mut servers = BTreeMap::new();
         let mut holdings = BTreeMap::new();
         let mut first = Vec::new();
+        let (mut ready, mut policies) = (BTreeMap::new(), BTreeMap::new());
         for entry in database.entries().filter(|e| database.has_its_name(e)) {
             match entry.kind() {
                 EntryKind::Individual => {
@@ -195,6 +223,12 @@ impl Server {
                             Member::Anyone | Member::AnyoneIn(_) => None,
                         })
                         .collect();
+                    let mut whole = servers_in(&entry, Field::FirstHolder);
+                    whole.extend(servers_in(&entry, Field::FetchedHolder));
+                    if !registry.is_system() {
+                        ready.insert(registry.clone(), whole);
+                        policies.insert(registry.clone(), policy_of(&entry));
+                    }
                     let mine = element(
                         entry.incarnation,
                         Field::FirstHolder,
@@ -214,6 +248,8 @@ impl Server {
         let holdings_changed = holdings != self.holdings;
         self.servers = servers;
         self.holdings = holdings;
+        self.ready = ready;
+        self.policies = policies;
         if servers_changed {
             self.meet_servers();
         }
@@ -289,7 +325,21 @@ impl Server {
             Request::Join { digest, server } => {
                 self.token_is_good(digest) || self.is_let_in(server)
             }
-            Request::HolderAdd { registry, .. } | Request::HolderRemove { registry, .. } => {
+            Request::RegistryPolicy {
+                change: PolicyChange::Offer(_) | PolicyChange::Withdraw(_),
+                ..
+            } => self.is_founder(memo, speaker)?,
+            Request::HolderAdd { registry, server }
+                if !self.is_offered(registry, server) && !self.is_founder(memo, speaker)? =>
+            {
+                let why = format!(
+                    "{server} is not offered to {registry}: an owner of gv@gv may offer it"
+                );
+                return Ok(Err(Refusal::not_allowed(why)).into());
+            }
+            Request::HolderAdd { registry, .. }
+            | Request::HolderRemove { registry, .. }
+            | Request::RegistryPolicy { registry, .. } => {
                 self.is_founder(memo, speaker)? || self.is_registrar(memo, speaker, registry)?
             }
             _ => self.is_founder(memo, speaker)?,
@@ -314,6 +364,7 @@ impl Server {
             Request::HolderRemove { registry, server } => {
                 self.prepare_holder(registry, server, false)
             }
+            Request::RegistryPolicy { registry, change } => self.prepare_policy(registry, change),
             Request::TokenCreate { digest, expires_ms } => self.prepare_token(digest, *expires_ms),
             Request::Join { digest, server } => match self.prepare_join(digest, server) {
                 Ok(changes) => {
@@ -448,6 +499,14 @@ impl Server {
         if present.len() == 1 && present.contains(server) {
             return Err(Refusal::conflict(format!(
                 "{server} is the last holder of {registry}: add another one first"
+            )));
+        }
+        // Data first, then traffic: what is being fetched is not yet a copy.
+        let mut whole = self.ready_holders(registry);
+        whole.retain(|holder| holder != server);
+        if whole.is_empty() && present.contains(server) {
+            return Err(Refusal::conflict(format!(
+                "{server} is the only holder that has all of {registry}: the others are still fetching it; try again when `registry show` calls one of them ready"
             )));
         }
         Ok(if present.contains(server) {
@@ -591,6 +650,8 @@ impl Server {
                 .map(|(member, _)| member)
                 .collect(),
             entries: self.database(registry).map(|db| db.living()),
+            ready: self.ready_holders(registry),
+            policy: self.policy(registry).clone(),
         }))
     }
 }
@@ -669,5 +730,6 @@ pub(super) fn no_holder(group: Incarnation, server: &ServerName) -> Vec<Change> 
     vec![
         Change::delete(element(group, Field::Member, format!("{server}@gv"))),
         Change::delete(element(group, Field::FirstHolder, server.as_str())),
+        Change::delete(element(group, Field::FetchedHolder, server.as_str())),
     ]
 }

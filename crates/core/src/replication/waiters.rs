@@ -10,10 +10,10 @@ use crate::server::{Server, Timer};
 /// What happens when a write is on two disks, or when waiting has lasted long enough.
 #[derive(Debug, Clone)]
 pub(crate) enum Then {
-    /// A client hears that its write, with this stamp, is durable; none if nothing had to change.
-    Written(ReplyTo, Option<Stamp>),
-    /// An importer hears what became of its entries, whose last write has this stamp.
-    Imported(ReplyTo, Option<Stamp>, Vec<ImportOutcome>),
+    /// A client hears that its write is durable, on how many disks.
+    Written(ReplyTo, Written),
+    /// An importer hears what became of its entries.
+    Imported(ReplyTo, Written, Vec<ImportOutcome>),
     /// A recipient of a message in custody here may be done.
     Recipient(MessageId, String),
     /// A custodian hears of its deposit.
@@ -98,11 +98,11 @@ impl Server {
     /// Goes on after a write.
     pub(crate) fn copied(&mut self, then: Then, copies: u8) {
         match then {
-            Then::Written(to, stamp) => {
-                self.reply(to, Ok(Reply::Written(Written { stamp, copies })));
+            Then::Written(to, written) => {
+                self.reply(to, Ok(Reply::Written(Written { copies, ..written })));
             }
-            Then::Imported(to, stamp, outcomes) => {
-                let written = Written { stamp, copies };
+            Then::Imported(to, written, outcomes) => {
+                let written = Written { copies, ..written };
                 let imported = Imported { written, outcomes };
                 self.reply(to, Ok(Reply::Imported(imported)));
             }

@@ -7,9 +7,9 @@ use grapevine_core::{
     Config, Damaged, Effect, Input, Op, ReportOrder, Row, Server, Staged, Start, Table, Tables,
 };
 use grapevine_model::{
-    BodyInfo, EntryChange, Envelope, ErrorKind, GroupList, Member, MessageId, Name, Now, OriginId,
-    PeerMessage, Refusal, Reply, Request, RequestId, Secret, ServerInfo, ServerName, ServerRole,
-    Speaker, Submission,
+    AsOf, BodyInfo, EntryChange, Envelope, ErrorKind, GroupList, Member, MessageId, Name, Now,
+    OriginId, PeerMessage, Refusal, Reply, Request, RequestId, Secret, Seen, ServerInfo,
+    ServerName, ServerRole, Speaker, Submission,
 };
 
 type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
@@ -52,6 +52,8 @@ pub(crate) struct Cluster {
     network: VecDeque<(ServerName, ServerName, PeerMessage)>,
     pub(crate) replies: BTreeMap<RequestId, Result<Reply, Refusal>>,
     pub(crate) reports: Vec<ReportOrder>,
+    /// As of when the last reply was.
+    pub(crate) as_of: Option<AsOf>,
     /// Effects in the order that they came out, by server, for tests of transitions.
     pub(crate) effects: Vec<(ServerName, Effect)>,
     next: u64,
@@ -103,6 +105,7 @@ impl Cluster {
             network: VecDeque::new(),
             replies: BTreeMap::new(),
             reports: Vec::new(),
+            as_of: None,
             effects: Vec::new(),
             next: 0,
         };
@@ -327,7 +330,8 @@ impl Cluster {
                     self.network.push_back((at.clone(), to, message));
                 }
             }
-            Effect::Reply { id, result } => {
+            Effect::Reply { id, result, as_of } => {
+                self.as_of = as_of;
                 self.replies.insert(id, result);
             }
             Effect::Verify {
@@ -412,6 +416,16 @@ impl Cluster {
         speaker: Speaker,
         request: Request,
     ) -> Result<Reply, Refusal> {
+        self.ask_after(at, speaker, request, &[])
+    }
+
+    pub(crate) fn ask_after(
+        &mut self,
+        at: &str,
+        speaker: Speaker,
+        request: Request,
+        seen: &[Seen],
+    ) -> Result<Reply, Refusal> {
         self.next += 1;
         let id = RequestId(self.next);
         self.input(
@@ -420,6 +434,7 @@ impl Cluster {
                 id,
                 speaker,
                 request,
+                seen: seen.to_vec(),
             },
         );
         self.wait_for(id)

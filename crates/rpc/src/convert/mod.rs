@@ -9,6 +9,7 @@ mod bulk;
 mod cell;
 mod message;
 mod peer;
+mod registry;
 mod reply;
 mod request;
 mod service;
@@ -21,8 +22,9 @@ use grapevine_model::{Incarnation, MessageId, Name, RegistryName, ServerName};
 use crate::wire::WireError;
 
 pub use service::{
-    Caller, Credentials, ReadBodyRequest, SubmitHead, decode_call, decode_read_body, decode_reply,
-    decode_submit_head, encode_call, encode_read_body, encode_reply, encode_submit_head,
+    Call, Caller, Credentials, ReadBodyRequest, SubmitHead, decode_call, decode_call_after,
+    decode_read_body, decode_reply, decode_reply_as_of, decode_submit_head, encode_call,
+    encode_call_after, encode_read_body, encode_reply, encode_reply_as_of, encode_submit_head,
 };
 
 type Wire<T> = Result<T, WireError>;

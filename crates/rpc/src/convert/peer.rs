@@ -6,6 +6,7 @@ use grapevine_model::{
 };
 
 use super::cell::{decode_updates, encode_updates};
+use super::registry::{decode_as_of, decode_seen, encode_seen};
 use super::request::list;
 use super::{
     Wire, all_parsed, chosen, id_bytes, ids_bytes, incarnation, incarnation_bytes, message_id,
@@ -107,9 +108,10 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
             message: id_bytes(*message),
             recipients: recipients.clone(),
         }),
-        PeerMessage::Ask { id, question } => Wired::Ask(v1::Ask {
+        PeerMessage::Ask { id, question, seen } => Wired::Ask(v1::Ask {
             id: *id,
             question: Some(encode_question(question)),
+            seen: encode_seen(seen),
         }),
         PeerMessage::Answered { id, answer } => Wired::Answered(v1::Answered {
             id: *id,
@@ -119,13 +121,16 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
             id,
             speaker,
             request,
+            seen,
         } => Wired::Forward(v1::Forward {
             id: *id,
             speaker: Some(speaker.into()),
             request: Some(request.into()),
+            seen: encode_seen(seen),
         }),
-        PeerMessage::Forwarded { id, result } => Wired::Forwarded(v1::Forwarded {
+        PeerMessage::Forwarded { id, result, as_of } => Wired::Forwarded(v1::Forwarded {
             id: *id,
+            as_of: as_of.as_ref().map(Into::into),
             result: Some(match result {
                 Ok(reply) => v1::forwarded::Result::Reply(reply.into()),
                 Err(refusal) => v1::forwarded::Result::Refusal(refusal.into()),
@@ -221,6 +226,7 @@ impl TryFrom<v1::PeerMessage> for PeerMessage {
             Wired::Ask(ask) => Self::Ask {
                 id: ask.id,
                 question: decode_question(chosen(ask.question, "question")?)?,
+                seen: decode_seen(ask.seen)?,
             },
             Wired::Answered(answered) => Self::Answered {
                 id: answered.id,
@@ -230,10 +236,12 @@ impl TryFrom<v1::PeerMessage> for PeerMessage {
                 id: forward.id,
                 speaker: need(forward.speaker, "a speaker")?.try_into()?,
                 request: need(forward.request, "a request")?.try_into()?,
+                seen: decode_seen(forward.seen)?,
             },
             Wired::Forwarded(forwarded) => Self::Forwarded {
                 id: forwarded.id,
                 result: decode_result(chosen(forwarded.result, "result")?)?,
+                as_of: decode_as_of(forwarded.as_of)?,
             },
         })
     }

@@ -4,6 +4,7 @@ use grapevine_model::{
     Authenticated, Check, ErrorKind, MemberKind, Refusal, RegistryView, Reply, Welcome, Written,
 };
 
+use super::registry::{decode_checks, decode_seen, encode_checks, encode_seen};
 use super::{
     Wire, all, all_parsed, chosen, id_bytes, incarnation, incarnation_bytes, message_id, name,
     registry, small, texts,
@@ -83,6 +84,7 @@ impl From<&Written> for v1::Written {
         Self {
             stamp: written.stamp.as_ref().map(Into::into),
             copies: written.copies.into(),
+            seen: encode_seen(&written.seen),
         }
     }
 }
@@ -94,6 +96,7 @@ impl TryFrom<v1::Written> for Written {
         Ok(Self {
             stamp: written.stamp.map(Into::into),
             copies: small(written.copies)?,
+            seen: decode_seen(written.seen)?,
         })
     }
 }
@@ -120,10 +123,13 @@ impl From<&Reply> for v1::Reply {
                     holders: texts(&view.holders),
                     registrars: texts(&view.registrars),
                     entries: view.entries,
+                    policy: Some((&view.policy).into()),
+                    ready: texts(&view.ready),
                 }),
                 Reply::Entry(view) => Wired::Entry(view.into()),
                 Reply::Check(Check::Yes) => Wired::Check(true),
                 Reply::Check(Check::No) => Wired::Check(false),
+                Reply::Checks(checks) => Wired::Checks(encode_checks(checks)),
                 Reply::Members {
                     members,
                     kinds,
@@ -175,10 +181,17 @@ impl TryFrom<v1::Reply> for Reply {
                 holders: all_parsed(&view.holders)?,
                 registrars: all_parsed(&view.registrars)?,
                 entries: view.entries,
+                ready: all_parsed(&view.ready)?,
+                policy: view
+                    .policy
+                    .map(TryInto::try_into)
+                    .transpose()?
+                    .unwrap_or_default(),
             }),
             Wired::Entry(view) => Self::Entry(view.try_into()?),
             Wired::Check(true) => Self::Check(Check::Yes),
             Wired::Check(false) => Self::Check(Check::No),
+            Wired::Checks(checks) => Self::Checks(decode_checks(checks)?),
             Wired::Members(page) => Self::Members {
                 members: all_parsed(&page.members)?,
                 kinds: page.kinds.into_iter().map(read_member_kind).collect(),

@@ -5,6 +5,7 @@ use grapevine_model::{
     ServerRole, Speaker,
 };
 
+use super::registry::{asked_for, decode_policy_change, encode_policy_change};
 use super::{
     Wire, all, all_parsed, chosen, enumerated, id_bytes, ids_bytes, incarnation, incarnation_bytes,
     message_id, message_ids, name, need, parsed, registry, server, texts, token_digest,
@@ -288,6 +289,14 @@ fn encode(request: &Request) -> v1::request::Request {
             list: wired(list),
             who: who.to_string(),
         }),
+        Request::CheckMany { group, list, who } => Wired::CheckMany(v1::CheckManyMembers {
+            group: group.to_string(),
+            list: wired(list),
+            who: texts(who),
+        }),
+        Request::RegistryPolicy { registry, change } => {
+            Wired::RegistryPolicy(encode_policy_change(registry, change))
+        }
         Request::Members {
             group,
             list,
@@ -396,6 +405,15 @@ impl TryFrom<v1::Request> for Request {
                 list: list(check.list)?,
                 who: name(&check.who)?,
             },
+            Wired::CheckMany(check) => Self::CheckMany {
+                group: name(&check.group)?,
+                list: list(check.list)?,
+                who: asked_for(&check.who)?,
+            },
+            Wired::RegistryPolicy(change) => {
+                let (registry, change) = decode_policy_change(change)?;
+                Self::RegistryPolicy { registry, change }
+            }
             Wired::Members(page) => Self::Members {
                 group: name(&page.group)?,
                 list: list(page.list)?,

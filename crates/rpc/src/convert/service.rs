@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use grapevine_model::{Envelope, MessageId, Name, Refusal, Reply, Request, Secret, Speaker};
+use grapevine_model::{
+    AsOf, Envelope, MessageId, Name, Refusal, Reply, Request, Secret, Seen, Speaker,
+};
 
+use super::registry::{decode_as_of, decode_seen, encode_seen};
 use super::{Wire, chosen, id_bytes, message_id, name, need};
 use crate::v1;
 use crate::wire::WireError;
@@ -102,25 +105,54 @@ fn wired(caller: &Caller) -> Option<v1::Caller> {
     })
 }
 
-/// A call.
+/// A call: who, what, and what the client has seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Who calls.
+    pub caller: Caller,
+    /// What for.
+    pub request: Request,
+    /// What the client has seen: it is not to be answered with less.
+    pub seen: Vec<Seen>,
+}
+
+/// A call of a client that has seen nothing.
 pub fn encode_call(caller: &Caller, request: &Request) -> v1::CallRequest {
+    encode_call_after(caller, request, &[])
+}
+
+/// A call, with what its client has seen.
+pub fn encode_call_after(caller: &Caller, request: &Request, seen: &[Seen]) -> v1::CallRequest {
     v1::CallRequest {
         caller: wired(caller),
         request: Some(request.into()),
+        seen: encode_seen(seen),
     }
 }
 
 /// Who calls, and what for.
 pub fn decode_call(call: v1::CallRequest) -> Result<(Caller, Request), WireError> {
-    Ok((
-        call.caller.try_into()?,
-        need(call.request, "a request")?.try_into()?,
-    ))
+    decode_call_after(call).map(|call| (call.caller, call.request))
+}
+
+/// The whole of a call.
+pub fn decode_call_after(call: v1::CallRequest) -> Result<Call, WireError> {
+    Ok(Call {
+        caller: call.caller.try_into()?,
+        request: need(call.request, "a request")?.try_into()?,
+        seen: decode_seen(call.seen)?,
+    })
 }
 
 /// The answer to a call or a submission.
 pub fn encode_reply(result: &Result<Reply, Refusal>) -> v1::CallReply {
+    encode_reply_as_of(result, None)
+}
+
+/// The answer to a call, and as of when it is.
+pub fn encode_reply_as_of(result: &Result<Reply, Refusal>, as_of: Option<&AsOf>) -> v1::CallReply {
     v1::CallReply {
+        as_of: as_of.map(Into::into),
         result: Some(match result {
             Ok(reply) => v1::call_reply::Result::Reply(reply.into()),
             Err(refusal) => v1::call_reply::Result::Refusal(refusal.into()),
@@ -130,10 +162,22 @@ pub fn encode_reply(result: &Result<Reply, Refusal>) -> v1::CallReply {
 
 /// The answer again.
 pub fn decode_reply(reply: v1::CallReply) -> Result<Result<Reply, Refusal>, WireError> {
-    Ok(match chosen(reply.result, "result")? {
+    decode_reply_as_of(reply).map(|(result, _)| result)
+}
+
+/// The answer, and as of when it is.
+#[expect(
+    clippy::type_complexity,
+    reason = "a result within a result, and no more"
+)]
+pub fn decode_reply_as_of(
+    reply: v1::CallReply,
+) -> Result<(Result<Reply, Refusal>, Option<AsOf>), WireError> {
+    let result = match chosen(reply.result, "result")? {
         v1::call_reply::Result::Reply(reply) => Ok(reply.try_into()?),
         v1::call_reply::Result::Refusal(refusal) => Err(refusal.into()),
-    })
+    };
+    Ok((result, decode_as_of(reply.as_of)?))
 }
 
 /// The first part of a submission.

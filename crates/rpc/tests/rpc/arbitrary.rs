@@ -318,6 +318,13 @@ fn request_about_entries() -> BoxedStrategy<Request> {
         (name(), change()).prop_map(|(name, change)| Request::Change { name, change }),
         name().prop_map(|name| Request::Show { name }),
         (name(), list(), name()).prop_map(|(group, list, who)| Request::Check { group, list, who }),
+        (name(), list(), names()).prop_map(|(group, list, who)| Request::CheckMany {
+            group,
+            list,
+            who
+        }),
+        (registry(), policy_change())
+            .prop_map(|(registry, change)| Request::RegistryPolicy { registry, change }),
         (name(), list(), option::of(text()), any::<u32>()).prop_map(
             |(group, list, after, limit)| Request::Members {
                 group,
@@ -392,7 +399,11 @@ fn imported() -> BoxedStrategy<Imported> {
         (done, vec(refusal(), 0..3)).prop_map(|(done, left_out)| ImportOutcome { done, left_out });
     (option::of(stamp()), any::<u8>(), vec(outcome, 0..3))
         .prop_map(|(stamp, copies, outcomes)| Imported {
-            written: Written { stamp, copies },
+            written: Written {
+                stamp,
+                copies,
+                seen: Vec::new(),
+            },
             outcomes,
         })
         .boxed()
@@ -568,21 +579,41 @@ pub fn reply() -> BoxedStrategy<Reply> {
 
 fn reply_about_entries() -> BoxedStrategy<Reply> {
     prop_oneof![
-        (option::of(stamp()), any::<u8>())
-            .prop_map(|(stamp, copies)| Reply::Written(Written { stamp, copies })),
         imported().prop_map(Reply::Imported),
+        (option::of(stamp()), any::<u8>(), seen()).prop_map(|(stamp, copies, seen)| {
+            Reply::Written(Written {
+                stamp,
+                copies,
+                seen,
+            })
+        }),
+        vec(
+            option::of(prop_oneof![Just(Check::Yes), Just(Check::No)]),
+            0..9
+        )
+        .prop_map(Reply::Checks),
         (name(), incarnation()).prop_map(|(name, incarnation)| {
             Reply::Authenticated(Authenticated { name, incarnation })
         }),
         vec(registry(), 0..4).prop_map(Reply::Registries),
-        (registry(), servers(), members(), option::of(any::<u64>())).prop_map(
-            |(registry, holders, registrars, entries)| Reply::Registry(RegistryView {
-                registry,
-                holders,
-                registrars,
-                entries
-            })
-        ),
+        (
+            registry(),
+            servers(),
+            members(),
+            option::of(any::<u64>()),
+            servers(),
+            policy()
+        )
+            .prop_map(|(registry, holders, registrars, entries, ready, policy)| {
+                Reply::Registry(RegistryView {
+                    registry,
+                    holders,
+                    registrars,
+                    entries,
+                    ready,
+                    policy,
+                })
+            }),
         entry().prop_map(Reply::Entry),
         prop_oneof![Just(Check::Yes), Just(Check::No)].prop_map(Reply::Check),
         (
@@ -619,6 +650,60 @@ fn reply_about_servers() -> BoxedStrategy<Reply> {
         inbox().prop_map(Reply::Inbox),
         (message_id(), any::<u8>())
             .prop_map(|(message, copies)| Reply::Accepted { message, copies }),
+    ]
+    .boxed()
+}
+
+pub fn seen() -> BoxedStrategy<Vec<Seen>> {
+    let one = (registry(), stamp()).prop_map(|(registry, stamp)| Seen { registry, stamp });
+    vec(one, 0..4).boxed()
+}
+
+pub fn as_of() -> BoxedStrategy<AsOf> {
+    (server(), any::<u64>(), option::of(any::<u64>()), servers())
+        .prop_map(|(server, at_ms, cut_off_since_ms, unheard)| AsOf {
+            server,
+            at_ms,
+            cut_off_since_ms,
+            unheard,
+        })
+        .boxed()
+}
+
+fn alone() -> BoxedStrategy<AlonePolicy> {
+    prop_oneof![
+        Just(AlonePolicy::Default),
+        Just(AlonePolicy::Accept),
+        Just(AlonePolicy::Refuse)
+    ]
+    .boxed()
+}
+
+fn stale() -> BoxedStrategy<StalePolicy> {
+    prop_oneof![
+        Just(StalePolicy::Answer),
+        any::<u64>().prop_map(StalePolicy::AnswerForMs),
+        Just(StalePolicy::Refuse)
+    ]
+    .boxed()
+}
+
+fn policy() -> BoxedStrategy<RegistryPolicy> {
+    (alone(), stale(), servers())
+        .prop_map(|(alone, stale, offered)| RegistryPolicy {
+            alone,
+            stale,
+            offered,
+        })
+        .boxed()
+}
+
+fn policy_change() -> BoxedStrategy<PolicyChange> {
+    prop_oneof![
+        alone().prop_map(PolicyChange::Alone),
+        stale().prop_map(PolicyChange::Stale),
+        server().prop_map(PolicyChange::Offer),
+        server().prop_map(PolicyChange::Withdraw),
     ]
     .boxed()
 }
@@ -735,16 +820,22 @@ fn question_message() -> BoxedStrategy<PeerMessage> {
     ];
     let result = prop_oneof![reply().prop_map(Ok), refusal().prop_map(Err)];
     prop_oneof![
-        (any::<u64>(), question).prop_map(|(id, question)| PeerMessage::Ask { id, question }),
+        (any::<u64>(), question, seen()).prop_map(|(id, question, seen)| PeerMessage::Ask {
+            id,
+            question,
+            seen
+        }),
         (any::<u64>(), answer).prop_map(|(id, answer)| PeerMessage::Answered { id, answer }),
-        (any::<u64>(), speaker(), request()).prop_map(|(id, speaker, request)| {
+        (any::<u64>(), speaker(), request(), seen()).prop_map(|(id, speaker, request, seen)| {
             PeerMessage::Forward {
                 id,
                 speaker,
                 request,
+                seen,
             }
         }),
-        (any::<u64>(), result).prop_map(|(id, result)| PeerMessage::Forwarded { id, result }),
+        (any::<u64>(), result, option::of(as_of()))
+            .prop_map(|(id, result, as_of)| PeerMessage::Forwarded { id, result, as_of }),
     ]
     .boxed()
 }

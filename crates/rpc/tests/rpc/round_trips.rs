@@ -6,9 +6,10 @@ use std::fmt::Debug;
 use grapevine_model::{PeerMessage, Reply, Request, Secret};
 use grapevine_rpc::v1;
 use grapevine_rpc::{
-    Caller, Credentials, Frame, ReadBodyRequest, SubmitHead, WireError, decode_call, decode_frame,
-    decode_peer, decode_read_body, decode_reply, decode_submit_head, encode_call, encode_peer,
-    encode_read_body, encode_reply, encode_submit_head,
+    Call, Caller, Credentials, Frame, ReadBodyRequest, SubmitHead, WireError, decode_call,
+    decode_call_after, decode_frame, decode_peer, decode_read_body, decode_reply,
+    decode_reply_as_of, decode_submit_head, encode_call, encode_call_after, encode_peer,
+    encode_read_body, encode_reply, encode_reply_as_of, encode_submit_head,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -49,17 +50,20 @@ proptest! {
     }
 
     #[test]
-    fn a_call_comes_in_as_it_went_out(caller in caller(), request in arbitrary::request()) {
-        let read = decode_call(through(&encode_call(&caller, &request)));
-        same(&read, &Ok((caller, request)))?;
+    fn a_call_comes_in_as_it_went_out(
+        caller in caller(), request in arbitrary::request(), seen in arbitrary::seen()
+    ) {
+        let read = decode_call_after(through(&encode_call_after(&caller, &request, &seen)));
+        same(&read, &Ok(Call { caller, request, seen }))?;
     }
 
     #[test]
     fn a_reply_comes_in_as_it_went_out(
-        result in prop_oneof![arbitrary::reply().prop_map(Ok), arbitrary::refusal().prop_map(Err)]
+        result in prop_oneof![arbitrary::reply().prop_map(Ok), arbitrary::refusal().prop_map(Err)],
+        as_of in proptest::option::of(arbitrary::as_of())
     ) {
-        let read = decode_reply(through(&encode_reply(&result)));
-        same(&read, &Ok(result))?;
+        let read = decode_reply_as_of(through(&encode_reply_as_of(&result, as_of.as_ref())));
+        same(&read, &Ok((result, as_of)))?;
     }
 
     #[test]
@@ -177,12 +181,14 @@ fn what_a_newer_release_says_is_passed_over() {
     let call = v1::CallRequest {
         caller: None,
         request: Some(v1::Request::decode(unknown).unwrap()),
+        seen: Vec::new(),
     };
     assert_eq!(decode_call(call), Err(WireError::Newer("request")));
     // A caller of an unknown kind is not taken for the connection.
     let call = v1::CallRequest {
         caller: Some(v1::Caller::decode(unknown).unwrap()),
         request: Some((&Request::Servers).into()),
+        seen: Vec::new(),
     };
     assert_eq!(decode_call(call), Err(WireError::Newer("caller")));
 }

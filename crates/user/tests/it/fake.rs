@@ -264,6 +264,7 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
     let done = Ok(Reply::Written(Written {
         stamp: None,
         copies: 2,
+        seen: Vec::new(),
     }));
     if let Caller::Individual(credentials) = caller {
         let right = world
