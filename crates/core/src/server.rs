@@ -26,6 +26,7 @@ use crate::registry::directory::{Asking, Hint, Memo};
 use crate::registry::news::News;
 use crate::registry::request::{Job, Parked, PassedOn, ReplyTo};
 use crate::registry::servers::{META_RETIRED, META_WELCOME};
+use crate::registry::watch::Watches;
 use crate::replication::space::Space;
 use crate::replication::waiters::Waiter;
 use crate::tables::{Damaged, Table, Tables};
@@ -50,6 +51,7 @@ pub(crate) enum Timer {
     News(u64),
     Ask(u64),
     PassedOn(u64),
+    Watch(u64),
     Accept(MessageId),
 }
 
@@ -104,6 +106,7 @@ pub struct Server {
     pub(crate) news: News,
     pub(crate) runnable: VecDeque<(Job, Memo)>,
     pub(crate) passed_on: BTreeMap<u64, PassedOn>,
+    pub(crate) watches: Watches,
     /// Changes that other servers have passed on to this one, and when they came.
     pub(crate) taken_over: BTreeMap<(ServerName, u64), u64>,
     pub(crate) verifying: BTreeMap<u64, (ReplyTo, Option<(Name, Incarnation)>)>,
@@ -189,6 +192,7 @@ impl Server {
             news: News::default(),
             runnable: VecDeque::new(),
             passed_on: BTreeMap::new(),
+            watches: Watches::default(),
             taken_over: BTreeMap::new(),
             verifying: BTreeMap::new(),
             custodies: BTreeMap::new(),
@@ -441,6 +445,7 @@ impl Server {
                 Timer::News(id) => self.news_are_late(id),
                 Timer::Ask(id) => self.ask_is_late(id),
                 Timer::PassedOn(id) => self.passed_on_is_late(id),
+                Timer::Watch(id) => self.look_again(id),
                 Timer::Accept(message) => self.accept_is_late(message),
             }
         }
@@ -486,6 +491,7 @@ impl Server {
                 }
             } else if self.gv_changed {
                 self.gv_changed = false;
+                self.watches.touch_everything();
                 let described = (self.refresh_gv())
                     .and_then(|()| self.describe_myself())
                     .and_then(|()| self.describe_holdings());
@@ -502,7 +508,7 @@ impl Server {
                 {
                     self.damaged(damaged);
                 }
-            } else {
+            } else if !self.wake_watches() {
                 break;
             }
         }
@@ -746,6 +752,10 @@ impl Server {
 
     pub(crate) fn timer_at(&mut self, at_ms: u64, timer: Timer) {
         self.timers.insert((at_ms, timer));
+    }
+
+    pub(crate) fn forget_timer(&mut self, at_ms: u64, timer: Timer) {
+        self.timers.remove(&(at_ms, timer));
     }
 
     pub(crate) fn next_id(&mut self) -> u64 {

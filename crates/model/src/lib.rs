@@ -17,6 +17,7 @@ mod policy;
 mod request;
 mod seen;
 mod stamp;
+mod watch;
 
 pub use bulk::{
     ImportDone, ImportOutcome, Imported, ImportedEntry, MAX_IMPORTED_ENTRIES, MAX_IMPORTED_ITEMS,
@@ -44,6 +45,10 @@ pub use request::{
 };
 pub use seen::{AsOf, MAX_SEEN, Seen, SeenError};
 pub use stamp::{Hlc, Now, Stamp};
+pub use watch::{
+    Changes, Course, Happened, MAX_TOKEN_CHARS, ResumeToken, ResumeTokenError, Since, WatchEvent,
+    WatchTarget,
+};
 
 /// Longest value of one cell, in bytes: a remark or a public key fits many times over, and one
 /// cell can never fill a peer's message.

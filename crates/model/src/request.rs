@@ -18,6 +18,7 @@ use crate::name::{Member, Name, RegistryName};
 use crate::policy::{PolicyChange, RegistryPolicy};
 use crate::seen::Seen;
 use crate::stamp::Stamp;
+use crate::watch::{Changes, Since, WatchTarget};
 
 /// Who speaks, as the shell or a peer has authenticated it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -223,6 +224,16 @@ pub enum Request {
         /// The number.
         number: u32,
     },
+    /// The next changes, at once or when there are some. Asked again with the token of its answer,
+    /// it is a stream that no server has to remember.
+    Watch {
+        /// Of what.
+        target: WatchTarget,
+        /// From where on.
+        since: Since,
+        /// Milliseconds to wait while nothing changes; the server may wait less.
+        wait_ms: u32,
+    },
     /// Would a message be taken for this recipient?
     CheckRecipient {
         /// Who.
@@ -311,6 +322,8 @@ pub enum Reply {
         /// None on the last page.
         next: Option<String>,
     },
+    /// The next changes; none when waiting was in vain.
+    Changes(Changes),
     /// Yes.
     Ok,
     /// A new server is in.

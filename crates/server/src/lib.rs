@@ -36,6 +36,7 @@ mod rpc_service;
 mod running;
 mod serve;
 mod up;
+mod watching;
 
 /// Runs the program: everything after `main`.
 pub fn run() -> std::process::ExitCode {

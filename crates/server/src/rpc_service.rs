@@ -20,8 +20,9 @@ use grapevine_rpc::{
 };
 use grapevine_store::INLINE_BODY_MAX_BYTES;
 use tokio::sync::mpsc;
-use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::body_source::{BodySource, blocking};
@@ -30,6 +31,7 @@ use crate::password_cache::Passwords;
 use crate::passwords::{has_password, hash_passwords_in};
 use crate::peers::Peers;
 use crate::recent_listings::{RecentListings, has};
+use crate::watching::{follow, stopping};
 
 /// A wrong password is answered after this: guessing over one connection gets nowhere.
 const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(1);
@@ -59,6 +61,8 @@ pub(crate) struct ClientService {
     pub(crate) entrance: Entrance,
     /// How long a message may be.
     pub(crate) message_bytes: u64,
+    /// Ends what waits for changes.
+    pub(crate) stop: CancellationToken,
     /// Inboxes listed a moment ago.
     pub(crate) recent: RecentListings,
 }
@@ -66,9 +70,13 @@ pub(crate) struct ClientService {
 /// A body on its way to a client.
 type Parts = Pin<Box<dyn Stream<Item = Result<v1::BodyPart, Status>> + Send>>;
 
+/// A watch on its way to a client.
+type Batches = Pin<Box<dyn Stream<Item = Result<v1::CallReply, Status>> + Send>>;
+
 #[tonic::async_trait]
 impl grapevine_server::Grapevine for ClientService {
     type ReadBodyStream = Parts;
+    type WatchStream = Batches;
 
     async fn call(
         &self,
@@ -120,6 +128,31 @@ impl grapevine_server::Grapevine for ClientService {
         let body = body.map_err(|refusal| status_of(&refusal))?;
         Ok(Response::new(send_body(body)))
     }
+
+    async fn watch(&self, request: Request<v1::CallRequest>) -> Result<Response<Batches>, Status> {
+        let server = self.server(&request)?;
+        let Call {
+            caller,
+            request: ask,
+            ..
+        } = decode_call_after(request.into_inner()).map_err(malformed)?;
+        let Ask::Watch { target, since, .. } = ask else {
+            return Err(Status::invalid_argument(
+                "only a watch has one answer after the other",
+            ));
+        };
+        let answers = match self.speaker(server, caller).await {
+            Ok(speaker) => follow(self.core.clone(), speaker, target, since, self.stop.clone()),
+            Err(refusal) => {
+                let (sender, receiver) = mpsc::channel(1);
+                // It has room for one, and its receiver is here.
+                let _ = sender.try_send(Err(refusal));
+                receiver
+            }
+        };
+        let replies = ReceiverStream::new(answers).map(|answer| Ok(encode_reply(&answer)));
+        Ok(Response::new(Box::pin(replies)))
+    }
 }
 
 impl ClientService {
@@ -152,7 +185,12 @@ impl ClientService {
         } else {
             ask
         };
-        let (result, as_of) = self.core.request_after(speaker, ask, seen).await;
+        let waits = matches!(ask, Ask::Watch { .. });
+        let (result, as_of) = tokio::select! {
+            answered = self.core.request_after(speaker, ask, seen) => answered,
+            // What waits for a change does not hold up the end.
+            () = self.stop.cancelled(), if waits => (Err(stopping()), None),
+        };
         match &result {
             Err(refusal) if asks_password && refusal.kind == ErrorKind::NotAuthenticated => {
                 wrong_password().await;

@@ -174,6 +174,7 @@ impl Open {
                 config,
                 running,
                 Entrance::Rpc,
+                self.stop_rpc.clone(),
             )))
             .add_service(peers_server(peers));
         let stop = self.stop_rpc.clone().cancelled_owned();
@@ -186,7 +187,7 @@ impl Open {
     }
 
     fn admin(&self, listener: UnixListener, config: &Config, running: &Running) {
-        let service = client_service(config, running, Entrance::AdminSocket);
+        let service = client_service(config, running, Entrance::AdminSocket, self.stop.clone());
         self.tasks
             .spawn(admin::serve(listener, service, self.stop.clone()));
     }
@@ -230,13 +231,19 @@ impl Open {
     }
 }
 
-fn client_service(config: &Config, running: &Running, entrance: Entrance) -> ClientService {
+fn client_service(
+    config: &Config,
+    running: &Running,
+    entrance: Entrance,
+    stop: CancellationToken,
+) -> ClientService {
     ClientService {
         core: running.core.clone(),
         passwords: running.passwords.clone(),
         peers: running.peers.clone(),
         entrance,
         message_bytes: config.limits.message_bytes,
+        stop,
         recent: RecentListings::default(),
     }
 }

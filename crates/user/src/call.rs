@@ -181,9 +181,10 @@ impl GrapevineUser {
             match next.link.call(login.as_ref(), request, limit).await {
                 Attempt::Done(reply) => {
                     // Waiting for a second disk says nothing about the way to the server.
-                    let latency = match effect(request) {
-                        Effect::Reads => Some(begun.elapsed()),
-                        Effect::Changes => None,
+                    // Nor does waiting for a change.
+                    let latency = match (effect(request), request) {
+                        (Effect::Changes, _) | (Effect::Reads, Request::Watch { .. }) => None,
+                        (Effect::Reads, _) => Some(begun.elapsed()),
                     };
                     self.well(&next, latency);
                     return Outcome::Done(reply);
@@ -238,6 +239,7 @@ fn effect(request: &Request) -> Effect {
         | Request::Members { .. }
         | Request::Entries { .. }
         | Request::EntryOfNumber { .. }
+        | Request::Watch { .. }
         | Request::CheckRecipient { .. }
         | Request::MaySendAs { .. }
         | Request::Servers

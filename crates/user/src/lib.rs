@@ -17,6 +17,7 @@ mod submit;
 mod transform;
 mod trust;
 mod user;
+mod watch;
 
 pub use body::BodySource;
 pub use inbox::ReadError;
@@ -26,3 +27,4 @@ pub use submit::{Accepted, SubmitError, new_message_id, wall_ms};
 pub use transform::{LineEnds, Quoting, Transform};
 pub use trust::{Fingerprint, FingerprintError, ServerKey};
 pub use user::{ConnectError, FirstContact, GrapevineUser, Login, Notice, Pin, Seed, Seeds};
+pub use watch::Watch;

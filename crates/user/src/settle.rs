@@ -108,6 +108,7 @@ impl GrapevineUser {
             | Request::Members { .. }
             | Request::Entries { .. }
             | Request::EntryOfNumber { .. }
+            | Request::Watch { .. }
             | Request::CheckRecipient { .. }
             | Request::MaySendAs { .. }
             | Request::Servers

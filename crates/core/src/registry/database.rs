@@ -15,6 +15,9 @@ use grapevine_model::{
 use crate::codec::{self, Identity, Listed};
 use crate::registry::numbers;
 
+/// Names of entries that are gone, remembered for those who watch; only what this process has seen go.
+const MOST_FORMER: usize = 10_000;
+
 /// A registry held by this server.
 #[derive(Debug)]
 pub(crate) struct Database {
@@ -28,6 +31,8 @@ pub(crate) struct Database {
     member_counts: BTreeMap<Incarnation, u64>,
     /// The numbers that incarnations make for POSIX systems, of living entries.
     numbers: BTreeSet<(u32, Incarnation)>,
+    /// What died entries were called, the latest in any order.
+    former: BTreeMap<Incarnation, String>,
     living: u64,
     digest: u64,
 }
@@ -41,6 +46,7 @@ impl Database {
             nested: BTreeMap::new(),
             member_counts: BTreeMap::new(),
             numbers: BTreeSet::new(),
+            former: BTreeMap::new(),
             living: 0,
             digest: 0,
         }
@@ -70,11 +76,51 @@ impl Database {
         if let Some(old) = &old {
             self.digest ^= digest_of(key, old);
             self.unindex(key, old);
+            self.remember_name(key, old, cell);
         }
         self.digest ^= digest_of(key, cell);
         self.index(key, cell);
         self.cells.insert(key.clone(), cell.clone());
         (Merge::Taken, old.map(|old| old.dot))
+    }
+
+    fn remember_name(&mut self, key: &CellKey, old: &Cell, new: &Cell) {
+        if key.field != Field::Identity.number() || new.value.is_some() {
+            return;
+        }
+        let identity = old.value.as_ref().map(|v| codec::decode::<Identity>(v));
+        if let Some(Ok(identity)) = identity {
+            if self.former.len() >= MOST_FORMER {
+                self.former.pop_first();
+            }
+            self.former.insert(Incarnation(key.item), identity.simple);
+        }
+    }
+
+    /// What an entry that is gone was called, if this process has seen it go.
+    pub(crate) fn former_name(&self, incarnation: Incarnation) -> Option<Name> {
+        let simple = self.former.get(&incarnation)?;
+        Name::new(simple, self.registry.clone()).ok()
+    }
+
+    /// The cells after a key, of one entry or of all, in order.
+    pub(crate) fn cells_after(
+        &self,
+        entry: Option<Incarnation>,
+        after: Option<&CellKey>,
+    ) -> impl Iterator<Item = (&CellKey, &Cell)> {
+        let from = match (after, entry) {
+            (Some(after), _) => Bound::Excluded(after.clone()),
+            (None, Some(entry)) => Bound::Included(CellKey {
+                item: entry.0,
+                field: 0,
+                element: Vec::new(),
+            }),
+            (None, None) => Bound::Unbounded,
+        };
+        self.cells
+            .range((from, Bound::Unbounded))
+            .take_while(move |(key, _)| entry.is_none_or(|entry| entry.0 == key.item))
     }
 
     /// A cell was written again under another dot.

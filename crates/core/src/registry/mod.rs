@@ -14,3 +14,4 @@ pub(crate) mod request;
 mod retire;
 pub(crate) mod servers;
 mod staleness;
+pub(crate) mod watch;

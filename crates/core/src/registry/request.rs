@@ -310,6 +310,11 @@ impl Server {
             Request::EntryOfNumber { registry, number } => {
                 Ok(self.entry_of_number(speaker, registry, *number).into())
             }
+            Request::Watch {
+                target,
+                since,
+                wait_ms,
+            } => self.watch(memo, to, speaker, (target, since, *wait_ms)),
             Request::CheckRecipient { name } => {
                 Ok(self.check_recipient(memo, speaker, name)?.into())
             }
@@ -625,6 +630,7 @@ pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
         Request::Entries { registry, .. } | Request::EntryOfNumber { registry, .. } => {
             Some(registry)
         }
+        Request::Watch { target, .. } => Some(target.registry()),
         Request::RegistryCreate { .. }
         | Request::RegistryDelete { .. }
         | Request::RegistryList
@@ -685,6 +691,7 @@ fn is_change(request: &Request) -> bool {
         | Request::Members { .. }
         | Request::Entries { .. }
         | Request::EntryOfNumber { .. }
+        | Request::Watch { .. }
         | Request::CheckRecipient { .. }
         | Request::MaySendAs { .. }
         | Request::Servers

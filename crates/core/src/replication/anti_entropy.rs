@@ -234,6 +234,10 @@ impl Server {
             state.row.vector.join(&reached);
             let fetched = !std::mem::replace(&mut state.row.ready, true);
             self.save_space(&space);
+            if let SpaceId::Registry(registry) = &space {
+                // Earlier pages merged what the vector covers only now.
+                self.watches.touch_all(registry);
+            }
             if fetched {
                 // It may have been this server's turn to mend it all along.
                 self.mend_needed = true;

@@ -174,7 +174,10 @@ impl Server {
                 };
                 match database.merge(key, cell) {
                     (Merge::Kept, _) => return Ok(Merge::Kept),
-                    (Merge::Taken, replaced) => replaced,
+                    (Merge::Taken, replaced) => {
+                        self.watches.touch(registry, Incarnation(key.item));
+                        replaced
+                    }
                 }
             }
             SpaceId::Mailbox(incarnation) => {
@@ -311,6 +314,7 @@ impl Server {
         self.spaces.remove(space);
         if let SpaceId::Registry(registry) = space {
             self.databases.remove(registry);
+            self.watches.touch_all(registry);
         }
         Ok(())
     }

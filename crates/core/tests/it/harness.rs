@@ -440,6 +440,27 @@ impl Cluster {
         self.wait_for(id)
     }
 
+    /// Asks, and does not wait for the answer.
+    pub(crate) fn begin(&mut self, at: &str, speaker: Speaker, request: Request) -> RequestId {
+        self.next += 1;
+        let id = RequestId(self.next);
+        self.input(
+            &server(at),
+            Input::Request {
+                id,
+                speaker,
+                request,
+                seen: Vec::new(),
+            },
+        );
+        id
+    }
+
+    /// The answer, if there is one by now.
+    pub(crate) fn result_now(&mut self, id: RequestId) -> Option<Result<Reply, Refusal>> {
+        self.replies.remove(&id)
+    }
+
     pub(crate) fn ok(&mut self, at: &str, speaker: Speaker, request: Request) -> Reply {
         let shown = format!("{request:?}");
         self.ask(at, speaker, request)

@@ -16,3 +16,4 @@ mod import;
 mod listing;
 mod lists;
 mod registries;
+mod watch;

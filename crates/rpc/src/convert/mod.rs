@@ -14,6 +14,7 @@ mod reply;
 mod request;
 mod service;
 mod view;
+mod watch;
 
 use std::str::FromStr;
 

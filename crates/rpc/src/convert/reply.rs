@@ -143,6 +143,7 @@ impl From<&Reply> for v1::Reply {
                     entries: entries.iter().map(Into::into).collect(),
                     next: next.clone(),
                 }),
+                Reply::Changes(changes) => Wired::Changes(changes.into()),
                 Reply::Ok => Wired::Ok(v1::Nothing {}),
                 Reply::Welcome(welcome) => Wired::Welcome(v1::Welcome {
                     servers: infos(&welcome.servers),
@@ -201,6 +202,7 @@ impl TryFrom<v1::Reply> for Reply {
                 entries: all(page.entries)?,
                 next: page.next,
             },
+            Wired::Changes(changes) => Self::Changes(changes.try_into()?),
             Wired::Ok(_) => Self::Ok,
             Wired::Welcome(welcome) => Self::Welcome(Welcome {
                 servers: all(welcome.servers)?,

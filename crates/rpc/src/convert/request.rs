@@ -8,7 +8,7 @@ use grapevine_model::{
 use super::registry::{asked_for, decode_policy_change, encode_policy_change};
 use super::{
     Wire, all, all_parsed, chosen, enumerated, id_bytes, ids_bytes, incarnation, incarnation_bytes,
-    message_id, message_ids, name, need, parsed, registry, server, texts, token_digest,
+    message_id, message_ids, name, need, parsed, registry, server, texts, token_digest, watch,
 };
 use crate::v1;
 use crate::wire::WireError;
@@ -321,6 +321,11 @@ fn encode(request: &Request) -> v1::request::Request {
             registry: registry.to_string(),
             number: *number,
         }),
+        Request::Watch {
+            target,
+            since,
+            wait_ms,
+        } => Wired::Watch(watch::encode(target, since, *wait_ms)),
         Request::CheckRecipient { name } => Wired::CheckRecipient(name.to_string()),
         Request::MaySendAs { name } => Wired::MaySendAs(name.to_string()),
         Request::TokenCreate { digest, expires_ms } => Wired::TokenCreate(v1::TokenCreate {
@@ -429,6 +434,7 @@ impl TryFrom<v1::Request> for Request {
                 registry: registry(&which.registry)?,
                 number: which.number,
             },
+            Wired::Watch(watch) => watch.try_into()?,
             Wired::CheckRecipient(who) => Self::CheckRecipient { name: name(&who)? },
             Wired::MaySendAs(who) => Self::MaySendAs { name: name(&who)? },
             Wired::TokenCreate(token) => Self::TokenCreate {

@@ -342,10 +342,70 @@ fn request_about_entries() -> BoxedStrategy<Request> {
         }),
         (registry(), any::<u32>())
             .prop_map(|(registry, number)| Request::EntryOfNumber { registry, number }),
+        (watch_target(), since(), any::<u32>()).prop_map(|(target, since, wait_ms)| {
+            Request::Watch {
+                target,
+                since,
+                wait_ms,
+            }
+        }),
         name().prop_map(|name| Request::CheckRecipient { name }),
         name().prop_map(|name| Request::MaySendAs { name }),
     ]
     .boxed()
+}
+
+fn watch_target() -> BoxedStrategy<WatchTarget> {
+    prop_oneof![
+        registry().prop_map(WatchTarget::Registry),
+        name().prop_map(WatchTarget::Entry)
+    ]
+    .boxed()
+}
+
+fn since() -> BoxedStrategy<Since> {
+    prop_oneof![
+        Just(Since::Now),
+        Just(Since::Beginning),
+        text().prop_map(Since::Token)
+    ]
+    .boxed()
+}
+
+fn happened() -> BoxedStrategy<Happened> {
+    prop_oneof![
+        prop_oneof![Just(EntryKind::Individual), Just(EntryKind::Group)]
+            .prop_map(|kind| Happened::Created { kind }),
+        Just(Happened::Deleted),
+        (text(), text()).prop_map(|(field, value)| Happened::Set { field, value }),
+        text().prop_map(|field| Happened::Cleared { field }),
+        (text(), text()).prop_map(|(list, item)| Happened::Added { list, item }),
+        (text(), text()).prop_map(|(list, item)| Happened::Removed { list, item }),
+    ]
+    .boxed()
+}
+
+fn changes() -> BoxedStrategy<Changes> {
+    let event = (option::of(name()), incarnation(), stamp(), happened()).prop_map(
+        |(name, incarnation, stamp, what)| WatchEvent {
+            name,
+            incarnation,
+            stamp,
+            what,
+        },
+    );
+    let course = prop_oneof![
+        Just(Course::Continues),
+        text().prop_map(|why| Course::StartsOver { why })
+    ];
+    (course, vec(event, 0..4), text(), any::<bool>())
+        .prop_map(|(course, events, token, more)| Changes {
+            course,
+            events,
+            token,
+            more,
+        })
+        .boxed()
 }
 
 fn request_about_servers() -> BoxedStrategy<Request> {
@@ -635,6 +695,7 @@ fn reply_about_entries() -> BoxedStrategy<Reply> {
             }),
         (vec(entry(), 0..3), option::of(text()))
             .prop_map(|(entries, next)| Reply::Entries { entries, next }),
+        changes().prop_map(Reply::Changes),
         Just(Reply::Ok),
     ]
     .boxed()

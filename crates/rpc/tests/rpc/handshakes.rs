@@ -62,6 +62,15 @@ impl Grapevine for Echo {
     ) -> Result<Response<Self::ReadBodyStream>, Status> {
         Err(Status::not_found("no bodies here"))
     }
+
+    type WatchStream = ReceiverStream<Result<CallReply, Status>>;
+
+    async fn watch(
+        &self,
+        _request: Rpc<CallRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::not_found("nothing changes here"))
+    }
 }
 
 #[tonic::async_trait]

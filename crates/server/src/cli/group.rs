@@ -1,12 +1,13 @@
 //! `grapevine group`: create, delete, show, its lists, joining and leaving, and the
 //! question that opens doors: `check G X` answers yes (0), no (1), can't tell (5).
 
-use grapevine_model::{Check, EntryChange, GroupList, Member, Name, Reply, Request};
+use grapevine_model::{Check, EntryChange, GroupList, Member, Name, Reply, Request, WatchTarget};
 use serde_json::json;
 
 use super::individual::{change, delete, one, show};
 use super::output::print_json;
 use super::session::{Need, Session, odd};
+use super::watch::{self, WatchArgs};
 use super::{Done, Globals};
 use crate::out::{Failure, say};
 
@@ -67,6 +68,13 @@ pub(crate) enum GroupCommand {
     Owners(ListArgs),
     /// Show or change who may join a group.
     Friends(ListArgs),
+    /// Tell what changes in a group, as it comes.
+    Watch {
+        /// Which.
+        group: Name,
+        #[command(flatten)]
+        args: WatchArgs,
+    },
     /// List the members.
     Members {
         /// Of which group.
@@ -144,6 +152,9 @@ pub(super) async fn run(command: GroupCommand, globals: &Globals) -> Result<Done
         }
         GroupCommand::Remove { group, members } => {
             edit(globals, group, GroupList::Members, Vec::new(), members).await?;
+        }
+        GroupCommand::Watch { group, args } => {
+            watch::run(globals, WatchTarget::Entry(group), args).await?;
         }
         GroupCommand::Join { group } => one(globals, group, EntryChange::Join).await?,
         GroupCommand::Leave { group } => one(globals, group, EntryChange::Leave).await?,

@@ -5,12 +5,13 @@
 
 use std::path::PathBuf;
 
-use grapevine_model::{EntryChange, Name, Reply, Request, Secret, ServerName};
+use grapevine_model::{EntryChange, Name, Reply, Request, Secret, ServerName, WatchTarget};
 
 use super::Globals;
 use super::output::{print_json, print_written};
 use super::session::{Need, Session, odd};
 use super::view::{entry_json, print_entry};
+use super::watch::{self, WatchArgs};
 use crate::ask;
 use crate::out::Failure;
 
@@ -36,6 +37,13 @@ pub(crate) enum IndividualCommand {
     Show {
         /// Whom.
         name: Name,
+    },
+    /// Tell what changes in an individual, as it comes.
+    Watch {
+        /// Whom.
+        name: Name,
+        #[command(flatten)]
+        args: WatchArgs,
     },
     /// Set a password: one's own, or as registrar anybody's.
     Passwd {
@@ -118,6 +126,9 @@ pub(super) async fn run(command: IndividualCommand, globals: &Globals) -> Result
         IndividualCommand::Show { name } => {
             let session = Session::open(globals, Need::Somebody).await?;
             show(&session, name).await
+        }
+        IndividualCommand::Watch { name, args } => {
+            watch::run(globals, WatchTarget::Entry(name), args).await
         }
         IndividualCommand::Passwd {
             name,

@@ -19,6 +19,7 @@ mod session;
 mod status;
 mod trace;
 mod view;
+pub(crate) mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,12 +1,13 @@
 //! `grapevine registry`: create, delete, list, show, holders.
 
-use grapevine_model::{Name, RegistryName, Reply, Request, ServerName};
+use grapevine_model::{Name, RegistryName, Reply, Request, ServerName, WatchTarget};
 use serde_json::json;
 
 use super::Globals;
 use super::output::{print_json, print_written};
 use super::session::{Need, Session, odd};
 use super::view::{print_registry, registry_json};
+use super::watch::{self, WatchArgs};
 use crate::out::{Failure, say};
 
 /// What to do with registries.
@@ -34,6 +35,13 @@ pub(crate) enum RegistryCommand {
     Show {
         /// Which.
         registry: RegistryName,
+    },
+    /// Tell what changes in a registry, as it comes; for its registrars.
+    Watch {
+        /// Which.
+        registry: RegistryName,
+        #[command(flatten)]
+        args: WatchArgs,
     },
     /// Show or change which servers hold a registry.
     Holders {
@@ -92,6 +100,9 @@ pub(super) async fn run(command: RegistryCommand, globals: &Globals) -> Result<(
         RegistryCommand::Show { registry } => {
             let session = Session::open(globals, Need::Anybody).await?;
             show(&session, registry).await?;
+        }
+        RegistryCommand::Watch { registry, args } => {
+            watch::run(globals, WatchTarget::Registry(registry), args).await?;
         }
         RegistryCommand::Holders {
             registry,

@@ -397,6 +397,15 @@ const CHUNK: usize = 1_000;
 #[tonic::async_trait]
 impl Grapevine for Fake {
     type ReadBodyStream = Parts;
+    type WatchStream = tokio_stream::wrappers::ReceiverStream<Result<v1::CallReply, Status>>;
+
+    async fn watch(
+        &self,
+        _request: tonic::Request<v1::CallRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        // GrapevineUser asks for one batch after the other.
+        Err(Status::unimplemented("no streams here"))
+    }
 
     async fn call(
         &self,

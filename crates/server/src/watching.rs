@@ -1,0 +1,65 @@
+//! A watch as a stream: the core is asked again and again with the token of its last answer.
+//!
+//! Must never run ahead of a slow client: the next batch is asked for when the last one was taken.
+
+use std::time::Duration;
+
+use grapevine_model::{Refusal, Reply, Request, Since, Speaker, WatchTarget};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::core_task::{Answer, CoreHandle};
+
+/// The core waits so long for a change; then the client hears at least that the stream lives.
+pub(crate) const WAIT_MS: u32 = 15_000;
+/// Batches that are asked for ahead of the client.
+const AHEAD: usize = 1;
+/// A stream ends after so long, and its client shows its credentials anew when it goes on.
+const STREAM_LIFE: Duration = Duration::from_secs(10 * 60);
+
+/// The batches of a watch, the refusal that ends it last. Ends when the receiver is dropped, when the
+/// server stops, and after ten minutes.
+pub(crate) fn follow(
+    core: CoreHandle,
+    speaker: Speaker,
+    target: WatchTarget,
+    mut since: Since,
+    stop: CancellationToken,
+) -> mpsc::Receiver<Answer> {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let batches = async move {
+        loop {
+            let Ok(permit) = sender.reserve().await else {
+                return;
+            };
+            let request = Request::Watch {
+                target: target.clone(),
+                since: since.clone(),
+                wait_ms: WAIT_MS,
+            };
+            let answer = tokio::select! {
+                answer = core.request(speaker.clone(), request) => answer,
+                () = stop.cancelled() => Err(stopping()),
+                () = sender.closed() => return,
+            };
+            let goes_on = match &answer {
+                Ok(Reply::Changes(changes)) => {
+                    since = Since::Token(changes.token.clone());
+                    true
+                }
+                Ok(_) | Err(_) => false,
+            };
+            permit.send(answer);
+            if !goes_on {
+                return;
+            }
+        }
+    };
+    tokio::spawn(tokio::time::timeout(STREAM_LIFE, batches));
+    receiver
+}
+
+/// What a waiting client is told when the server stops.
+pub(crate) fn stopping() -> Refusal {
+    Refusal::unavailable("this server is stopping: go on at another one")
+}
