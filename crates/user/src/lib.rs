@@ -5,6 +5,7 @@
 //! addresses (`trust`). What a lost answer means is said in `call` and `submit`.
 
 mod body;
+pub mod bulk;
 mod call;
 pub mod import;
 mod inbox;
