@@ -4,6 +4,7 @@ use grapevine_model::{Name, RegistryName, Reply, Request, ServerName, WatchTarge
 use serde_json::json;
 
 use super::Globals;
+use super::bulk;
 use super::output::{print_json, print_written};
 use super::session::{Need, Session, odd};
 use super::view::{print_registry, registry_json};
@@ -43,6 +44,10 @@ pub(crate) enum RegistryCommand {
         #[command(flatten)]
         args: WatchArgs,
     },
+    /// Bring entries in from a file: CSV, JSON lines or LDIF; doing it again changes nothing.
+    Import(bulk::ImportArgs),
+    /// Write all entries to a file, without secrets.
+    Export(bulk::ExportArgs),
     /// Show or change which servers hold a registry.
     Holders {
         /// Which.
@@ -104,6 +109,8 @@ pub(super) async fn run(command: RegistryCommand, globals: &Globals) -> Result<(
         RegistryCommand::Watch { registry, args } => {
             watch::run(globals, WatchTarget::Registry(registry), args).await?;
         }
+        RegistryCommand::Import(args) => bulk::import(args, globals).await?,
+        RegistryCommand::Export(args) => bulk::export(args, globals).await?,
         RegistryCommand::Holders {
             registry,
             add,

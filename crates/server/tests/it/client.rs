@@ -59,6 +59,11 @@ impl<'a> Person<'a> {
         serde_json::from_str(&self.done(&[args, &["--json"]].concat())).unwrap()
     }
 
+    /// What a command prints as JSON, however it ends.
+    pub(crate) fn run_json(&self, args: &[&str]) -> Value {
+        serde_json::from_slice(&self.run(args).stdout).unwrap()
+    }
+
     pub(crate) fn exit(&self, args: &[&str]) -> i32 {
         self.run(args).status.code().unwrap()
     }

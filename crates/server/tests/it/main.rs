@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod bad_machines;
+mod bulk;
 mod client;
 mod commands;
 mod garbage;
