@@ -2,8 +2,9 @@
 
 use std::error::Error;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "proto/grapevine/v1/cell.proto",
+    "proto/grapevine/v1/compare.proto",
     "proto/grapevine/v1/message.proto",
     "proto/grapevine/v1/request.proto",
     "proto/grapevine/v1/peer.proto",

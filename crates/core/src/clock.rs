@@ -40,6 +40,11 @@ impl Clock {
         self.origin
     }
 
+    /// The disk was set back: a new life begins, later than all that was seen of the old one.
+    pub(crate) fn be_reborn(&mut self, origin: OriginId) {
+        self.origin = origin;
+    }
+
     pub(crate) fn last(&self) -> Hlc {
         self.last
     }

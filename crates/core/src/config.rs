@@ -70,6 +70,10 @@ pub struct Times {
     pub hint_ms: u64,
     /// A stamp from another server may be so far ahead of this clock.
     pub drift_ms: u64,
+    /// Every space is compared with each partner's copy once in so long.
+    pub compare_ms: u64,
+    /// A comparison that has not gone on for so long is given up.
+    pub compare_silent_ms: u64,
     /// What became of a message is remembered so long.
     pub history_ms: u64,
     /// A body that nothing refers to is removed after so long.
@@ -91,6 +95,8 @@ impl Default for Times {
             give_up_ms: 5 * 24 * 3_600_000,
             hint_ms: 60_000,
             drift_ms: 2 * 3_600_000,
+            compare_ms: 6 * 3_600_000,
+            compare_silent_ms: 30_000,
             history_ms: 2 * 24 * 3_600_000,
             orphan_ms: 10 * 60_000,
         }
@@ -107,6 +113,9 @@ pub enum Start {
         /// The owners of `gv@gv`, to be created later.
         owners: Vec<Name>,
     },
+    /// It has one, brought back from a backup: go on with it under a new origin, since the old
+    /// one may have written what this folder has forgotten.
+    Restored,
     /// It was let in by a token; it fetches everything from the servers named.
     Join(Welcome),
 }

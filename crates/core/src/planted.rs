@@ -28,11 +28,13 @@ pub enum Planted {
     TokenIgnored,
     /// A remembered membership is not forgotten when the group changes (P5).
     ClosureKept,
+    /// Copies of which nobody says that they differ are taken for equal (P4).
+    CompareTrusts,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ReplyBeforeDurable,
         Self::AcceptBeforeDeputy,
         Self::WallClockStamps,
@@ -45,5 +47,6 @@ impl Planted {
         Self::NoAccessCheck,
         Self::TokenIgnored,
         Self::ClosureKept,
+        Self::CompareTrusts,
     ];
 }

@@ -27,11 +27,14 @@ use crate::registry::news::News;
 use crate::registry::request::{Job, Parked, PassedOn, ReplyTo};
 use crate::registry::servers::{META_RETIRED, META_WELCOME};
 use crate::registry::watch::Watches;
+use crate::replication::compare::Compares;
+use crate::replication::origin::Origins;
+use crate::replication::quarantine::Quarantine;
 use crate::replication::space::Space;
 use crate::replication::waiters::Waiter;
 use crate::tables::{Damaged, Table, Tables};
 
-const META_ORIGIN: &[u8] = b"origin";
+pub(crate) const META_ORIGIN: &[u8] = b"origin";
 const META_CLOCK: &[u8] = b"clock";
 /// Alarms kept for `status`; older ones are in the log.
 const MOST_ALARMS: usize = 20;
@@ -47,6 +50,8 @@ const MEND_SWEEPS: u64 = 12;
 pub(crate) enum Timer {
     Beat,
     Work,
+    /// A comparison's walk goes on.
+    Compare,
     Waiter(u64),
     News(u64),
     Ask(u64),
@@ -88,6 +93,9 @@ pub struct Server {
     pub(crate) spaces: BTreeMap<SpaceId, Space>,
     pub(crate) databases: BTreeMap<RegistryName, Database>,
     pub(crate) digests: BTreeMap<ServerName, Vec<u64>>,
+    pub(crate) compares: Compares,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) origins: Origins,
     pub(crate) waiters: BTreeMap<u64, Waiter>,
     pub(crate) waiting: BTreeMap<SpaceId, BTreeSet<u64>>,
     // What `gv` says.
@@ -140,6 +148,7 @@ pub struct Server {
     pub(crate) planted_no_access_check: bool,
     pub(crate) planted_token_ignored: bool,
     pub(crate) planted_closure_kept: bool,
+    pub(crate) planted_compare_trusts: bool,
 }
 
 impl Server {
@@ -158,6 +167,8 @@ impl Server {
             .get(Table::Meta, META_ORIGIN)?
             .map(|bytes| codec::decode(&bytes))
             .transpose()?;
+        // Before the first word to anybody: whatever a backup has forgotten stays the old origin's.
+        let known = known.filter(|_| !matches!(start, Start::Restored));
         let origin = known.unwrap_or_else(|| OriginId::server(rng.next_u64()));
         let bound = ledger
             .get(Table::Meta, META_CLOCK)?
@@ -176,6 +187,9 @@ impl Server {
             spaces: BTreeMap::new(),
             databases: BTreeMap::new(),
             digests: BTreeMap::new(),
+            compares: Compares::default(),
+            quarantine: Quarantine::default(),
+            origins: Origins::default(),
             waiters: BTreeMap::new(),
             waiting: BTreeMap::new(),
             servers: BTreeMap::new(),
@@ -220,6 +234,7 @@ impl Server {
             planted_no_access_check: false,
             planted_token_ignored: false,
             planted_closure_kept: false,
+            planted_compare_trusts: false,
         };
         #[cfg(feature = "planted-faults")]
         server.plant();
@@ -232,7 +247,7 @@ impl Server {
         server.retired = server.ledger.get(Table::Meta, META_RETIRED)?.is_some();
         server.load(now)?;
         match start {
-            Start::Resume => {}
+            Start::Resume | Start::Restored => {}
             Start::Found { owners } if server.spaces.is_empty() => server.found(&owners)?,
             Start::Join(welcome) if server.spaces.is_empty() => server.start_joined(&welcome),
             // The folder is further than its founding: go on with it.
@@ -263,6 +278,7 @@ impl Server {
             Some(Planted::NoAccessCheck) => self.planted_no_access_check = true,
             Some(Planted::TokenIgnored) => self.planted_token_ignored = true,
             Some(Planted::ClosureKept) => self.planted_closure_kept = true,
+            Some(Planted::CompareTrusts) => self.planted_compare_trusts = true,
         }
     }
 
@@ -272,6 +288,7 @@ impl Server {
         for (key, value) in rows {
             let space = codec::space_of(&key)?;
             let row: SpaceRow = codec::decode(&value)?;
+            let mut damaged = BTreeSet::new();
             if let SpaceId::Registry(registry) = &space {
                 let mut database = Database::new(registry.clone());
                 let prefix = codec::space_prefix(&space);
@@ -279,7 +296,14 @@ impl Server {
                     self.all_rows(Table::Cells, &prefix, &codec::after_prefix(&prefix))?
                 {
                     let key = codec::read_cell_key(key.get(prefix.len()..).unwrap_or_default())?;
-                    database.merge(&key, &codec::decode(&value)?);
+                    match codec::decode(&value) {
+                        Ok(cell) => {
+                            database.merge(&key, &cell);
+                        }
+                        Err(_) => {
+                            damaged.insert(key);
+                        }
+                    }
                 }
                 self.databases.insert(registry.clone(), database);
             }
@@ -287,15 +311,18 @@ impl Server {
                 space,
                 Space {
                     row,
+                    damaged,
                     ..Space::default()
                 },
             );
         }
+        self.origins_at_start();
         if let Some(bytes) = self.ledger.get(Table::Meta, META_WELCOME)? {
             let servers: Vec<ServerInfo> = codec::decode(&bytes)?;
             self.servers_named(&servers);
         }
         self.refresh_gv()?;
+        self.quarantine_damaged()?;
         let spaces: Vec<SpaceId> = self.spaces.keys().cloned().collect();
         for space in spaces {
             self.count_space(&space);
@@ -441,6 +468,11 @@ impl Server {
                         self.damaged(damaged);
                     }
                 }
+                Timer::Compare => {
+                    if let Err(damaged) = self.walk_on() {
+                        self.damaged(damaged);
+                    }
+                }
                 Timer::Waiter(id) => self.waiter_is_due(id),
                 Timer::News(id) => self.news_are_late(id),
                 Timer::Ask(id) => self.ask_is_late(id),
@@ -535,10 +567,7 @@ impl Server {
         }
         self.heard(from);
         match message {
-            PeerMessage::Beat(beat) => {
-                self.take_beat(from, beat);
-                Ok(())
-            }
+            PeerMessage::Beat(beat) => self.take_beat(from, beat),
             PeerMessage::Vectors(vectors) => self.take_vectors(from, vectors),
             PeerMessage::Pull { space, known } => self.take_pull(from, &space, known),
             PeerMessage::Push {
@@ -553,6 +582,7 @@ impl Server {
                 complete,
                 updates,
             } => self.take_page(from, space, base, progress, complete, updates),
+            PeerMessage::Compare { id, space, step } => self.take_compare(from, id, space, step),
             PeerMessage::Have { space, vector } => {
                 self.note_have(from, &space, vector);
                 Ok(())
@@ -664,6 +694,7 @@ impl Server {
         }
         if was_up {
             self.note_info(format!("{server} is lost"), None);
+            self.compare_lost(server);
             self.ask_others_than(server);
             self.pass_to_others_than(server);
             // Whoever waits for a second disk that cannot come any more hears so at once.
@@ -698,9 +729,11 @@ impl Server {
         let mut done = self.look_after_custody();
         if self.beats.is_multiple_of(SWEEP_BEATS) {
             self.ask_about_sites();
+            self.plan_compares(self.config.times.beat_ms.saturating_mul(SWEEP_BEATS));
             done = done
                 .and_then(|()| self.remove_orphans())
                 .and_then(|()| self.forget_history())
+                .and_then(|()| self.release_quarantined())
                 .map(|()| self.forget_taken_over())
                 .and_then(|()| self.hand_over())
                 .and_then(|()| self.leave_when_empty());
@@ -722,19 +755,26 @@ impl Server {
             origin: self.clock.origin(),
             time: self.clock.last(),
             pending: self.custodies.len() as u64,
-            accepts: self.role() == ServerRole::Full && !self.disk_nearly_full,
+            accepts: self.role() == ServerRole::Full
+                && !self.disk_nearly_full
+                && !self.origins.displaced,
+            seen: self.last_of(to),
             digests: self.digests.get(to).cloned().unwrap_or_default(),
         };
         self.send(to, PeerMessage::Beat(beat));
     }
 
-    fn take_beat(&mut self, from: &ServerName, beat: Beat) {
+    fn take_beat(&mut self, from: &ServerName, beat: Beat) -> Result<(), Damaged> {
         if let Some(peer) = self.peers.get_mut(from) {
             peer.origin = Some(beat.origin);
             peer.pending = beat.pending;
             peer.accepts = beat.accepts;
         }
         self.compare_digests(from, &beat.digests);
+        match beat.seen {
+            Some(seen) => self.take_seen(from, seen),
+            None => Ok(()),
+        }
     }
 
     // Small things that everybody needs.

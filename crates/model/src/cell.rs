@@ -95,6 +95,18 @@ impl VersionVector {
         *known = (*known).max(time);
     }
 
+    /// Forgets what is known of an origin beyond a time. Only for a disk that was set back: what
+    /// it wrote later is to be fetched again.
+    pub fn set_back(&mut self, origin: OriginId, time: Hlc) {
+        if self.get(origin) > time {
+            if time == Hlc::default() {
+                self.0.remove(&origin);
+            } else {
+                self.0.insert(origin, time);
+            }
+        }
+    }
+
     /// Raises every origin to the greater of the two.
     pub fn join(&mut self, other: &Self) {
         for (origin, time) in &other.0 {

@@ -7,6 +7,7 @@
 mod bulk;
 mod cell;
 mod cluster;
+mod compare;
 mod error;
 mod field;
 mod id;
@@ -24,6 +25,10 @@ pub use bulk::{
 };
 pub use cell::{Cell, CellKey, Merge, SpaceId, VersionVector};
 pub use cluster::{Door, ServerInfo, ServerRole};
+pub use compare::{
+    COMPARE_LEVEL_BITS, COMPARE_LEVELS, CellDigest, CompareCounts, CompareStep, CompareView,
+    ComparedWith,
+};
 pub use error::{ErrorKind, Refusal};
 pub use field::{EntryKind, Field};
 pub use id::{

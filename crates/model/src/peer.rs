@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, CellKey, SpaceId, VersionVector};
+use crate::compare::CompareStep;
 use crate::error::Refusal;
 use crate::id::{Incarnation, MessageId, OriginId, ServerName};
 use crate::message::{BodyInfo, Envelope};
@@ -34,6 +35,9 @@ pub struct Beat {
     pub accepts: bool,
     /// Digests over the vectors of the spaces that the two share, by bucket.
     pub digests: Vec<u64>,
+    /// The last write of the receiver's disk that the sender has; none if it has none. Who hears
+    /// of a write of its own that it does not know was set back, and takes a new origin.
+    pub seen: Option<Stamp>,
 }
 
 /// A message in custody, as the deputy keeps it.
@@ -179,6 +183,15 @@ pub enum PeerMessage {
         space: SpaceId,
         /// Up to where.
         vector: VersionVector,
+    },
+    /// A step of a comparison of two copies.
+    Compare {
+        /// Joins the steps of one comparison.
+        id: u64,
+        /// Which space.
+        space: SpaceId,
+        /// What.
+        step: CompareStep,
     },
     /// I lack these bodies for what you sent.
     Need {

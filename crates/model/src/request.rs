@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::bulk::{Imported, ImportedEntry};
 use crate::cell::SpaceId;
 use crate::cluster::{ServerInfo, ServerRole};
+use crate::compare::{CompareCounts, CompareView};
 use crate::field::EntryKind;
 use crate::id::{Incarnation, MessageId, ServerName};
 use crate::message::BodyInfo;
@@ -113,6 +114,12 @@ pub enum Request {
     RegistryList,
     /// One registry.
     RegistryShow {
+        /// Which.
+        registry: RegistryName,
+    },
+    /// Compare a registry held here with the other holders' copies, cell by cell, and mend what
+    /// differs.
+    Compare {
         /// Which.
         registry: RegistryName,
     },
@@ -300,6 +307,8 @@ pub enum Reply {
     Registries(Vec<RegistryName>),
     /// One registry.
     Registry(RegistryView),
+    /// What comparing a registry brought to light.
+    Compared(CompareView),
     /// An entry.
     Entry(EntryView),
     /// Yes or no; "can't tell" is a refusal of kind unavailable.
@@ -495,6 +504,8 @@ pub struct ServerStatus {
     pub alarms: Vec<String>,
     /// Registries that it ought to hold and has not yet fetched.
     pub fetching: Vec<RegistryName>,
+    /// What was compared and mended, and what is kept apart.
+    pub compare: CompareCounts,
 }
 
 /// What a server knows of one recipient of a message.

@@ -233,6 +233,7 @@ fn effect(request: &Request) -> Effect {
         Request::Authenticate { .. }
         | Request::RegistryList
         | Request::RegistryShow { .. }
+        | Request::Compare { .. }
         | Request::Show { .. }
         | Request::Check { .. }
         | Request::CheckMany { .. }

@@ -102,6 +102,7 @@ impl GrapevineUser {
             | Request::Authenticate { .. }
             | Request::RegistryList
             | Request::RegistryShow { .. }
+            | Request::Compare { .. }
             | Request::Show { .. }
             | Request::Check { .. }
             | Request::CheckMany { .. }

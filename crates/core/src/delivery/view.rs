@@ -160,6 +160,7 @@ impl Server {
                 .collect(),
             alarms: self.alarms.iter().cloned().collect(),
             fetching,
+            compare: self.compare_counts(),
         }
     }
 

@@ -215,14 +215,19 @@ impl Server {
         let space = Self::mailbox_space(inbox);
         let prefix = codec::space_prefix(&space);
         let mut messages = Vec::new();
+        let mut damaged = Vec::new();
         for (key, value) in self.ledger.scan(
             Table::Cells,
             &prefix,
             &codec::after_prefix(&prefix),
             MOST_LISTED,
         )? {
-            let cell: Cell = codec::decode(&value)?;
             let key = codec::read_cell_key(key.get(prefix.len()..).unwrap_or_default())?;
+            let Ok(cell) = codec::decode::<Cell>(&value) else {
+                // Another site may have it: shown as partial until it has given it back.
+                damaged.push(key);
+                continue;
+            };
             if let Some(value) = cell.value.filter(|_| key.field == Field::Message.number()) {
                 let entry: MailboxEntry = codec::decode(&value)?;
                 messages.push(ListedMessage {
@@ -236,7 +241,12 @@ impl Server {
             .iter()
             .any(|s| *s != self.config.server && self.is_up(s));
         let fetched = self.spaces.get(&space).is_none_or(|s| s.row.ready);
-        let partial = !fetched || (sites.len() > 1 && !others_up);
+        let unread = !damaged.is_empty();
+        if unread && let Some(state) = self.spaces.get_mut(&space) {
+            state.damaged.extend(damaged);
+            self.compare_soon(&space);
+        }
+        let partial = unread || !fetched || (sites.len() > 1 && !others_up);
         Ok(Ok(Reply::Inbox(InboxListing {
             incarnation: inbox,
             messages,

@@ -14,6 +14,7 @@ use grapevine_model::{
 
 use crate::codec::{self, Identity, Listed};
 use crate::registry::numbers;
+use crate::replication::digest::{compared, digest_of};
 
 /// Names of entries that are gone, remembered for those who watch; only what this process has seen go.
 const MOST_FORMER: usize = 10_000;
@@ -34,6 +35,8 @@ pub(crate) struct Database {
     /// What died entries were called, the latest in any order.
     former: BTreeMap<Incarnation, String>,
     living: u64,
+    /// Cells that are compared, and the XOR of their digests.
+    compared: u64,
     digest: u64,
 }
 
@@ -48,6 +51,7 @@ impl Database {
             numbers: BTreeSet::new(),
             former: BTreeMap::new(),
             living: 0,
+            compared: 0,
             digest: 0,
         }
     }
@@ -57,7 +61,21 @@ impl Database {
         self.living
     }
 
-    /// Equal at two holders exactly when their cells are (64 bits).
+    /// How many cells are compared with other holders' (see `replication::digest`).
+    pub(crate) fn compared(&self) -> u64 {
+        self.compared
+    }
+
+    /// All cells after a key, tombstones too, in order.
+    pub(crate) fn cells_after(
+        &self,
+        after: Option<&CellKey>,
+    ) -> impl Iterator<Item = (&CellKey, &Cell)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.cells.range((from, Bound::Unbounded))
+    }
+
+    /// Equal at two holders exactly when their living cells are (64 bits).
     pub(crate) fn digest(&self) -> u64 {
         self.digest
     }
@@ -74,11 +92,12 @@ impl Database {
         }
         let old = old.cloned();
         if let Some(old) = &old {
-            self.digest ^= digest_of(key, old);
+            self.uncount(key, old);
             self.unindex(key, old);
             self.remember_name(key, old, cell);
         }
         self.digest ^= digest_of(key, cell);
+        self.compared += u64::from(compared(cell));
         self.index(key, cell);
         self.cells.insert(key.clone(), cell.clone());
         (Merge::Taken, old.map(|old| old.dot))
@@ -121,6 +140,11 @@ impl Database {
         self.cells
             .range((from, Bound::Unbounded))
             .take_while(move |(key, _)| entry.is_none_or(|entry| entry.0 == key.item))
+    }
+
+    fn uncount(&mut self, key: &CellKey, cell: &Cell) {
+        self.digest ^= digest_of(key, cell);
+        self.compared -= u64::from(compared(cell));
     }
 
     /// A cell was written again under another dot.
@@ -274,17 +298,6 @@ fn nested_group(key: &CellKey, cell: &Cell) -> Option<String> {
         .group
         .then(|| String::from_utf8(key.element.clone()).ok())
         .flatten()
-}
-
-fn digest_of(key: &CellKey, cell: &Cell) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&codec::bare_cell_key(key));
-    hasher.update(&cell.stamp.time.0.to_be_bytes());
-    hasher.update(&cell.stamp.origin.0.to_be_bytes());
-    hasher.update(&[u8::from(cell.value.is_some())]);
-    let mut first = [0; 8];
-    hasher.finalize_xof().fill(&mut first);
-    u64::from_be_bytes(first)
 }
 
 /// The key of a single-valued field.

@@ -243,6 +243,10 @@ impl Server {
             let why = "this server has left its Grapevine; use another one";
             return Ok(Err(Refusal::unavailable(why)).into());
         }
+        if self.origins.displaced && !matches!(request, Request::Status | Request::Trace { .. }) {
+            let why = "another server has been started under this server's name; use another one";
+            return Ok(Err(Refusal::unavailable(why)).into());
+        }
         if let Some(registry) = about(request) {
             match self.held(registry) {
                 Held::Here if !is_change(request) => {
@@ -286,6 +290,7 @@ impl Server {
                 Ok(Ok(Reply::Registries(self.holdings.keys().cloned().collect())).into())
             }
             Request::RegistryShow { registry } => Ok(self.show_registry(registry).into()),
+            Request::Compare { registry } => self.compare_on_demand(memo, to, speaker, registry),
             Request::Check { group, list, who } => {
                 if self.entry(group).is_none() {
                     return Ok(Err(Refusal::not_found(group)).into());
@@ -631,6 +636,7 @@ pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
             Some(registry)
         }
         Request::Watch { target, .. } => Some(target.registry()),
+        Request::Compare { registry } => Some(registry),
         Request::RegistryCreate { .. }
         | Request::RegistryDelete { .. }
         | Request::RegistryList
@@ -685,6 +691,7 @@ fn is_change(request: &Request) -> bool {
         Request::Authenticate { .. }
         | Request::RegistryList
         | Request::RegistryShow { .. }
+        | Request::Compare { .. }
         | Request::Show { .. }
         | Request::Check { .. }
         | Request::CheckMany { .. }

@@ -150,6 +150,11 @@ impl Server {
         wanted.origin = self.clock.origin();
         let present = info_of(&entry);
         let incarnation = entry.incarnation;
+        if let Some(named) = present.as_ref().map(|p| p.origin)
+            && !self.named_in_gv(named)
+        {
+            return Ok(());
+        }
         let role = present.as_ref().map_or(ServerRole::Full, |p| p.role);
         wanted.role = role;
         if present.as_ref() == Some(&wanted) {

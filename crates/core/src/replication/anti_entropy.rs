@@ -2,7 +2,7 @@
 //!
 //! Guards P4 and checklist 30-36: pushes that follow the last known write raise
 //! the vector, others only merge and start a session; a session's vector is
-//! joined when its last page is in. Stamps too far ahead are not taken in.
+//! joined when its last page is in. Stamps too far ahead are kept apart (see `quarantine`).
 
 use grapevine_model::{
     Field, MailboxEntry, MessageId, PeerMessage, ServerName, SpaceId, Stamp, Update, VersionVector,
@@ -73,7 +73,10 @@ impl Server {
                 continue;
             };
             let ours = state.row.vector.clone();
-            if !ours.covers_all(&theirs) {
+            let now_ms = self.now.mono_ms;
+            if !ours.covers_all(&theirs)
+                && !self.quarantine.only_behind(&space, &ours, &theirs, now_ms)
+            {
                 self.send(
                     from,
                     PeerMessage::Pull {
@@ -157,22 +160,26 @@ impl Server {
         previous: Stamp,
         updates: Vec<Update>,
     ) -> Result<(), Damaged> {
-        if !self.admit(from, &space, &updates) {
+        if !self.admit(&space, &updates) {
             return Ok(());
         }
+        let last = updates.last().map(|update| update.cell.dot);
+        let updates = self.sift(from, &space, updates);
         let lacking = self.lacking_bodies(&space, &updates)?;
         if !lacking.is_empty() {
             self.send(from, PeerMessage::Need { messages: lacking });
             return Ok(());
         }
-        let last = updates.last().map(|update| update.cell.dot);
         self.merge_all(&space, &updates)?;
-        let Some(state) = self.spaces.get_mut(&space) else {
+        let (quarantine, Some(state)) = (&self.quarantine, self.spaces.get_mut(&space)) else {
             return Ok(());
         };
         let follows = state.row.vector.covers(previous) || self.planted_vector_over_gap;
         if let Some(last) = last.filter(|last| follows && last.origin == previous.origin) {
-            state.row.vector.raise(last.origin, last.time);
+            let mut reached = VersionVector::default();
+            reached.raise(last.origin, last.time);
+            quarantine.hold_back(&space, &mut reached);
+            state.row.vector.join(&reached);
             state.row.ready |= previous.time.0 == 0 && matches!(space, SpaceId::Mailbox(_));
             self.save_space(&space);
             self.say_have(from, &space);
@@ -193,9 +200,10 @@ impl Server {
         complete: bool,
         updates: Vec<Update>,
     ) -> Result<(), Damaged> {
-        if !self.admit(from, &space, &updates) {
+        if !self.admit(&space, &updates) {
             return Ok(());
         }
+        let updates = self.sift(from, &space, updates);
         let lacking = self.lacking_bodies(&space, &updates)?;
         if !lacking.is_empty() {
             self.send(from, PeerMessage::Need { messages: lacking });
@@ -231,8 +239,10 @@ impl Server {
         reached.join(&progress);
         if complete {
             state.progress.remove(from);
+            self.quarantine.hold_back(&space, &mut reached);
             state.row.vector.join(&reached);
-            let fetched = !std::mem::replace(&mut state.row.ready, true);
+            let whole = state.damaged.is_empty();
+            let fetched = whole && !std::mem::replace(&mut state.row.ready, true);
             self.save_space(&space);
             if let SpaceId::Registry(registry) = &space {
                 // Earlier pages merged what the vector covers only now.
@@ -258,38 +268,8 @@ impl Server {
         Ok(())
     }
 
-    /// Whether updates may come in at all: the space is ours, no stamp is from too far ahead.
-    fn admit(&mut self, from: &ServerName, space: &SpaceId, updates: &[Update]) -> bool {
-        let limit_ms = self.now.wall_ms.saturating_add(self.config.times.drift_ms);
-        let ahead = updates.iter().find(|u| {
-            u.cell.stamp.time.wall_ms() > limit_ms || u.cell.dot.time.wall_ms() > limit_ms
-        });
-        if let Some(update) = ahead {
-            let text = format!(
-                "{space}: an update from {from} is stamped {} ms ahead of this clock and was not taken in; check the clocks of both machines",
-                update
-                    .cell
-                    .stamp
-                    .time
-                    .wall_ms()
-                    .saturating_sub(self.now.wall_ms)
-            );
-            self.alarm(text);
-            return false;
-        }
-        let oversize = updates.iter().any(|u| {
-            u.key.element.len() > grapevine_model::MAX_CELL_ELEMENT_BYTES
-                || u.cell
-                    .value
-                    .as_ref()
-                    .is_some_and(|v| v.len() > grapevine_model::MAX_CELL_VALUE_BYTES)
-        });
-        if oversize {
-            self.alarm(format!(
-                "{space}: {from} sent a cell over the limit; not taken in"
-            ));
-            return false;
-        }
+    /// Whether updates may come in at all: the space is ours.
+    fn admit(&mut self, space: &SpaceId, updates: &[Update]) -> bool {
         if self.spaces.contains_key(space) {
             return true;
         }
@@ -305,7 +285,7 @@ impl Server {
     }
 
     /// The messages among updates whose bodies are not here.
-    fn lacking_bodies(
+    pub(super) fn lacking_bodies(
         &self,
         space: &SpaceId,
         updates: &[Update],
@@ -334,7 +314,7 @@ impl Server {
         Ok(lacking)
     }
 
-    fn merge_all(&mut self, space: &SpaceId, updates: &[Update]) -> Result<(), Damaged> {
+    pub(super) fn merge_all(&mut self, space: &SpaceId, updates: &[Update]) -> Result<(), Damaged> {
         for update in updates {
             self.clock.observe(update.cell.stamp);
             self.clock.observe(update.cell.dot);

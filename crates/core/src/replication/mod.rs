@@ -1,8 +1,15 @@
 //! One mechanism, two users: cells of registries and of mailboxes, pushed at
 //! once, compared once a second, fetched by version vector.
 
+pub(crate) mod answerer;
 pub(crate) mod anti_entropy;
+pub(crate) mod asker;
+pub(crate) mod compare;
+pub(crate) mod digest;
+pub(crate) mod origin;
 pub(crate) mod push;
+pub(crate) mod quarantine;
+pub(crate) mod scrub;
 pub(crate) mod space;
 pub(crate) mod stranded;
 pub(crate) mod waiters;

@@ -27,6 +27,8 @@ pub(crate) struct Space {
     pub(crate) progress: BTreeMap<ServerName, VersionVector>,
     /// For which page bodies were asked for, and when: the page is asked for again once.
     pub(crate) needed: Option<(VersionVector, u64)>,
+    /// Cells whose rows here could not be read, until a partner has given them back.
+    pub(crate) damaged: BTreeSet<CellKey>,
     /// With whom its digest is counted, and which digest.
     pub(crate) counted: (BTreeSet<ServerName>, u64),
 }
@@ -112,12 +114,16 @@ impl Server {
     /// Writes a space's row and counts its digest.
     pub(crate) fn save_space(&mut self, space: &SpaceId) {
         if let Some(state) = self.spaces.get(space) {
+            let mut row = state.row.clone();
+            // What waits for its damaged cells was fetched: they are found again at each start.
+            row.ready |= matches!(space, SpaceId::Registry(_)) && !state.damaged.is_empty();
             self.ledger.put(
                 Table::Vectors,
                 codec::space_prefix(space),
-                codec::encode(&state.row),
+                codec::encode(&row),
             );
         }
+        self.note_origins(space);
         self.count_space(space);
     }
 
@@ -181,7 +187,9 @@ impl Server {
                 }
             }
             SpaceId::Mailbox(incarnation) => {
-                let old = self.cell(space, key)?;
+                // A row that can't be read gives way to what a partner has; a reference to its body
+                // may remain, which keeps the body longer and never loses it.
+                let old = self.cell(space, key).unwrap_or_default();
                 if old
                     .as_ref()
                     .is_some_and(|old| old.merge(cell) == Merge::Kept)

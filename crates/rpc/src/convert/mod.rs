@@ -7,6 +7,7 @@
 
 mod bulk;
 mod cell;
+mod compare;
 mod message;
 mod peer;
 mod registry;

@@ -32,6 +32,7 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
             pending: beat.pending,
             accepts: beat.accepts,
             digests: beat.digests.clone(),
+            seen: beat.seen.as_ref().map(Into::into),
         }),
         PeerMessage::Vectors(vectors) => Wired::Vectors(v1::Vectors {
             vectors: vectors
@@ -63,6 +64,11 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
             updates: encode_updates(updates, None),
         }),
         PeerMessage::Have { space, vector } => Wired::Have(space_vector(space, vector)),
+        PeerMessage::Compare { id, space, step } => Wired::Compare(v1::Compare {
+            id: *id,
+            space: Some(space.into()),
+            step: Some(step.into()),
+        }),
         PeerMessage::Need { messages } => Wired::Need(v1::MessageIds {
             messages: ids_bytes(messages),
         }),
@@ -151,6 +157,7 @@ impl TryFrom<v1::PeerMessage> for PeerMessage {
                 pending: beat.pending,
                 accepts: beat.accepts,
                 digests: beat.digests,
+                seen: beat.seen.map(Into::into),
             }),
             Wired::Vectors(list) => Self::Vectors(
                 list.vectors
@@ -182,6 +189,11 @@ impl TryFrom<v1::PeerMessage> for PeerMessage {
                 let (space, vector) = of_space(have)?;
                 Self::Have { space, vector }
             }
+            Wired::Compare(compare) => Self::Compare {
+                id: compare.id,
+                space: need(compare.space, "a space")?.try_into()?,
+                step: chosen(compare.step, "step of a comparison")?.try_into()?,
+            },
             Wired::Need(list) => Self::Need {
                 messages: message_ids(&list.messages)?,
             },

@@ -126,6 +126,7 @@ impl From<&Reply> for v1::Reply {
                     policy: Some((&view.policy).into()),
                     ready: texts(&view.ready),
                 }),
+                Reply::Compared(view) => Wired::Compared(view.into()),
                 Reply::Entry(view) => Wired::Entry(view.into()),
                 Reply::Check(Check::Yes) => Wired::Check(true),
                 Reply::Check(Check::No) => Wired::Check(false),
@@ -189,6 +190,7 @@ impl TryFrom<v1::Reply> for Reply {
                     .transpose()?
                     .unwrap_or_default(),
             }),
+            Wired::Compared(view) => Self::Compared(view.try_into()?),
             Wired::Entry(view) => Self::Entry(view.try_into()?),
             Wired::Check(true) => Self::Check(Check::Yes),
             Wired::Check(false) => Self::Check(Check::No),

@@ -248,6 +248,7 @@ fn encode(request: &Request) -> v1::request::Request {
         Request::RegistryDelete { registry } => Wired::RegistryDelete(registry.to_string()),
         Request::RegistryList => Wired::RegistryList(v1::Nothing {}),
         Request::RegistryShow { registry } => Wired::RegistryShow(registry.to_string()),
+        Request::Compare { registry } => Wired::Compare(registry.to_string()),
         Request::HolderAdd { registry, server } => Wired::HolderAdd(v1::Holder {
             registry: registry.to_string(),
             server: server.to_string(),
@@ -371,6 +372,9 @@ impl TryFrom<v1::Request> for Request {
             },
             Wired::RegistryList(_) => Self::RegistryList,
             Wired::RegistryShow(which) => Self::RegistryShow {
+                registry: registry(&which)?,
+            },
+            Wired::Compare(which) => Self::Compare {
                 registry: registry(&which)?,
             },
             Wired::HolderAdd(holder) => Self::HolderAdd {

@@ -136,6 +136,7 @@ impl From<&ServerStatus> for v1::ServerStatus {
             peers: status.peers.iter().map(Into::into).collect(),
             alarms: status.alarms.clone(),
             fetching: texts(&status.fetching),
+            compare: Some((&status.compare).into()),
         }
     }
 }
@@ -157,6 +158,8 @@ impl TryFrom<v1::ServerStatus> for ServerStatus {
             peers: all(status.peers)?,
             alarms: status.alarms,
             fetching: all_parsed(&status.fetching)?,
+            // An older release says nothing of it.
+            compare: status.compare.map(Into::into).unwrap_or_default(),
         })
     }
 }

@@ -290,6 +290,7 @@ fn request_about_registries() -> BoxedStrategy<Request> {
         registry().prop_map(|registry| Request::RegistryDelete { registry }),
         Just(Request::RegistryList),
         registry().prop_map(|registry| Request::RegistryShow { registry }),
+        registry().prop_map(|registry| Request::Compare { registry }),
         (registry(), server())
             .prop_map(|(registry, server)| Request::HolderAdd { registry, server }),
         (registry(), server())
@@ -557,21 +558,98 @@ fn status() -> BoxedStrategy<ServerStatus> {
         queue,
         vec(peer, 0..3),
         texts(),
-        vec(registry(), 0..3),
+        (vec(registry(), 0..3), compare_counts()),
     )
         .prop_map(
-            |(server, role, registries, mailboxes, queue, peers, alarms, fetching)| ServerStatus {
-                server,
-                role,
-                registries,
-                mailboxes,
-                queue,
-                peers,
-                alarms,
-                fetching,
+            |(server, role, registries, mailboxes, queue, peers, alarms, (fetching, compare))| {
+                ServerStatus {
+                    server,
+                    role,
+                    registries,
+                    mailboxes,
+                    queue,
+                    peers,
+                    alarms,
+                    fetching,
+                    compare,
+                }
             },
         )
         .boxed()
+}
+
+fn compare_counts() -> BoxedStrategy<CompareCounts> {
+    (any::<[u64; 5]>(), texts())
+        .prop_map(|(counts, quarantine)| CompareCounts {
+            compared: counts[0],
+            differed: counts[1],
+            healed: counts[2],
+            rebuilt: counts[3],
+            quarantined: counts[4],
+            quarantine,
+        })
+        .boxed()
+}
+
+fn compared() -> BoxedStrategy<CompareView> {
+    let with =
+        (server(), any::<[u64; 4]>(), option::of(text())).prop_map(|(server, counts, failure)| {
+            ComparedWith {
+                server,
+                differed: counts[0],
+                healed_here: counts[1],
+                healed_there: counts[2],
+                bytes: counts[3],
+                failure,
+            }
+        });
+    (registry(), server(), any::<[u64; 2]>(), vec(with, 0..3))
+        .prop_map(|(registry, server, counts, with)| CompareView {
+            registry,
+            server,
+            cells: counts[0],
+            rebuilt: counts[1],
+            with,
+        })
+        .boxed()
+}
+
+fn compare_step() -> BoxedStrategy<CompareStep> {
+    let nodes = || vec(any::<u32>(), 0..4);
+    let level = || 0..=COMPARE_LEVELS;
+    let cell =
+        (any::<u64>(), any::<u64>()).prop_map(|(place, digest)| CellDigest { place, digest });
+    prop_oneof![
+        (any::<u64>(), any::<u64>(), level()).prop_map(|(cells, digest, levels)| {
+            CompareStep::Begin {
+                cells,
+                digest,
+                levels,
+            }
+        }),
+        Just(CompareStep::Equal),
+        text().prop_map(CompareStep::Later),
+        (level(), nodes(), vec(any::<u64>(), 0..64)).prop_map(|(level, nodes, digests)| {
+            CompareStep::Digests {
+                level,
+                nodes,
+                digests,
+            }
+        }),
+        (level(), nodes()).prop_map(|(level, nodes)| CompareStep::Ask { level, nodes }),
+        (nodes(), vec(cell, 0..9)).prop_map(|(nodes, cells)| CompareStep::Leaves { nodes, cells }),
+        (any::<u64>(), updates(), vec(any::<u64>(), 0..9), vector()).prop_map(
+            |(places, updates, wanted, vector)| CompareStep::Differ {
+                places,
+                updates,
+                wanted,
+                vector,
+            }
+        ),
+        (updates(), vector()).prop_map(|(updates, vector)| CompareStep::Cells { updates, vector }),
+        any::<u64>().prop_map(|healed| CompareStep::Done { healed }),
+    ]
+    .boxed()
 }
 
 fn trace() -> BoxedStrategy<Trace> {
@@ -709,6 +787,7 @@ fn reply_about_servers() -> BoxedStrategy<Reply> {
         status().prop_map(|status| Reply::Status(Box::new(status))),
         trace().prop_map(|trace| Reply::Trace(Box::new(trace))),
         inbox().prop_map(Reply::Inbox),
+        compared().prop_map(Reply::Compared),
         (message_id(), any::<u8>())
             .prop_map(|(message, copies)| Reply::Accepted { message, copies }),
     ]
@@ -785,18 +864,22 @@ fn replication_message() -> BoxedStrategy<PeerMessage> {
             hlc(),
             any::<u64>(),
             any::<bool>(),
-            vec(any::<u64>(), 0..9)
+            vec(any::<u64>(), 0..9),
+            option::of(stamp())
         )
-            .prop_map(|(origin, time, pending, accepts, digests)| {
+            .prop_map(|(origin, time, pending, accepts, digests, seen)| {
                 PeerMessage::Beat(Beat {
                     origin,
                     time,
                     pending,
                     accepts,
                     digests,
+                    seen,
                 })
             }),
         vec((space(), vector()), 0..4).prop_map(PeerMessage::Vectors),
+        (any::<u64>(), space(), compare_step())
+            .prop_map(|(id, space, step)| PeerMessage::Compare { id, space, step }),
         (space(), vector()).prop_map(|(space, known)| PeerMessage::Pull { space, known }),
         (space(), stamp(), updates()).prop_map(|(space, previous, updates)| PeerMessage::Push {
             space,

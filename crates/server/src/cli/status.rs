@@ -320,6 +320,7 @@ mod tests {
                     peers: Vec::new(),
                     alarms: Vec::new(),
                     fetching: Vec::new(),
+                    compare: Default::default(),
                 })
                 .ok_or_else(|| "connection refused".to_owned()),
         }

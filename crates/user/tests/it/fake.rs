@@ -287,6 +287,7 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
             peers: Vec::new(),
             alarms: Vec::new(),
             fetching: Vec::new(),
+            compare: Default::default(),
         }))),
         Request::Authenticate { name, password } => {
             let entry = world.entries.get(&name);
