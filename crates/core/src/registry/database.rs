@@ -66,15 +66,6 @@ impl Database {
         self.compared
     }
 
-    /// All cells after a key, tombstones too, in order.
-    pub(crate) fn cells_after(
-        &self,
-        after: Option<&CellKey>,
-    ) -> impl Iterator<Item = (&CellKey, &Cell)> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.cells.range((from, Bound::Unbounded))
-    }
-
     /// Equal at two holders exactly when their living cells are (64 bits).
     pub(crate) fn digest(&self) -> u64 {
         self.digest

@@ -79,7 +79,7 @@ impl Server {
                     return Ok(Walked::ToTheEnd);
                 };
                 let (mut seen, mut last) = (0, None);
-                for (key, cell) in database.cells_after(after.as_ref()).take(SLICE_CELLS) {
+                for (key, cell) in database.cells_after(None, after.as_ref()).take(SLICE_CELLS) {
                     each(key, cell);
                     seen += 1;
                     last = Some(key);
@@ -133,7 +133,7 @@ impl Server {
                 if let SpaceId::Registry(registry) = &space
                     && let Some(database) = self.databases.get(registry)
                 {
-                    for (key, cell) in database.cells_after(after.as_ref()).take(SLICE_ROWS) {
+                    for (key, cell) in database.cells_after(None, after.as_ref()).take(SLICE_ROWS) {
                         count += 1;
                         few = Some(key.clone());
                         let row = self
