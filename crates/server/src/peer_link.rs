@@ -78,7 +78,9 @@ impl Lane {
             | PeerMessage::Answered { .. }
             | PeerMessage::Forward { .. }
             | PeerMessage::Forwarded { .. } => Self::Quick,
-            PeerMessage::Page { .. }
+            // Behind the bodies of the cells that it brings.
+            PeerMessage::Compare { .. }
+            | PeerMessage::Page { .. }
             | PeerMessage::Need { .. }
             | PeerMessage::Body { .. }
             | PeerMessage::Custody(_)
