@@ -146,8 +146,10 @@ pub(crate) struct Identity {
     pub(crate) kind: EntryKind,
     /// The simple name as first given.
     pub(crate) simple: String,
-    /// When it was created: the earlier of two entries keeps the name.
+    /// When it was created.
     pub(crate) created: Stamp,
+    /// When it was given this name: of two that have one name the earlier keeps it.
+    pub(crate) named: Stamp,
 }
 
 /// The value of a `Member`, `Owner` or `Friend` cell.

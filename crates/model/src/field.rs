@@ -43,6 +43,10 @@ pub enum Field {
     Retiring = 16,
     /// One server an element that held the registry from its creation.
     FirstHolder = 17,
+    /// One name an element that the entry has had (folded simple name); the value is its spelling.
+    FormerName = 18,
+    /// How much the inbox may hold.
+    Quota = 19,
     /// Whether an update or a message of a registry may be taken alone.
     Alone = 30,
     /// Whether a cut-off holder of a registry answers.

@@ -8,6 +8,7 @@ mod bulk;
 mod cell;
 mod cluster;
 mod compare;
+mod entry;
 mod error;
 mod field;
 mod id;
@@ -29,6 +30,7 @@ pub use compare::{
     COMPARE_LEVEL_BITS, COMPARE_LEVELS, CellDigest, CompareCounts, CompareStep, CompareView,
     ComparedWith,
 };
+pub use entry::{AsideChange, Conflict, Dangle, Dangling, Depth, Life, PostingRule, Quota};
 pub use error::{ErrorKind, Refusal};
 pub use field::{EntryKind, Field};
 pub use id::{

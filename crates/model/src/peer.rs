@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, CellKey, SpaceId, VersionVector};
 use crate::compare::CompareStep;
+use crate::entry::{Life, PostingRule};
 use crate::error::Refusal;
 use crate::id::{Incarnation, MessageId, OriginId, ServerName};
 use crate::message::{BodyInfo, Envelope};
-use crate::name::{Name, RegistryName};
+use crate::name::{Member, Name, RegistryName};
 use crate::request::{GroupList, Reply, Request, Speaker};
 use crate::seen::{AsOf, Seen};
 use crate::stamp::{Hlc, Stamp};
@@ -55,6 +56,9 @@ pub struct CustodyRecord {
     pub envelope: Envelope,
     /// Milliseconds since 1970 when it was accepted.
     pub accepted_ms: u64,
+    /// Who handed it in, as the server that took it has authenticated: who may post to a group is
+    /// judged by it, never by what the message says.
+    pub poster: Speaker,
 }
 
 /// What became of one recipient at an inbox site.
@@ -88,6 +92,24 @@ pub enum Question {
         /// What the name means, if known.
         incarnation: Option<Incarnation>,
     },
+    /// Which groups of a registry list one of these, in order of their keys?
+    ListedIn {
+        /// The registry.
+        registry: RegistryName,
+        /// In which list.
+        list: GroupList,
+        /// Whom: names with what they mean, if known, or wildcards.
+        who: Vec<(Member, Option<Incarnation>)>,
+        /// After this group's key.
+        after: Option<String>,
+    },
+    /// What became of these entries?
+    Living {
+        /// Of which registry.
+        registry: RegistryName,
+        /// Which.
+        incarnations: Vec<Incarnation>,
+    },
 }
 
 impl Question {
@@ -96,6 +118,7 @@ impl Question {
         match self {
             Self::Resolve(name) => name.registry(),
             Self::IsIn { group, .. } => group.registry(),
+            Self::ListedIn { registry, .. } | Self::Living { registry, .. } => registry,
         }
     }
 }
@@ -120,6 +143,8 @@ pub enum Resolution {
         name: Name,
         /// Its incarnation.
         incarnation: Incarnation,
+        /// Who may post to it.
+        posting: PostingRule,
     },
     /// A holder of the registry says that there is no such name.
     NoSuch,
@@ -137,6 +162,15 @@ pub enum Answer {
         /// Nested groups of other registries, which may know more.
         elsewhere: Vec<Name>,
     },
+    /// Groups with their incarnations, and the key after which there are more.
+    Groups {
+        /// In order of their keys.
+        groups: Vec<(Name, Incarnation)>,
+        /// None when these are all.
+        next: Option<String>,
+    },
+    /// What became of each, in the order of the question.
+    Lives(Vec<Life>),
     /// Can't tell: not a holder, or a nested group could not be asked.
     Unavailable,
 }

@@ -12,6 +12,7 @@ use crate::bulk::{Imported, ImportedEntry};
 use crate::cell::SpaceId;
 use crate::cluster::{ServerInfo, ServerRole};
 use crate::compare::{CompareCounts, CompareView};
+use crate::entry::{AsideChange, Conflict, Dangling, Depth, PostingRule, Quota};
 use crate::field::EntryKind;
 use crate::id::{Incarnation, MessageId, ServerName};
 use crate::message::BodyInfo;
@@ -76,6 +77,14 @@ pub enum EntryChange {
     AliasAdd(Name),
     /// One fewer.
     AliasRemove(Name),
+    /// Another simple name; the old one leads here until somebody else gets it.
+    Rename(Name),
+    /// A former name leads here no longer.
+    FormerRemove(Name),
+    /// How much its inbox may hold.
+    Quota(Quota),
+    /// Who may post to the group.
+    Posting(PostingRule),
     /// One more in a list of a group.
     ListAdd(GroupList, Member),
     /// One fewer.
@@ -224,6 +233,19 @@ pub enum Request {
         /// How many at most; the server may give fewer.
         limit: u32,
     },
+    /// The next page of the groups, of all registries, that a name is in.
+    MemberOf {
+        /// Who.
+        name: Name,
+        /// In which of their lists.
+        list: GroupList,
+        /// Directly, or by closure.
+        depth: Depth,
+        /// After this group's key; none for the first page.
+        after: Option<String>,
+        /// How many at most; the server may give fewer.
+        limit: u32,
+    },
     /// The entry whose number for POSIX systems this is.
     EntryOfNumber {
         /// In which registry.
@@ -240,6 +262,42 @@ pub enum Request {
         since: Since,
         /// Milliseconds to wait while nothing changes; the server may wait less.
         wait_ms: u32,
+    },
+    /// The next page of the entries of a registry that stand aside.
+    Conflicts {
+        /// Which registry.
+        registry: RegistryName,
+        /// After this simple name; none for the first page.
+        after: Option<String>,
+        /// How many at most; the server may give fewer.
+        limit: u32,
+    },
+    /// An entry that stands aside is deleted or renamed.
+    Aside {
+        /// The name that it claims.
+        name: Name,
+        /// Which of those that claim it.
+        incarnation: Incarnation,
+        /// What becomes of it.
+        change: AsideChange,
+    },
+    /// The next page of the members of a registry's groups that point at nobody.
+    Dangling {
+        /// Which registry.
+        registry: RegistryName,
+        /// Where the page before ended; none for the first page.
+        after: Option<String>,
+        /// How many members are looked at, at most; the server may look at fewer.
+        limit: u32,
+    },
+    /// Those of such a page that surely point at nobody are removed.
+    DanglingRemove {
+        /// Which registry.
+        registry: RegistryName,
+        /// Where the page before ended; none for the first page.
+        after: Option<String>,
+        /// As with `Dangling`.
+        limit: u32,
     },
     /// Would a message be taken for this recipient?
     CheckRecipient {
@@ -310,7 +368,7 @@ pub enum Reply {
     /// What comparing a registry brought to light.
     Compared(CompareView),
     /// An entry.
-    Entry(EntryView),
+    Entry(Box<EntryView>),
     /// Yes or no; "can't tell" is a refusal of kind unavailable.
     Check(Check),
     /// The same for many, in the order of the question; none where it can't be told now.
@@ -333,6 +391,22 @@ pub enum Reply {
     },
     /// The next changes; none when waiting was in vain.
     Changes(Changes),
+    /// A page of entries that stand aside.
+    Conflicts {
+        /// In order of their names.
+        conflicts: Vec<Conflict>,
+        /// None on the last page.
+        next: Option<String>,
+    },
+    /// A page of members that point at nobody.
+    Dangling {
+        /// In no particular order.
+        dangling: Vec<Dangling>,
+        /// How many were looked at.
+        seen: u32,
+        /// None on the last page.
+        next: Option<String>,
+    },
     /// Yes.
     Ok,
     /// A new server is in.
@@ -444,6 +518,14 @@ pub struct EntryView {
     pub friends: Vec<Member>,
     /// Whether it stands aside because an earlier entry has the name.
     pub conflict: bool,
+    /// Names that it had and that still lead to it.
+    pub former: Vec<Name>,
+    /// How much its inbox may hold.
+    pub quota: Quota,
+    /// Who may post to it.
+    pub posting: PostingRule,
+    /// Other entries that stand aside because this one has the name.
+    pub aside: u32,
 }
 
 /// What a new server starts with.

@@ -241,6 +241,9 @@ fn effect(request: &Request) -> Effect {
         | Request::Entries { .. }
         | Request::EntryOfNumber { .. }
         | Request::Watch { .. }
+        | Request::MemberOf { .. }
+        | Request::Conflicts { .. }
+        | Request::Dangling { .. }
         | Request::CheckRecipient { .. }
         | Request::MaySendAs { .. }
         | Request::Servers
@@ -257,6 +260,8 @@ fn effect(request: &Request) -> Effect {
         | Request::Import { .. }
         | Request::Delete { .. }
         | Request::Change { .. }
+        | Request::Aside { .. }
+        | Request::DanglingRemove { .. }
         | Request::TokenCreate { .. }
         | Request::Join { .. }
         | Request::Retire { .. }

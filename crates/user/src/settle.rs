@@ -110,6 +110,11 @@ impl GrapevineUser {
             | Request::Entries { .. }
             | Request::EntryOfNumber { .. }
             | Request::Watch { .. }
+            | Request::MemberOf { .. }
+            | Request::Conflicts { .. }
+            | Request::Aside { .. }
+            | Request::Dangling { .. }
+            | Request::DanglingRemove { .. }
             | Request::CheckRecipient { .. }
             | Request::MaySendAs { .. }
             | Request::Servers
@@ -122,7 +127,7 @@ impl GrapevineUser {
     async fn entry(&self, name: &Name) -> Seen<EntryView> {
         let show = Request::Show { name: name.clone() };
         match self.try_all(&show).await {
-            Outcome::Done(Reply::Entry(view)) => Seen::There(view),
+            Outcome::Done(Reply::Entry(view)) => Seen::There(*view),
             other if nothing(&other) => Seen::Nothing,
             _ => Seen::CantTell,
         }
@@ -165,6 +170,10 @@ fn is_changed(view: &EntryView, change: &EntryChange) -> Option<bool> {
         EntryChange::AliasRemove(alias) => Some(!view.aliases.contains(alias)),
         EntryChange::ListAdd(GroupList::Owners, member) => Some(view.owners.contains(member)),
         EntryChange::ListAdd(GroupList::Friends, member) => Some(view.friends.contains(member)),
+        EntryChange::Rename(to) => Some(view.name == *to),
+        EntryChange::FormerRemove(former) => Some(!view.former.contains(former)),
+        EntryChange::Quota(quota) => Some(view.quota == *quota),
+        EntryChange::Posting(rule) => Some(view.posting == *rule),
         // A view shows the first hundred only: absence from a full one proves nothing.
         EntryChange::ListRemove(GroupList::Owners, member) => absent(&view.owners, member),
         EntryChange::ListRemove(GroupList::Friends, member) => absent(&view.friends, member),

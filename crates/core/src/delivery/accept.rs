@@ -74,6 +74,7 @@ impl Server {
             body: staged.body,
             envelope: submission.envelope.clone(),
             accepted_ms: self.now.wall_ms,
+            poster: submission.speaker.clone(),
         };
         // The recipients that a report answers for are done by now: it must not be refused.
         let alone = match &submission.reports {

@@ -74,13 +74,13 @@ impl Server {
             .collect();
         let last = page.last().map(|(member, _)| member.key());
         let full = page.len() == PAGE;
-        let dangling: Vec<bool> = page
-            .iter()
-            .map(|(member, meant)| self.dangles(member, *meant))
-            .collect();
-        for ((member, _), dangling) in page.into_iter().zip(dangling) {
+        for (member, meant) in page {
             match member {
-                Member::Name(name) if !dangling => {
+                Member::Name(listed) => {
+                    // Under its present name; a dangling member is somebody else now.
+                    let Some(name) = self.called_now(&listed, meant) else {
+                        continue;
+                    };
                     let next = Pending {
                         name,
                         notify: pending.notify,
@@ -90,8 +90,8 @@ impl Server {
                     };
                     self.add_pending(message, next);
                 }
-                // A wildcard opens doors; it is no address. A dangling member is somebody else now.
-                Member::Name(_) | Member::Anyone | Member::AnyoneIn(_) => {}
+                // A wildcard opens doors; it is no address.
+                Member::Anyone | Member::AnyoneIn(_) => {}
             }
         }
         if !full {
@@ -106,14 +106,6 @@ impl Server {
         self.saving.insert(message);
         self.recipient_waits(message, key, "being expanded".into());
         Ok(())
-    }
-
-    /// Whether a member's name means something else now than when it was added.
-    fn dangles(&self, member: &Member, meant: Option<Incarnation>) -> bool {
-        let Member::Name(name) = member else {
-            return false;
-        };
-        self.held(name.registry()) == Held::Here && self.entry(name).map(|e| e.incarnation) != meant
     }
 
     /// Hands a recipient to a server that holds its registry.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use grapevine_model::{
-    DepositOutcome, Incarnation, MessageId, Name, PeerMessage, Resolution, ServerName,
+    DepositOutcome, Incarnation, MessageId, Name, PeerMessage, Resolution, ServerName, Speaker,
 };
 
 use crate::delivery::custody::{Pending, Stage};
@@ -44,13 +44,13 @@ impl Server {
         let name = pending.name.without_detail();
         match self.resolve(memo, &name)? {
             Resolution::Individual {
+                name: now,
                 incarnation,
                 sites,
                 forward,
-                ..
             } => {
                 if forward.is_empty() {
-                    self.steer_to_inbox(message, key, &name, incarnation, sites)?;
+                    self.steer_to_inbox(message, key, &now, incarnation, sites)?;
                 } else {
                     self.steer_to_forward(message, key, &pending, incarnation, forward)?;
                 }
@@ -58,7 +58,19 @@ impl Server {
             Resolution::Group {
                 name: group,
                 incarnation,
-            } => self.expand(message, key, &pending, &group, incarnation)?,
+                ..
+            } => {
+                let begins = !matches!(pending.stage, Stage::Expand(_));
+                if begins && self.held(group.registry()) == Held::Here {
+                    let poster = self.custodies.get(&message).map(|c| &c.row.record.poster);
+                    let poster = poster.cloned().unwrap_or(Speaker::Anonymous);
+                    if let Err(refusal) = self.may_post(memo, &poster, &group)? {
+                        self.recipient_failed(message, key, "5.7.2", refusal.why)?;
+                        return Ok(());
+                    }
+                }
+                self.expand(message, key, &pending, &group, incarnation)?;
+            }
             Resolution::NoSuch => match name.group_of_owners() {
                 Some(group) if matches!(self.resolve(memo, &group)?, Resolution::Group { .. }) => {
                     self.steer_to_owners(message, key, &pending, &group)?;
@@ -261,37 +273,28 @@ impl Server {
         pending: &Pending,
         group: &Name,
     ) -> Result<(), Damaged> {
-        let owners: Vec<Name> = match self.entry(group) {
-            Some(entry) => entry
-                .members(grapevine_model::GroupList::Owners, None)
-                .filter_map(|(member, _)| match member {
-                    grapevine_model::Member::Name(name) => Some(name),
-                    _ => None,
-                })
-                .collect(),
+        if self.entry(group).is_none() {
             // Held elsewhere: a holder goes on with it.
-            None => {
-                self.hand(message, key, group);
-                return Ok(());
-            }
-        };
-        let owners = if owners.is_empty() {
-            self.registrars(group)
-        } else {
-            owners
-        };
+            self.hand(message, key, group);
+            return Ok(());
+        }
+        let mut owners = self.owners(group);
+        if owners.is_empty() {
+            owners = self.owners(&group.registry().group());
+        }
         self.lead_on(message, key, pending, owners, "sent to the owners")
     }
 
-    fn registrars(&self, group: &Name) -> Vec<Name> {
-        let Some(entry) = self.entry(&group.registry().group()) else {
+    /// The owners of a group held here, as they are called now.
+    fn owners(&self, group: &Name) -> Vec<Name> {
+        let Some(entry) = self.entry(group) else {
             return Vec::new();
         };
-        entry
-            .members(grapevine_model::GroupList::Owners, None)
-            .filter_map(|(member, _)| match member {
-                grapevine_model::Member::Name(name) => Some(name),
-                _ => None,
+        let owners = entry.members(grapevine_model::GroupList::Owners, None);
+        owners
+            .filter_map(|(member, listed)| match member {
+                grapevine_model::Member::Name(name) => self.called_now(&name, listed.incarnation),
+                grapevine_model::Member::Anyone | grapevine_model::Member::AnyoneIn(_) => None,
             })
             .collect()
     }

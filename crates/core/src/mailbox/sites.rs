@@ -115,8 +115,10 @@ impl Server {
                 };
                 let entry = database.entry(*inbox)?;
                 let sites = entry.sites();
-                let moved = sites != state.row.sites && !sites.is_empty();
-                moved.then_some((*inbox, entry.name()?, sites))
+                let owner = entry.name()?;
+                // A new name of the owner counts too: its old one may become somebody else's.
+                let moved = sites != state.row.sites || state.row.owner.as_ref() != Some(&owner);
+                (moved && !sites.is_empty()).then_some((*inbox, owner, sites))
             })
             .collect();
         for (inbox, owner, sites) in moved {
@@ -217,11 +219,14 @@ impl Server {
     ) -> Result<(), Stop> {
         let living = match self.resolve(memo, owner)? {
             Resolution::Individual {
-                incarnation, sites, ..
-            } if incarnation == inbox => Some(sites),
+                name,
+                incarnation,
+                sites,
+                ..
+            } if incarnation == inbox => Some((name, sites)),
             Resolution::Individual { .. } | Resolution::Group { .. } | Resolution::NoSuch => None,
         };
-        let Some(sites) = living else {
+        let Some((name, sites)) = living else {
             self.ownerless.insert(inbox);
             return Ok(());
         };
@@ -229,9 +234,9 @@ impl Server {
         let known = self
             .spaces
             .get(&Self::mailbox_space(inbox))
-            .map(|s| &s.row.sites);
-        if !sites.is_empty() && known.is_some_and(|known| *known != sites) {
-            self.move_mailbox(inbox, owner, &sites)?;
+            .map(|s| s.row.sites != sites || s.row.owner.as_ref() != Some(&name));
+        if !sites.is_empty() && known == Some(true) {
+            self.move_mailbox(inbox, &name, &sites)?;
         }
         Ok(())
     }

@@ -55,10 +55,11 @@ impl Server {
                         let meant = entry
                             .listed(list, &nested.key())
                             .and_then(|l| l.incarnation);
-                        let is = self.entry(&nested).map(|e| e.incarnation);
-                        if meant.is_none() || meant == is {
-                            frontier.push((nested, GroupList::Members));
-                        }
+                        let now = match meant {
+                            Some(_) => self.called_now(&nested, meant),
+                            None => Some(nested),
+                        };
+                        frontier.extend(now.map(|group| (group, GroupList::Members)));
                     }
                     Held::Elsewhere => {
                         elsewhere.insert(nested);
@@ -85,6 +86,9 @@ impl Server {
         who: &Name,
         incarnation: Option<Incarnation>,
     ) -> Eval<bool> {
+        if self.gives_nothing(who, incarnation) {
+            return Ok(false);
+        }
         let mut visited = BTreeSet::new();
         let mut frontier = vec![(group.clone(), list)];
         let mut unknown = None;
@@ -122,7 +126,10 @@ impl Server {
                             .map(|group| (group, GroupList::Members)),
                     );
                 }
-                Answer::Unavailable | Answer::Resolved(_) => unknown = Some(group),
+                Answer::Unavailable
+                | Answer::Resolved(_)
+                | Answer::Groups { .. }
+                | Answer::Lives(_) => unknown = Some(group),
             }
         }
         match unknown {
@@ -132,6 +139,18 @@ impl Server {
                 group.registry()
             ))),
             None => Ok(false),
+        }
+    }
+
+    /// Whether somebody's memberships give nothing: the entry is surely no more, or stands aside.
+    fn gives_nothing(&self, who: &Name, incarnation: Option<Incarnation>) -> bool {
+        let (Some(database), Some(is)) = (self.database(who.registry()), incarnation) else {
+            return false;
+        };
+        match database.entry(is) {
+            Some(entry) => !database.has_its_name(&entry),
+            // One that this holder has not heard of yet is judged by what lists it.
+            None => database.is_deleted(is),
         }
     }
 
@@ -198,9 +217,13 @@ impl Server {
             EntryChange::Password(_) | EntryChange::Forward(_) => {
                 self.is_self(speaker, entry.incarnation) || registrar()?
             }
-            EntryChange::Sites(_) | EntryChange::AliasAdd(_) | EntryChange::AliasRemove(_) => {
-                registrar()?
-            }
+            EntryChange::Sites(_)
+            | EntryChange::AliasAdd(_)
+            | EntryChange::AliasRemove(_)
+            | EntryChange::Rename(_)
+            | EntryChange::FormerRemove(_)
+            | EntryChange::Quota(_) => registrar()?,
+            EntryChange::Posting(_) => self.is_owner(memo, speaker, name)?,
             EntryChange::Remark(_) => match entry.kind() {
                 EntryKind::Group => self.is_owner(memo, speaker, name)?,
                 EntryKind::Individual => registrar()?,
@@ -311,15 +334,15 @@ fn listed(
     who: &Name,
     incarnation: Option<Incarnation>,
 ) -> bool {
-    let named = entry.listed(list, &who.key()).is_some_and(|listed| {
-        match (listed.incarnation, incarnation) {
-            (Some(meant), Some(is)) => meant == is,
-            // An outside address has no incarnation; a membership recorded before its entry was
-            // known meant nobody in particular, so it gives no right to a later one.
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        }
-    });
+    let named = match incarnation {
+        // Under whatever name it was listed. A membership recorded before its entry was known meant
+        // nobody in particular, so it gives no right to a later one.
+        Some(is) => entry.lists(list, is),
+        // An outside address has no incarnation.
+        None => entry
+            .listed(list, &who.key())
+            .is_some_and(|listed| listed.incarnation.is_none()),
+    };
     named
         || entry.listed(list, &Member::Anyone.key()).is_some()
         || (incarnation.is_some()

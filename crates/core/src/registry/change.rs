@@ -4,14 +4,15 @@
 //! here when these run.
 
 use grapevine_model::{
-    EntryChange, EntryKind, EntryView, ErrorKind, Field, GroupList, Hlc, Incarnation, Member,
-    MemberKind, Name, Refusal, Reply, Request, Resolution, Seen, ServerName, SpaceId, Speaker,
+    EntryChange, EntryKind, ErrorKind, Field, GroupList, Hlc, Incarnation, Member, MemberKind,
+    Name, PostingRule, Refusal, Reply, Request, Resolution, Seen, ServerName, SpaceId, Speaker,
     Stamp, Written,
 };
 
 use crate::codec::{self, Identity, Listed};
-use crate::registry::database::{Entry, element, list_field, single};
-use crate::registry::directory::{Eval, Memo};
+use crate::registry::database::{element, list_field, single};
+use crate::registry::directory::{Eval, Memo, Need};
+use crate::registry::rename::deletion;
 use crate::registry::request::{Outcome, ReplyTo, Stop};
 use crate::replication::push::Change;
 use crate::replication::waiters::Then;
@@ -24,12 +25,10 @@ pub(super) const MAX_REMARK_BYTES: usize = 1_024;
 pub(super) const MAX_PLACES: usize = 32;
 /// Most members in one answer.
 const MAX_PAGE: usize = 1_000;
-/// Owners and friends shown with an entry.
-const MAX_SHOWN: usize = 100;
 /// An individual has two inbox sites unless it is said otherwise.
 const DEFAULT_SITES: usize = 2;
 
-type Checked<T> = Eval<Result<T, Refusal>>;
+pub(crate) type Checked<T> = Eval<Result<T, Refusal>>;
 
 impl Server {
     /// Creates, deletes or changes an entry.
@@ -64,29 +63,44 @@ impl Server {
                     Err(refusal) => Err(refusal),
                 }
             }
+            Request::Aside {
+                name,
+                incarnation,
+                change,
+            } => self.prepare_aside(memo, speaker, name, *incarnation, change)?,
+            Request::DanglingRemove {
+                registry,
+                after,
+                limit,
+            } => {
+                self.prepare_dangling_remove(memo, speaker, registry, (after.as_deref(), *limit))?
+            }
             _ => Err(Refusal::new(
                 ErrorKind::Internal,
                 "not a change of an entry",
             )),
         };
-        let (Request::IndividualCreate { name, .. }
-        | Request::GroupCreate { name, .. }
-        | Request::Delete { name }
-        | Request::Change { name, .. }) = request
-        else {
-            return Ok(Err(Refusal::new(
-                ErrorKind::Internal,
-                "not a change of an entry",
-            ))
-            .into());
+        let registry = match request {
+            Request::IndividualCreate { name, .. }
+            | Request::GroupCreate { name, .. }
+            | Request::Delete { name }
+            | Request::Aside { name, .. }
+            | Request::Change { name, .. } => name.registry(),
+            Request::DanglingRemove { registry, .. } => registry,
+            _ => {
+                return Ok(Err(Refusal::new(
+                    ErrorKind::Internal,
+                    "not a change of an entry",
+                ))
+                .into());
+            }
         };
         match prepared {
             Err(refusal) => Ok(Err(refusal).into()),
             Ok(changes) => {
-                let created = matches!(request, Request::IndividualCreate { .. });
                 let outcome =
-                    self.write_and_reply(to, SpaceId::Registry(name.registry().clone()), changes)?;
-                if created {
+                    self.write_and_reply(to, SpaceId::Registry(registry.clone()), changes)?;
+                if let Request::IndividualCreate { name, .. } = request {
                     self.bind_registrar(name)?;
                 }
                 Ok(outcome)
@@ -183,18 +197,27 @@ impl Server {
             kind,
             simple: name.simple().to_owned(),
             created,
+            named: created,
         };
-        (
-            incarnation,
-            vec![Change::put(
-                single(incarnation, Field::Identity),
-                codec::encode(&identity),
-            )],
-        )
+        let mut changes = self.take_over_name(name);
+        changes.push(Change::put(
+            single(incarnation, Field::Identity),
+            codec::encode(&identity),
+        ));
+        (incarnation, changes)
     }
 
-    /// Whether the name may be given to a new entry.
+    /// Whether the name may be given to a new entry: a former name may, it is nobody's any more.
     pub(super) fn name_is_free(&self, name: &Name) -> Result<(), Refusal> {
+        self.may_get_name(name, None)
+    }
+
+    /// Whether an entry may be called so, or a new one where there is none yet.
+    pub(crate) fn may_get_name(
+        &self,
+        name: &Name,
+        who: Option<Incarnation>,
+    ) -> Result<(), Refusal> {
         if !name.may_be_created() {
             return Err(Refusal::invalid(format!(
                 "{name}: `+` begins a detail and `owners-` a list's owners, so no entry may be called so"
@@ -206,9 +229,14 @@ impl Server {
                 name.registry()
             )));
         }
-        match self.entry(name) {
-            Some(_) => Err(Refusal::conflict(format!("{name} exists already"))),
-            None => Ok(()),
+        let has = self
+            .database(name.registry())
+            .and_then(|database| database.find_present(name.folded()));
+        match has {
+            Some(entry) if Some(entry.incarnation) != who => {
+                Err(Refusal::conflict(format!("{name} exists already")))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -340,16 +368,17 @@ impl Server {
         let Some(entry) = self.entry(name) else {
             return Ok(Err(Refusal::not_found(name)));
         };
-        if entry.identity.simple.to_lowercase() != name.folded() {
+        if entry.folded() != name.folded() {
             return Ok(Err(Refusal::conflict(format!(
-                "{name} is an alias of {}: remove the alias, or delete that name",
+                "{name} is another name of {}: remove it there, or delete that name",
                 entry.identity.simple
             ))));
         }
-        Ok(Ok(vec![
-            Change::delete(single(entry.incarnation, Field::Identity)),
-            Change::delete(single(entry.incarnation, Field::Password)),
-        ]))
+        let incarnation = entry.incarnation;
+        if let Err(refusal) = self.is_settled(name) {
+            return Ok(Err(refusal));
+        }
+        Ok(Ok(deletion(incarnation)))
     }
 
     /// What a member means now.
@@ -381,13 +410,15 @@ impl Server {
         };
         let incarnation = entry.incarnation;
         let kind_needed = match change {
-            EntryChange::Remark(_) => None,
-            EntryChange::Password(_)
+            EntryChange::Remark(_) | EntryChange::Rename(_) | EntryChange::FormerRemove(_) => None,
+            EntryChange::Quota(_)
+            | EntryChange::Password(_)
             | EntryChange::Sites(_)
             | EntryChange::Forward(_)
             | EntryChange::AliasAdd(_)
             | EntryChange::AliasRemove(_) => Some(EntryKind::Individual),
-            EntryChange::ListAdd(..)
+            EntryChange::Posting(_)
+            | EntryChange::ListAdd(..)
             | EntryChange::ListRemove(..)
             | EntryChange::Join
             | EntryChange::Leave => Some(EntryKind::Group),
@@ -467,16 +498,49 @@ impl Server {
                 if let Err(refusal) = self.name_is_free(alias) {
                     return Ok(Err(refusal));
                 }
-                vec![Change::put(
+                let mut changes = self.take_over_name(alias);
+                changes.push(Change::put(
                     element(incarnation, Field::Alias, alias.folded()),
                     alias.simple().as_bytes().to_vec(),
-                )]
+                ));
+                changes
             }
             EntryChange::AliasRemove(alias) => vec![Change::delete(element(
                 incarnation,
                 Field::Alias,
                 alias.folded(),
             ))],
+            EntryChange::Rename(to) => match self.prepare_rename(name, to) {
+                Ok(changes) => changes,
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+            EntryChange::FormerRemove(former) if former.registry() != name.registry() => {
+                return Ok(Err(Refusal::not_found(former)));
+            }
+            EntryChange::FormerRemove(former) => vec![Change::delete(element(
+                incarnation,
+                Field::FormerName,
+                former.folded(),
+            ))],
+            EntryChange::Quota(quota) => vec![Change::put(
+                single(incarnation, Field::Quota),
+                codec::encode(quota),
+            )],
+            EntryChange::Posting(rule) => {
+                if let PostingRule::Group(group) = rule {
+                    match self.resolve(memo, group)? {
+                        Resolution::Group { .. } => {}
+                        Resolution::Individual { .. } => {
+                            return Ok(Err(Refusal::invalid(format!("{group} is an individual"))));
+                        }
+                        Resolution::NoSuch => return Ok(Err(Refusal::not_found(group))),
+                    }
+                }
+                vec![Change::put(
+                    single(incarnation, Field::Posting),
+                    codec::encode(rule),
+                )]
+            }
             EntryChange::ListAdd(list, member) => {
                 let listed = self.listed(memo, member)?;
                 let known = match member {
@@ -503,11 +567,19 @@ impl Server {
                     )]
                 }
             }
-            EntryChange::ListRemove(list, member) => vec![Change::delete(element(
-                incarnation,
-                list_field(*list),
-                member.key(),
-            ))],
+            EntryChange::ListRemove(list, member) => {
+                let there = entry.listed(*list, &member.key()).is_some();
+                let meant = match self.listed(memo, member) {
+                    Ok(listed) => listed.incarnation,
+                    // What is listed as it was said goes, whoever can be asked what it means.
+                    Err(Need::Unavailable(_)) if there => None,
+                    Err(need) => return Err(need),
+                };
+                self.elements_for(name, *list, member, meant)
+                    .into_iter()
+                    .map(|key| Change::delete(element(incarnation, list_field(*list), key)))
+                    .collect()
+            }
             EntryChange::Join | EntryChange::Leave => {
                 let Speaker::Individual {
                     name: who,
@@ -519,16 +591,20 @@ impl Server {
                         "log in first",
                     )));
                 };
-                let key = element(incarnation, Field::Member, who.key());
                 if *change == EntryChange::Join {
                     let listed = Listed {
                         spelling: who.to_string(),
                         incarnation: Some(*is),
                         group: false,
                     };
+                    let key = element(incarnation, Field::Member, who.key());
                     vec![Change::put(key, codec::encode(&listed))]
                 } else {
-                    vec![Change::delete(key)]
+                    let who = Member::Name(who.clone());
+                    self.elements_for(name, GroupList::Members, &who, Some(*is))
+                        .into_iter()
+                        .map(|key| Change::delete(element(incarnation, Field::Member, key)))
+                        .collect()
                 }
             }
         };
@@ -564,8 +640,9 @@ impl Server {
         let Some(entry) = database.find(name.folded()) else {
             return Ok(Err(Refusal::not_found(name)));
         };
-        Ok(view(&entry, !database.has_its_name(&entry))
-            .map(Reply::Entry)
+        Ok(self
+            .view(&entry)
+            .map(|view| Reply::Entry(Box::new(view)))
             .ok_or_else(|| Refusal::not_found(name)))
     }
 
@@ -585,25 +662,20 @@ impl Server {
         let limit = usize::try_from(limit)
             .unwrap_or(MAX_PAGE)
             .clamp(1, MAX_PAGE);
-        let (members, kinds): (Vec<Member>, Vec<MemberKind>) = entry
-            .members(list, after)
-            .take(limit + 1)
-            .map(|(member, listed)| {
-                let kind = match (listed.group, listed.incarnation) {
-                    (true, _) => MemberKind::Group,
-                    (false, Some(_)) => MemberKind::Individual,
-                    (false, None) => MemberKind::Outside,
-                };
-                (member, kind)
-            })
-            .unzip();
-        let next = (members.len() > limit)
-            .then(|| members.get(limit - 1).map(Member::key))
-            .flatten();
+        let mut members: Vec<(Member, Listed)> =
+            entry.members(list, after).take(limit + 1).collect();
+        let more = members.len() > limit;
+        members.truncate(limit);
+        // Pages are in the order in which members are listed, whatever they are called now.
+        let last = members.last().map(|(member, _)| member.key());
+        let kinds = members.iter().map(|(_, listed)| kind(listed)).collect();
         Ok(Reply::Members {
-            members: members.into_iter().take(limit).collect(),
-            kinds: kinds.into_iter().take(limit).collect(),
-            next,
+            kinds,
+            members: members
+                .into_iter()
+                .map(|(member, listed)| self.shown(member, listed.incarnation))
+                .collect(),
+            next: last.filter(|_| more),
         })
     }
 }
@@ -621,34 +693,11 @@ pub(super) fn site_changes(
     })
 }
 
-pub(crate) fn view(entry: &Entry<'_>, conflict: bool) -> Option<EntryView> {
-    let list = |list| {
-        entry
-            .members(list, None)
-            .take(MAX_SHOWN)
-            .map(|(member, _)| member)
-            .collect()
-    };
-    Some(EntryView {
-        name: entry.name()?,
-        kind: entry.kind(),
-        incarnation: entry.incarnation,
-        created_ms: entry.identity.created.time.wall_ms(),
-        number: entry.posix_number(),
-        remark: entry
-            .single(Field::Remark)
-            .map(|r| String::from_utf8_lossy(r).into_owned())
-            .unwrap_or_default(),
-        sites: entry.sites(),
-        forward: entry.forward(),
-        aliases: entry.aliases(),
-        connect_sites: entry
-            .list(Field::ConnectSite, None)
-            .map(|(site, _)| String::from_utf8_lossy(site).into_owned())
-            .collect(),
-        members: entry.member_count(),
-        owners: list(GroupList::Owners),
-        friends: list(GroupList::Friends),
-        conflict,
-    })
+/// What a member was when it was listed.
+fn kind(listed: &Listed) -> MemberKind {
+    match (listed.group, listed.incarnation) {
+        (true, _) => MemberKind::Group,
+        (false, Some(_)) => MemberKind::Individual,
+        (false, None) => MemberKind::Outside,
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! Everything here follows from the cells, so replicas with equal cells answer
 //! alike. Unknown fields are kept. Two entries of one name: the earlier creation
-//! keeps it, the other answers nothing (checklist 14).
+//! keeps it, the other stands aside and answers nothing (checklist 14). A former
+//! name leads to its entry as long as nobody else has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -13,6 +14,7 @@ use grapevine_model::{
 };
 
 use crate::codec::{self, Identity, Listed};
+use crate::registry::listed_in::{ListedIn, Whom};
 use crate::registry::numbers;
 use crate::replication::digest::{compared, digest_of};
 
@@ -26,6 +28,12 @@ pub(crate) struct Database {
     cells: BTreeMap<CellKey, Cell>,
     /// Folded simple name (of entries and aliases) to those who claim it, the earliest first.
     names: BTreeMap<String, BTreeSet<(Stamp, Incarnation)>>,
+    /// Names that more than one claims.
+    contested: BTreeSet<String>,
+    /// Folded former names to those who had them, the latest last.
+    had_names: BTreeMap<String, BTreeSet<(Stamp, Incarnation)>>,
+    /// Who is listed in which groups.
+    listed_in: ListedIn,
     /// Nested groups by group and list: what a membership walk follows.
     nested: BTreeMap<(Incarnation, u16), BTreeSet<String>>,
     /// How many members each group has, so that to say so costs the same for any number.
@@ -46,6 +54,9 @@ impl Database {
             registry,
             cells: BTreeMap::new(),
             names: BTreeMap::new(),
+            contested: BTreeSet::new(),
+            had_names: BTreeMap::new(),
+            listed_in: ListedIn::default(),
             nested: BTreeMap::new(),
             member_counts: BTreeMap::new(),
             numbers: BTreeSet::new(),
@@ -150,22 +161,33 @@ impl Database {
         if is_member(key, cell) {
             *self.member_counts.entry(incarnation).or_default() += 1;
         }
-        if let Some((name, created)) = claimed(key, cell) {
-            self.names
-                .entry(name)
-                .or_default()
-                .insert((created, incarnation));
-            if key.field == Field::Identity.number() {
-                self.living += 1;
-                self.numbers
-                    .insert((numbers::drawn(incarnation), incarnation));
+        match claimed(key, cell) {
+            Some(Claim::Name(name, since)) => {
+                let claims = self.names.entry(name.clone()).or_default();
+                claims.insert((since, incarnation));
+                if claims.len() > 1 {
+                    self.contested.insert(name);
+                }
+                if key.field == Field::Identity.number() {
+                    self.living += 1;
+                    self.numbers
+                        .insert((numbers::drawn(incarnation), incarnation));
+                }
             }
+            Some(Claim::Former(name, since)) => {
+                let had = self.had_names.entry(name).or_default();
+                had.insert((since, incarnation));
+            }
+            None => {}
         }
-        if let Some(group) = nested_group(key, cell) {
-            self.nested
-                .entry((incarnation, key.field))
-                .or_default()
-                .insert(group);
+        if let Some(listed) = listed_cell(key, cell) {
+            self.listed_in.insert(key, &listed);
+            if let Some(group) = nested_group(key, &listed) {
+                self.nested
+                    .entry((incarnation, key.field))
+                    .or_default()
+                    .insert(group);
+            }
         }
     }
 
@@ -179,20 +201,38 @@ impl Database {
                 self.member_counts.remove(&incarnation);
             }
         }
-        if let Some((name, created)) = claimed(key, cell) {
-            if key.field == Field::Identity.number() {
-                self.living -= 1;
-                self.numbers
-                    .remove(&(numbers::drawn(incarnation), incarnation));
-            }
-            if let Some(claims) = self.names.get_mut(&name) {
-                claims.remove(&(created, incarnation));
-                if claims.is_empty() {
-                    self.names.remove(&name);
+        match claimed(key, cell) {
+            Some(Claim::Name(name, since)) => {
+                if key.field == Field::Identity.number() {
+                    self.living -= 1;
+                    self.numbers
+                        .remove(&(numbers::drawn(incarnation), incarnation));
+                }
+                if let Some(claims) = self.names.get_mut(&name) {
+                    claims.remove(&(since, incarnation));
+                    if claims.len() < 2 {
+                        self.contested.remove(&name);
+                    }
+                    if claims.is_empty() {
+                        self.names.remove(&name);
+                    }
                 }
             }
+            Some(Claim::Former(name, since)) => {
+                if let Some(had) = self.had_names.get_mut(&name) {
+                    had.remove(&(since, incarnation));
+                    if had.is_empty() {
+                        self.had_names.remove(&name);
+                    }
+                }
+            }
+            None => {}
         }
-        if let Some(group) = nested_group(key, cell)
+        let Some(listed) = listed_cell(key, cell) else {
+            return;
+        };
+        self.listed_in.remove(key, &listed);
+        if let Some(group) = nested_group(key, &listed)
             && let Some(groups) = self.nested.get_mut(&(incarnation, key.field))
         {
             groups.remove(&group);
@@ -202,18 +242,83 @@ impl Database {
         }
     }
 
-    /// The entry that has a name (or an alias), alive.
+    /// The entry that has a name, an alias or, if nobody has it now, had the name last.
     pub(crate) fn find(&self, folded: &str) -> Option<Entry<'_>> {
-        self.names
-            .get(folded)?
-            .iter()
-            .find_map(|(_, incarnation)| self.entry(*incarnation))
+        self.find_present(folded).or_else(|| {
+            let had = self.had_names.get(folded)?.iter().rev();
+            had.filter_map(|(_, incarnation)| self.entry(*incarnation))
+                .find(|entry| self.is_first(entry))
+        })
+    }
+
+    /// The entry that has a name or an alias now.
+    pub(crate) fn find_present(&self, folded: &str) -> Option<Entry<'_>> {
+        let claims = self.names.get(folded)?.iter();
+        claims
+            .filter_map(|(_, incarnation)| self.entry(*incarnation))
+            // The alias of one that stands aside answers nothing either.
+            .find(|entry| entry.folded() == folded || self.is_first(entry))
+    }
+
+    /// Whether nobody living claimed an entry's name before it.
+    fn is_first(&self, entry: &Entry<'_>) -> bool {
+        let claims = self.names.get(&entry.folded()).into_iter().flatten();
+        claims
+            .map(|(_, incarnation)| *incarnation)
+            .find(|incarnation| self.entry(*incarnation).is_some())
+            == Some(entry.incarnation)
     }
 
     /// Whether an entry is the one that its name stands for.
     pub(crate) fn has_its_name(&self, entry: &Entry<'_>) -> bool {
-        self.find(&entry.identity.simple.to_lowercase())
+        self.find_present(&entry.folded())
             .is_some_and(|found| found.incarnation == entry.incarnation)
+    }
+
+    /// An entry, alive, if its name stands for it.
+    pub(crate) fn standing(&self, incarnation: Incarnation) -> Option<Entry<'_>> {
+        self.entry(incarnation)
+            .filter(|entry| self.has_its_name(entry))
+    }
+
+    /// Whether an entry was here once and has been deleted.
+    pub(crate) fn is_deleted(&self, incarnation: Incarnation) -> bool {
+        self.cells
+            .get(&single(incarnation, Field::Identity))
+            .is_some_and(|cell| cell.value.is_none())
+    }
+
+    /// The names after one that more than one claims, each with those of them that stand aside.
+    pub(crate) fn contested<'a>(
+        &'a self,
+        after: &str,
+    ) -> impl Iterator<Item = (&'a String, Vec<Entry<'a>>)> + use<'a> {
+        let beyond = (Bound::Excluded(after.to_owned()), Bound::Unbounded);
+        self.contested
+            .range(beyond)
+            .map(|name| (name, self.aside(name)))
+    }
+
+    /// The entries that stand aside because another has their name.
+    pub(crate) fn aside(&self, folded: &str) -> Vec<Entry<'_>> {
+        let claims = self.names.get(folded).into_iter().flatten();
+        claims
+            .filter_map(|(_, incarnation)| self.entry(*incarnation))
+            .filter(|entry| entry.folded() == folded && !self.has_its_name(entry))
+            .collect()
+    }
+
+    /// Those who had a name that nobody has now, whoever is found by it.
+    pub(crate) fn had(&self, folded: &str) -> Vec<Incarnation> {
+        let had = self.had_names.get(folded).into_iter().flatten();
+        had.map(|(_, incarnation)| *incarnation).collect()
+    }
+
+    /// The groups that list somebody, and in which field.
+    pub(crate) fn lists(&self, whom: Whom) -> impl Iterator<Item = (Entry<'_>, u16)> {
+        self.listed_in
+            .lists(whom)
+            .filter_map(|(group, field)| Some((self.standing(group)?, field)))
     }
 
     /// An entry, alive, whether or not its name stands for it.
@@ -257,8 +362,7 @@ impl Database {
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         self.names.iter().flat_map(move |(name, claims)| {
             claims.iter().filter_map(move |(_, incarnation)| {
-                self.entry(*incarnation)
-                    .filter(|e| e.identity.simple.to_lowercase() == *name)
+                self.entry(*incarnation).filter(|e| e.folded() == *name)
             })
         })
     }
@@ -268,23 +372,36 @@ fn is_member(key: &CellKey, cell: &Cell) -> bool {
     key.field == Field::Member.number() && cell.value.is_some()
 }
 
-/// The name that a cell claims, and since when.
-fn claimed(key: &CellKey, cell: &Cell) -> Option<(String, Stamp)> {
+/// What a cell says about a name, and since when.
+enum Claim {
+    /// It is the entry's, or its alias.
+    Name(String, Stamp),
+    /// It was the entry's.
+    Former(String, Stamp),
+}
+
+fn claimed(key: &CellKey, cell: &Cell) -> Option<Claim> {
     let value = cell.value.as_ref()?;
+    let element = || String::from_utf8(key.element.clone()).ok();
     if key.field == Field::Identity.number() {
         let identity = codec::decode::<Identity>(value).ok()?;
-        Some((identity.simple.to_lowercase(), identity.created))
+        Some(Claim::Name(identity.simple.to_lowercase(), identity.named))
     } else if key.field == Field::Alias.number() {
-        Some((String::from_utf8(key.element.clone()).ok()?, cell.stamp))
+        Some(Claim::Name(element()?, cell.stamp))
+    } else if key.field == Field::FormerName.number() {
+        Some(Claim::Former(element()?, cell.stamp))
     } else {
         None
     }
 }
 
-fn nested_group(key: &CellKey, cell: &Cell) -> Option<String> {
-    let listed = [Field::Member, Field::Owner, Field::Friend];
-    listed.iter().find(|field| field.number() == key.field)?;
-    let listed = codec::decode::<Listed>(cell.value.as_ref()?).ok()?;
+/// What a cell of a list of a group says.
+pub(crate) fn listed_cell(key: &CellKey, cell: &Cell) -> Option<Listed> {
+    list_of(key.field)?;
+    codec::decode(cell.value.as_ref()?).ok()
+}
+
+fn nested_group(key: &CellKey, listed: &Listed) -> Option<String> {
     listed
         .group
         .then(|| String::from_utf8(key.element.clone()).ok())
@@ -322,6 +439,13 @@ pub(crate) fn list_field(list: GroupList) -> Field {
     }
 }
 
+/// The list that a field is.
+pub(crate) fn list_of(field: u16) -> Option<GroupList> {
+    [GroupList::Members, GroupList::Owners, GroupList::Friends]
+        .into_iter()
+        .find(|list| list_field(*list).number() == field)
+}
+
 /// A living entry.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry<'a> {
@@ -334,6 +458,11 @@ impl<'a> Entry<'a> {
     /// Its name in the spelling first given.
     pub(crate) fn name(&self) -> Option<Name> {
         Name::new(&self.identity.simple, self.database.registry.clone()).ok()
+    }
+
+    /// Its simple name, lower case.
+    pub(crate) fn folded(&self) -> String {
+        self.identity.simple.to_lowercase()
     }
 
     pub(crate) fn kind(&self) -> EntryKind {
@@ -374,6 +503,17 @@ impl<'a> Entry<'a> {
     pub(crate) fn listed(&self, list: GroupList, member: &str) -> Option<Listed> {
         let key = element(self.incarnation, list_field(list), member);
         codec::decode(self.database.cells.get(&key)?.value.as_ref()?).ok()
+    }
+
+    /// Whether a list of a group has an entry, under whatever name.
+    pub(crate) fn lists(&self, list: GroupList, incarnation: Incarnation) -> bool {
+        self.times_listed(list, incarnation) > 0
+    }
+
+    /// Under how many names a list of a group has an entry.
+    pub(crate) fn times_listed(&self, list: GroupList, incarnation: Incarnation) -> usize {
+        let (field, whom) = (list_field(list).number(), Whom::entry(incarnation));
+        self.database.listed_in.times(self.incarnation, field, whom)
     }
 
     /// The items of a list of a group after a key.
@@ -442,5 +582,22 @@ impl<'a> Entry<'a> {
     pub(crate) fn member_count(&self) -> u64 {
         let counts = &self.database.member_counts;
         counts.get(&self.incarnation).copied().unwrap_or_default()
+    }
+
+    /// Names that it had and that still lead to it.
+    pub(crate) fn former(&self) -> Vec<Name> {
+        self.list(Field::FormerName, None)
+            .filter(|(element, _)| {
+                let led = std::str::from_utf8(element)
+                    .ok()
+                    .filter(|folded| self.database.find_present(folded).is_none())
+                    .and_then(|folded| self.database.find(folded));
+                led.is_some_and(|entry| entry.incarnation == self.incarnation)
+            })
+            .filter_map(|(_, value)| {
+                let simple = std::str::from_utf8(value).ok()?;
+                Name::new(simple, self.database.registry.clone()).ok()
+            })
+            .collect()
     }
 }

@@ -157,6 +157,7 @@ impl Server {
             EntryKind::Group => Resolution::Group {
                 name: spelled,
                 incarnation: entry.incarnation,
+                posting: entry.posting(),
             },
         }
     }
@@ -287,12 +288,26 @@ impl Server {
                 self.remember(name.clone(), resolution.clone());
                 self.resume(asking.parked, asking.question, answer);
             }
-            (Question::IsIn { .. }, Answer::Level { .. }) => {
+            (Question::IsIn { .. }, Answer::Level { .. })
+            | (Question::ListedIn { .. }, Answer::Groups { .. }) => {
+                self.resume(asking.parked, asking.question, answer);
+            }
+            (Question::Living { incarnations, .. }, Answer::Lives(lives))
+                if lives.len() == incarnations.len() =>
+            {
                 self.resume(asking.parked, asking.question, answer);
             }
             // An answer of another kind than the question is none.
-            (Question::Resolve(_), Answer::Level { .. })
-            | (Question::IsIn { .. }, Answer::Resolved(_)) => {
+            (
+                Question::Resolve(_)
+                | Question::IsIn { .. }
+                | Question::ListedIn { .. }
+                | Question::Living { .. },
+                Answer::Resolved(_)
+                | Answer::Level { .. }
+                | Answer::Groups { .. }
+                | Answer::Lives(_),
+            ) => {
                 self.ask_next(asking);
             }
         }
@@ -303,6 +318,9 @@ impl Server {
         let lacking = match question {
             Question::Resolve(name) => self.first_lacking(memo, |r| r == name.registry()),
             Question::IsIn { .. } => self.first_lacking(memo, |_| true),
+            Question::ListedIn { registry, .. } | Question::Living { registry, .. } => {
+                self.first_lacking(memo, |r| r == registry)
+            }
         };
         if let Some(registry) = lacking {
             return Err(Need::News(registry));
@@ -316,6 +334,16 @@ impl Server {
                     who,
                     incarnation,
                 } => self.level(group, *list, who, *incarnation),
+                Question::ListedIn {
+                    registry,
+                    list,
+                    who,
+                    after,
+                } => self.listing_here(registry, *list, who, after.as_deref()),
+                Question::Living {
+                    registry,
+                    incarnations,
+                } => self.lives_here(registry, incarnations),
             }
         } else {
             Answer::Unavailable

@@ -259,6 +259,7 @@ impl Server {
                 Ok(()) => {
                     have.insert(folded.to_owned());
                     claimed.aliases.insert(folded.to_owned());
+                    changes.extend(self.take_over_name(alias));
                     changes.push(Change::put(
                         element(incarnation, Field::Alias, folded),
                         alias.simple().as_bytes().to_vec(),

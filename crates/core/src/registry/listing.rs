@@ -6,7 +6,6 @@
 
 use grapevine_model::{EntryView, ErrorKind, Member, Refusal, RegistryName, Reply, Speaker};
 
-use crate::registry::change::view;
 use crate::server::Server;
 
 /// Most entries in one page: some milliseconds of the server's time.
@@ -42,7 +41,7 @@ impl Server {
             let Some(entry) = rest.next() else { break };
             last = Some(entry.identity.simple.to_lowercase());
             // An entry that a newer release named as this one can't is passed over, not the page ended.
-            let Some(view) = view(&entry, false) else {
+            let Some(view) = self.view(&entry) else {
                 continue;
             };
             bytes += weight(&view);
@@ -63,9 +62,9 @@ impl Server {
         self.database(registry)
             .and_then(|database| {
                 let entry = database.entry_of_number(number)?;
-                view(&entry, !database.has_its_name(&entry))
+                self.view(&entry)
             })
-            .map(Reply::Entry)
+            .map(|view| Reply::Entry(Box::new(view)))
             .ok_or_else(|| Refusal::not_found(format!("number {number} in {registry}")))
     }
 }

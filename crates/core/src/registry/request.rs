@@ -320,6 +320,35 @@ impl Server {
                 since,
                 wait_ms,
             } => self.watch(memo, to, speaker, (target, since, *wait_ms)),
+            Request::MemberOf {
+                name,
+                list,
+                depth,
+                after,
+                limit,
+            } => Ok(self
+                .member_of(
+                    memo,
+                    speaker,
+                    name,
+                    (*list, *depth),
+                    (after.as_deref(), *limit),
+                )?
+                .into()),
+            Request::Conflicts {
+                registry,
+                after,
+                limit,
+            } => Ok(self
+                .conflicts(memo, speaker, registry, (after.as_deref(), *limit))?
+                .into()),
+            Request::Dangling {
+                registry,
+                after,
+                limit,
+            } => Ok(self
+                .dangling(memo, speaker, registry, (after.as_deref(), *limit))?
+                .into()),
             Request::CheckRecipient { name } => {
                 Ok(self.check_recipient(memo, speaker, name)?.into())
             }
@@ -347,7 +376,9 @@ impl Server {
             Request::IndividualCreate { .. }
             | Request::GroupCreate { .. }
             | Request::Delete { .. }
-            | Request::Change { .. } => self.change(memo, to, speaker, request),
+            | Request::Change { .. }
+            | Request::Aside { .. }
+            | Request::DanglingRemove { .. } => self.change(memo, to, speaker, request),
             Request::Import { registry, entries } => {
                 self.import(memo, to, speaker, registry, entries)
             }
@@ -571,7 +602,10 @@ impl Server {
                     format!("{name} has no inbox"),
                 ))
             }
-            Resolution::Individual { .. } | Resolution::Group { .. } => Ok(Reply::Ok),
+            Resolution::Individual { .. } => Ok(Reply::Ok),
+            Resolution::Group { name: group, .. } => {
+                self.may_post(memo, speaker, &group)?.map(|()| Reply::Ok)
+            }
             Resolution::NoSuch => match plain.group_of_owners() {
                 Some(group) if matches!(self.resolve(memo, &group)?, Resolution::Group { .. }) => {
                     Ok(Reply::Ok)
@@ -601,6 +635,16 @@ impl Server {
             );
             return Ok(Err(Refusal::new(ErrorKind::TooLarge, why)));
         }
+        for recipient in &envelope.recipients {
+            let name = recipient.name.without_detail();
+            // Only what can be told here and now: the rest is judged where the group is expanded.
+            if self.held(name.registry()) == Held::Here
+                && let Resolution::Group { name: group, .. } = self.resolve_here(&name)
+                && let Ok(Err(refusal)) = self.may_post(memo, speaker, &group)
+            {
+                return Ok(Err(refusal));
+            }
+        }
         match (speaker, &envelope.return_path) {
             (Speaker::Individual { .. }, Some(path)) => Ok(self.may_send_as(memo, speaker, path)?),
             (Speaker::Individual { .. }, None) => Ok(Err(Refusal::not_allowed(
@@ -627,8 +671,12 @@ pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
         | Request::GroupCreate { name, .. }
         | Request::Delete { name }
         | Request::Change { name, .. }
+        | Request::Aside { name, .. }
         | Request::Show { name } => Some(name.registry()),
-        Request::Import { registry, .. } => Some(registry),
+        Request::Import { registry, .. }
+        | Request::Conflicts { registry, .. }
+        | Request::Dangling { registry, .. }
+        | Request::DanglingRemove { registry, .. } => Some(registry),
         Request::Check { group, .. }
         | Request::CheckMany { group, .. }
         | Request::Members { group, .. } => Some(group.registry()),
@@ -644,6 +692,7 @@ pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
         | Request::HolderAdd { .. }
         | Request::HolderRemove { .. }
         | Request::RegistryPolicy { .. }
+        | Request::MemberOf { .. }
         | Request::CheckRecipient { .. }
         | Request::MaySendAs { .. }
         | Request::TokenCreate { .. }
@@ -684,6 +733,8 @@ fn is_change(request: &Request) -> bool {
         | Request::Import { .. }
         | Request::Delete { .. }
         | Request::Change { .. }
+        | Request::Aside { .. }
+        | Request::DanglingRemove { .. }
         | Request::TokenCreate { .. }
         | Request::Join { .. }
         | Request::Retire { .. }
@@ -699,6 +750,9 @@ fn is_change(request: &Request) -> bool {
         | Request::Entries { .. }
         | Request::EntryOfNumber { .. }
         | Request::Watch { .. }
+        | Request::MemberOf { .. }
+        | Request::Conflicts { .. }
+        | Request::Dangling { .. }
         | Request::CheckRecipient { .. }
         | Request::MaySendAs { .. }
         | Request::Servers

@@ -121,6 +121,7 @@ impl Server {
             kind,
             simple: simple.to_owned(),
             created,
+            named: created,
         };
         (
             incarnation,

@@ -182,7 +182,7 @@ fn a_number_finds_its_entry_at_every_holder_and_only_there() {
         };
         assert_eq!(
             cluster.ok("s2", speaker.clone(), ask.clone()),
-            Reply::Entry(entry.clone())
+            Reply::Entry(Box::new(entry.clone()))
         );
         assert_eq!(
             cluster.refused("s2", Speaker::Anonymous, ask.clone()),

@@ -15,5 +15,7 @@ mod harness;
 mod import;
 mod listing;
 mod lists;
+mod memberships;
+mod posting;
 mod registries;
 mod watch;

@@ -2,10 +2,13 @@
 
 use grapevine_model::{
     BodyInfo, CustodyRecord, Envelope, EnvelopeRecipient, MAX_RECIPIENTS, Notify, OriginId,
-    ReturnContent,
+    ReturnContent, Speaker,
 };
 
-use super::{Wire, all, enumerated, id_bytes, message_id, name, need, optional, server};
+use super::{
+    Wire, all, enumerated, id_bytes, incarnation, incarnation_bytes, message_id, name, need,
+    optional, server,
+};
 use crate::v1;
 use crate::wire::WireError;
 
@@ -126,6 +129,7 @@ impl From<&CustodyRecord> for v1::CustodyRecord {
             body: Some((&record.body).into()),
             envelope: Some((&record.envelope).into()),
             accepted_ms: record.accepted_ms,
+            poster: encode_poster(&record.poster),
         }
     }
 }
@@ -141,6 +145,37 @@ impl TryFrom<v1::CustodyRecord> for CustodyRecord {
             body: need(record.body, "a body's measure")?.try_into()?,
             envelope: need(record.envelope, "an envelope")?.try_into()?,
             accepted_ms: record.accepted_ms,
+            poster: decode_poster(record.poster)?,
         })
     }
+}
+
+fn encode_poster(poster: &Speaker) -> Option<v1::Poster> {
+    use v1::poster::Poster as Wired;
+    let poster = match poster {
+        Speaker::Anonymous => return None,
+        Speaker::Individual { name, incarnation } => Wired::Individual(v1::PosterIndividual {
+            name: name.to_string(),
+            incarnation: incarnation_bytes(*incarnation),
+        }),
+        Speaker::Operator => Wired::Operator(true),
+        Speaker::Server(server) => Wired::Server(server.to_string()),
+    };
+    Some(v1::Poster {
+        poster: Some(poster),
+    })
+}
+
+fn decode_poster(poster: Option<v1::Poster>) -> Wire<Speaker> {
+    use v1::poster::Poster as Wired;
+    Ok(match poster.and_then(|poster| poster.poster) {
+        // Of a kind that a newer release has made: nothing is granted to it.
+        None => Speaker::Anonymous,
+        Some(Wired::Individual(individual)) => Speaker::Individual {
+            name: name(&individual.name)?,
+            incarnation: incarnation(&individual.incarnation)?,
+        },
+        Some(Wired::Operator(_)) => Speaker::Operator,
+        Some(Wired::Server(of)) => Speaker::Server(server(&of)?),
+    })
 }

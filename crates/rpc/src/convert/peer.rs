@@ -1,8 +1,8 @@
 //! What servers say to each other.
 
 use grapevine_model::{
-    Answer, Beat, DepositOutcome, Hlc, Incarnation, Name, OriginId, PeerMessage, Question, Refusal,
-    Reply, Resolution, ServerName, SpaceId, VersionVector,
+    Answer, Beat, DepositOutcome, Hlc, Incarnation, Life, Name, OriginId, PeerMessage, Question,
+    Refusal, Reply, Resolution, ServerName, SpaceId, VersionVector,
 };
 
 use super::cell::{decode_updates, encode_updates};
@@ -10,7 +10,7 @@ use super::registry::{decode_as_of, decode_seen, encode_seen};
 use super::request::list;
 use super::{
     Wire, all_parsed, chosen, id_bytes, ids_bytes, incarnation, incarnation_bytes, message_id,
-    message_ids, name, need, small, texts,
+    message_ids, name, need, parsed, registry, small, texts,
 };
 use crate::v1;
 use crate::wire::WireError;
@@ -321,6 +321,34 @@ fn encode_question(question: &Question) -> v1::ask::Question {
             who: who.to_string(),
             incarnation: incarnation.map(incarnation_bytes),
         }),
+        Question::ListedIn {
+            registry,
+            list,
+            who,
+            after,
+        } => v1::ask::Question::ListedIn(v1::ListedIn {
+            registry: registry.to_string(),
+            list: v1::GroupList::from(*list).into(),
+            who: who
+                .iter()
+                .map(|(member, incarnation)| v1::Listee {
+                    member: member.to_string(),
+                    incarnation: incarnation.map(incarnation_bytes),
+                })
+                .collect(),
+            after: after.clone(),
+        }),
+        Question::Living {
+            registry,
+            incarnations,
+        } => v1::ask::Question::Living(v1::Living {
+            registry: registry.to_string(),
+            incarnations: incarnations
+                .iter()
+                .copied()
+                .map(incarnation_bytes)
+                .collect(),
+        }),
     }
 }
 
@@ -332,6 +360,27 @@ fn decode_question(question: v1::ask::Question) -> Wire<Question> {
             list: list(is_in.list)?,
             who: name(&is_in.who)?,
             incarnation: is_in.incarnation.as_deref().map(incarnation).transpose()?,
+        },
+        v1::ask::Question::ListedIn(listed) => Question::ListedIn {
+            registry: registry(&listed.registry)?,
+            list: list(listed.list)?,
+            who: listed
+                .who
+                .iter()
+                .map(|who| {
+                    let is = who.incarnation.as_deref().map(incarnation).transpose()?;
+                    Ok((parsed(&who.member)?, is))
+                })
+                .collect::<Wire<_>>()?,
+            after: listed.after,
+        },
+        v1::ask::Question::Living(living) => Question::Living {
+            registry: registry(&living.registry)?,
+            incarnations: living
+                .incarnations
+                .iter()
+                .map(|bytes| incarnation(bytes))
+                .collect::<Wire<_>>()?,
         },
     })
 }
@@ -350,16 +399,33 @@ fn encode_answer(answer: &Answer) -> v1::answered::Answer {
             sites: texts(sites),
             forward: texts(forward),
         }),
-        Answer::Resolved(Resolution::Group { name, incarnation }) => {
-            Wired::Group(v1::ResolvedGroup {
-                name: name.to_string(),
-                incarnation: incarnation_bytes(*incarnation),
-            })
-        }
+        Answer::Resolved(Resolution::Group {
+            name,
+            incarnation,
+            posting,
+        }) => Wired::Group(v1::ResolvedGroup {
+            name: name.to_string(),
+            incarnation: incarnation_bytes(*incarnation),
+            posting: Some(posting.into()),
+        }),
         Answer::Resolved(Resolution::NoSuch) => Wired::NoSuch(v1::Nothing {}),
         Answer::Level { found, elsewhere } => Wired::Level(v1::Level {
             found: *found,
             elsewhere: texts(elsewhere),
+        }),
+        Answer::Groups { groups, next } => Wired::Groups(v1::Groups {
+            groups: groups
+                .iter()
+                .map(|(name, incarnation)| v1::ResolvedGroup {
+                    name: name.to_string(),
+                    incarnation: incarnation_bytes(*incarnation),
+                    posting: None,
+                })
+                .collect(),
+            next: next.clone(),
+        }),
+        Answer::Lives(lives) => Wired::Lives(v1::Lives {
+            lives: lives.iter().map(encode_life).collect(),
         }),
         Answer::Unavailable => Wired::Unavailable(v1::Nothing {}),
     }
@@ -377,13 +443,57 @@ fn decode_answer(answer: v1::answered::Answer) -> Wire<Answer> {
         Wired::Group(group) => Answer::Resolved(Resolution::Group {
             name: name(&group.name)?,
             incarnation: incarnation(&group.incarnation)?,
+            posting: group
+                .posting
+                .map(TryInto::try_into)
+                .transpose()?
+                .unwrap_or_default(),
         }),
         Wired::NoSuch(_) => Answer::Resolved(Resolution::NoSuch),
         Wired::Level(level) => Answer::Level {
             found: level.found,
             elsewhere: all_parsed(&level.elsewhere)?,
         },
+        Wired::Groups(page) => Answer::Groups {
+            groups: page
+                .groups
+                .iter()
+                .map(|group| Ok((name(&group.name)?, incarnation(&group.incarnation)?)))
+                .collect::<Wire<_>>()?,
+            next: page.next,
+        },
+        Wired::Lives(lives) => Answer::Lives(
+            lives
+                .lives
+                .into_iter()
+                .map(decode_life)
+                .collect::<Wire<_>>()?,
+        ),
         Wired::Unavailable(_) => Answer::Unavailable,
+    })
+}
+
+fn encode_life(life: &Life) -> v1::Life {
+    use v1::life::Life as Wired;
+    v1::Life {
+        life: Some(match life {
+            Life::Lives(name) => Wired::Lives(name.to_string()),
+            Life::Aside => Wired::Aside(v1::Nothing {}),
+            Life::Gone => Wired::Gone(v1::Nothing {}),
+            Life::Unheard => Wired::Unheard(v1::Nothing {}),
+            Life::Absent => Wired::Absent(v1::Nothing {}),
+        }),
+    }
+}
+
+fn decode_life(life: v1::Life) -> Wire<Life> {
+    use v1::life::Life as Wired;
+    Ok(match chosen(life.life, "life of an entry")? {
+        Wired::Lives(is) => Life::Lives(name(&is)?),
+        Wired::Aside(_) => Life::Aside,
+        Wired::Gone(_) => Life::Gone,
+        Wired::Unheard(_) => Life::Unheard,
+        Wired::Absent(_) => Life::Absent,
     })
 }
 

@@ -127,7 +127,7 @@ impl From<&Reply> for v1::Reply {
                     ready: texts(&view.ready),
                 }),
                 Reply::Compared(view) => Wired::Compared(view.into()),
-                Reply::Entry(view) => Wired::Entry(view.into()),
+                Reply::Entry(view) => Wired::Entry((&**view).into()),
                 Reply::Check(Check::Yes) => Wired::Check(true),
                 Reply::Check(Check::No) => Wired::Check(false),
                 Reply::Checks(checks) => Wired::Checks(encode_checks(checks)),
@@ -145,6 +145,19 @@ impl From<&Reply> for v1::Reply {
                     next: next.clone(),
                 }),
                 Reply::Changes(changes) => Wired::Changes(changes.into()),
+                Reply::Conflicts { conflicts, next } => Wired::Conflicts(v1::ConflictPage {
+                    conflicts: conflicts.iter().map(Into::into).collect(),
+                    next: next.clone(),
+                }),
+                Reply::Dangling {
+                    dangling,
+                    seen,
+                    next,
+                } => Wired::Dangling(v1::DanglingPage {
+                    dangling: dangling.iter().map(Into::into).collect(),
+                    seen: *seen,
+                    next: next.clone(),
+                }),
                 Reply::Ok => Wired::Ok(v1::Nothing {}),
                 Reply::Welcome(welcome) => Wired::Welcome(v1::Welcome {
                     servers: infos(&welcome.servers),
@@ -191,7 +204,7 @@ impl TryFrom<v1::Reply> for Reply {
                     .unwrap_or_default(),
             }),
             Wired::Compared(view) => Self::Compared(view.try_into()?),
-            Wired::Entry(view) => Self::Entry(view.try_into()?),
+            Wired::Entry(view) => Self::Entry(Box::new(view.try_into()?)),
             Wired::Check(true) => Self::Check(Check::Yes),
             Wired::Check(false) => Self::Check(Check::No),
             Wired::Checks(checks) => Self::Checks(decode_checks(checks)?),
@@ -205,6 +218,15 @@ impl TryFrom<v1::Reply> for Reply {
                 next: page.next,
             },
             Wired::Changes(changes) => Self::Changes(changes.try_into()?),
+            Wired::Conflicts(page) => Self::Conflicts {
+                conflicts: all(page.conflicts)?,
+                next: page.next,
+            },
+            Wired::Dangling(page) => Self::Dangling {
+                dangling: all(page.dangling)?,
+                seen: page.seen,
+                next: page.next,
+            },
             Wired::Ok(_) => Self::Ok,
             Wired::Welcome(welcome) => Self::Welcome(Welcome {
                 servers: all(welcome.servers)?,

@@ -1,8 +1,8 @@
 //! Requests, who makes them, and the servers and changes that they speak of.
 
 use grapevine_model::{
-    Door, EntryChange, GroupList, MAX_CELL_VALUE_BYTES, OriginId, Request, Secret, ServerInfo,
-    ServerRole, Speaker,
+    AsideChange, Depth, Door, EntryChange, GroupList, MAX_CELL_VALUE_BYTES, OriginId, PostingRule,
+    Quota, Request, Secret, ServerInfo, ServerRole, Speaker,
 };
 
 use super::registry::{asked_for, decode_policy_change, encode_policy_change};
@@ -174,6 +174,10 @@ impl From<&EntryChange> for v1::EntryChange {
                 }),
                 EntryChange::AliasAdd(name) => Wired::AliasAdd(name.to_string()),
                 EntryChange::AliasRemove(name) => Wired::AliasRemove(name.to_string()),
+                EntryChange::Rename(name) => Wired::Rename(name.to_string()),
+                EntryChange::FormerRemove(name) => Wired::FormerRemove(name.to_string()),
+                EntryChange::Quota(quota) => Wired::Quota(quota.into()),
+                EntryChange::Posting(rule) => Wired::Posting(rule.into()),
                 EntryChange::ListAdd(list, who) => Wired::ListAdd(member(list, who)),
                 EntryChange::ListRemove(list, who) => Wired::ListRemove(member(list, who)),
                 EntryChange::Join => Wired::Join(v1::Nothing {}),
@@ -195,6 +199,10 @@ impl TryFrom<v1::EntryChange> for EntryChange {
             Wired::Forward(names) => Self::Forward(all_parsed(&names.names)?),
             Wired::AliasAdd(alias) => Self::AliasAdd(name(&alias)?),
             Wired::AliasRemove(alias) => Self::AliasRemove(name(&alias)?),
+            Wired::Rename(to) => Self::Rename(name(&to)?),
+            Wired::FormerRemove(former) => Self::FormerRemove(name(&former)?),
+            Wired::Quota(quota) => Self::Quota(quota.into()),
+            Wired::Posting(rule) => Self::Posting(rule.try_into()?),
             Wired::ListAdd(v1::ListMember { list: of, member }) => {
                 Self::ListAdd(list(of)?, parsed(&member)?)
             }
@@ -204,6 +212,66 @@ impl TryFrom<v1::EntryChange> for EntryChange {
             Wired::Join(_) => Self::Join,
             Wired::Leave(_) => Self::Leave,
         })
+    }
+}
+
+impl From<&Quota> for v1::Quota {
+    fn from(quota: &Quota) -> Self {
+        Self {
+            octets: quota.octets,
+            messages: quota.messages,
+        }
+    }
+}
+
+impl From<v1::Quota> for Quota {
+    fn from(quota: v1::Quota) -> Self {
+        Self {
+            octets: quota.octets,
+            messages: quota.messages,
+        }
+    }
+}
+
+impl From<&PostingRule> for v1::PostingRule {
+    fn from(rule: &PostingRule) -> Self {
+        use v1::posting_rule::Rule as Wired;
+        Self {
+            rule: Some(match rule {
+                PostingRule::Anyone => Wired::Anyone(v1::Nothing {}),
+                PostingRule::Authenticated => Wired::Authenticated(v1::Nothing {}),
+                PostingRule::Members => Wired::Members(v1::Nothing {}),
+                PostingRule::Owners => Wired::Owners(v1::Nothing {}),
+                PostingRule::Group(group) => Wired::Group(group.to_string()),
+            }),
+        }
+    }
+}
+
+impl TryFrom<v1::PostingRule> for PostingRule {
+    type Error = WireError;
+
+    fn try_from(rule: v1::PostingRule) -> Wire<Self> {
+        use v1::posting_rule::Rule as Wired;
+        Ok(match chosen(rule.rule, "posting rule")? {
+            Wired::Anyone(_) => Self::Anyone,
+            Wired::Authenticated(_) => Self::Authenticated,
+            Wired::Members(_) => Self::Members,
+            Wired::Owners(_) => Self::Owners,
+            Wired::Group(group) => Self::Group(name(&group)?),
+        })
+    }
+}
+
+fn registry_page(
+    registry: &grapevine_model::RegistryName,
+    after: &Option<String>,
+    limit: u32,
+) -> v1::RegistryPage {
+    v1::RegistryPage {
+        registry: registry.to_string(),
+        after: after.clone(),
+        limit,
     }
 }
 
@@ -327,6 +395,46 @@ fn encode(request: &Request) -> v1::request::Request {
             since,
             wait_ms,
         } => Wired::Watch(watch::encode(target, since, *wait_ms)),
+        Request::MemberOf {
+            name,
+            list,
+            depth,
+            after,
+            limit,
+        } => Wired::MemberOf(v1::MemberOf {
+            name: name.to_string(),
+            list: wired(list),
+            nested: *depth == Depth::Nested,
+            after: after.clone(),
+            limit: *limit,
+        }),
+        Request::Conflicts {
+            registry,
+            after,
+            limit,
+        } => Wired::Conflicts(registry_page(registry, after, *limit)),
+        Request::Aside {
+            name,
+            incarnation,
+            change,
+        } => Wired::Aside(v1::Aside {
+            name: name.to_string(),
+            incarnation: incarnation_bytes(*incarnation),
+            change: Some(match change {
+                AsideChange::Delete => v1::aside::Change::Delete(v1::Nothing {}),
+                AsideChange::Rename(to) => v1::aside::Change::Rename(to.to_string()),
+            }),
+        }),
+        Request::Dangling {
+            registry,
+            after,
+            limit,
+        } => Wired::Dangling(registry_page(registry, after, *limit)),
+        Request::DanglingRemove {
+            registry,
+            after,
+            limit,
+        } => Wired::DanglingRemove(registry_page(registry, after, *limit)),
         Request::CheckRecipient { name } => Wired::CheckRecipient(name.to_string()),
         Request::MaySendAs { name } => Wired::MaySendAs(name.to_string()),
         Request::TokenCreate { digest, expires_ms } => Wired::TokenCreate(v1::TokenCreate {
@@ -434,11 +542,45 @@ impl TryFrom<v1::Request> for Request {
                 after: page.after.map(value_text).transpose()?,
                 limit: page.limit,
             },
+            Wired::MemberOf(page) => Self::MemberOf {
+                name: name(&page.name)?,
+                list: list(page.list)?,
+                depth: if page.nested {
+                    Depth::Nested
+                } else {
+                    Depth::Direct
+                },
+                after: page.after.map(value_text).transpose()?,
+                limit: page.limit,
+            },
+            Wired::Conflicts(page) => Self::Conflicts {
+                registry: registry(&page.registry)?,
+                after: page.after.map(value_text).transpose()?,
+                limit: page.limit,
+            },
             Wired::EntryOfNumber(which) => Self::EntryOfNumber {
                 registry: registry(&which.registry)?,
                 number: which.number,
             },
             Wired::Watch(watch) => watch.try_into()?,
+            Wired::Aside(aside) => Self::Aside {
+                name: name(&aside.name)?,
+                incarnation: incarnation(&aside.incarnation)?,
+                change: match chosen(aside.change, "change of an entry that stands aside")? {
+                    v1::aside::Change::Delete(_) => AsideChange::Delete,
+                    v1::aside::Change::Rename(to) => AsideChange::Rename(name(&to)?),
+                },
+            },
+            Wired::Dangling(page) => Self::Dangling {
+                registry: registry(&page.registry)?,
+                after: page.after.map(value_text).transpose()?,
+                limit: page.limit,
+            },
+            Wired::DanglingRemove(page) => Self::DanglingRemove {
+                registry: registry(&page.registry)?,
+                after: page.after.map(value_text).transpose()?,
+                limit: page.limit,
+            },
             Wired::CheckRecipient(who) => Self::CheckRecipient { name: name(&who)? },
             Wired::MaySendAs(who) => Self::MaySendAs { name: name(&who)? },
             Wired::TokenCreate(token) => Self::TokenCreate {

@@ -1,14 +1,14 @@
 //! What replies show: entries, status, traces, listings.
 
 use grapevine_model::{
-    EntryKind, EntryView, InboxListing, ListedMessage, PeerView, QueueView, ServerStatus, Trace,
-    TraceRecipient,
+    Conflict, Dangle, Dangling, EntryKind, EntryView, InboxListing, ListedMessage, PeerView,
+    QueueView, ServerStatus, Trace, TraceRecipient,
 };
 
-use super::request::role;
+use super::request::{list, role};
 use super::{
     Wire, all, all_parsed, enumerated, id_bytes, incarnation, incarnation_bytes, message_id, name,
-    need, optional, registry, server, texts,
+    need, optional, parsed, registry, server, texts,
 };
 use crate::v1;
 use crate::wire::WireError;
@@ -17,11 +17,7 @@ impl From<&EntryView> for v1::EntryView {
     fn from(view: &EntryView) -> Self {
         Self {
             name: view.name.to_string(),
-            kind: match view.kind {
-                EntryKind::Individual => v1::EntryKind::Individual,
-                EntryKind::Group => v1::EntryKind::Group,
-            }
-            .into(),
+            kind: encode_kind(view.kind).into(),
             incarnation: incarnation_bytes(view.incarnation),
             created_ms: view.created_ms,
             number: view.number,
@@ -34,6 +30,10 @@ impl From<&EntryView> for v1::EntryView {
             owners: texts(&view.owners),
             friends: texts(&view.friends),
             conflict: view.conflict,
+            former: texts(&view.former),
+            quota: Some((&view.quota).into()),
+            posting: Some((&view.posting).into()),
+            aside: view.aside,
         }
     }
 }
@@ -44,13 +44,7 @@ impl TryFrom<v1::EntryView> for EntryView {
     fn try_from(view: v1::EntryView) -> Wire<Self> {
         Ok(Self {
             name: name(&view.name)?,
-            kind: match enumerated(view.kind, "kind of entry")? {
-                v1::EntryKind::Unspecified => {
-                    return Err(WireError::invalid("an entry without a kind"));
-                }
-                v1::EntryKind::Individual => EntryKind::Individual,
-                v1::EntryKind::Group => EntryKind::Group,
-            },
+            kind: kind(view.kind)?,
             incarnation: incarnation(&view.incarnation)?,
             created_ms: view.created_ms,
             number: view.number,
@@ -63,6 +57,89 @@ impl TryFrom<v1::EntryView> for EntryView {
             owners: all_parsed(&view.owners)?,
             friends: all_parsed(&view.friends)?,
             conflict: view.conflict,
+            former: all_parsed(&view.former)?,
+            quota: view.quota.map(Into::into).unwrap_or_default(),
+            posting: view
+                .posting
+                .map(TryInto::try_into)
+                .transpose()?
+                .unwrap_or_default(),
+            aside: view.aside,
+        })
+    }
+}
+
+fn encode_kind(kind: EntryKind) -> v1::EntryKind {
+    match kind {
+        EntryKind::Individual => v1::EntryKind::Individual,
+        EntryKind::Group => v1::EntryKind::Group,
+    }
+}
+
+fn kind(number: i32) -> Wire<EntryKind> {
+    Ok(match enumerated(number, "kind of entry")? {
+        v1::EntryKind::Unspecified => return Err(WireError::invalid("an entry without a kind")),
+        v1::EntryKind::Individual => EntryKind::Individual,
+        v1::EntryKind::Group => EntryKind::Group,
+    })
+}
+
+impl From<&Conflict> for v1::Conflict {
+    fn from(conflict: &Conflict) -> Self {
+        Self {
+            name: conflict.name.to_string(),
+            holder: incarnation_bytes(conflict.holder),
+            aside: incarnation_bytes(conflict.aside),
+            kind: encode_kind(conflict.kind).into(),
+            remark: conflict.remark.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::Conflict> for Conflict {
+    type Error = WireError;
+
+    fn try_from(conflict: v1::Conflict) -> Wire<Self> {
+        Ok(Self {
+            name: name(&conflict.name)?,
+            holder: incarnation(&conflict.holder)?,
+            aside: incarnation(&conflict.aside)?,
+            kind: kind(conflict.kind)?,
+            remark: conflict.remark,
+        })
+    }
+}
+
+impl From<&Dangling> for v1::DanglingMember {
+    fn from(dangling: &Dangling) -> Self {
+        Self {
+            group: dangling.group.to_string(),
+            list: v1::GroupList::from(dangling.list).into(),
+            member: dangling.member.to_string(),
+            why: match dangling.why {
+                Dangle::Gone => v1::Dangle::Gone,
+                Dangle::Another => v1::Dangle::Another,
+                Dangle::Unknown => v1::Dangle::Unknown,
+            }
+            .into(),
+        }
+    }
+}
+
+impl TryFrom<v1::DanglingMember> for Dangling {
+    type Error = WireError;
+
+    fn try_from(dangling: v1::DanglingMember) -> Wire<Self> {
+        Ok(Self {
+            group: name(&dangling.group)?,
+            list: list(dangling.list)?,
+            member: parsed(&dangling.member)?,
+            // A reason of a newer release is none that this one may act on.
+            why: match v1::Dangle::try_from(dangling.why) {
+                Ok(v1::Dangle::Gone) => Dangle::Gone,
+                Ok(v1::Dangle::Another) => Dangle::Another,
+                Ok(v1::Dangle::Unknown) | Err(_) => Dangle::Unknown,
+            },
         })
     }
 }

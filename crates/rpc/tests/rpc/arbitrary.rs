@@ -201,15 +201,17 @@ fn record() -> BoxedStrategy<CustodyRecord> {
         body(),
         envelope(),
         any::<u64>(),
+        speaker(),
     )
         .prop_map(
-            |(message, custodian, origin, body, envelope, accepted_ms)| CustodyRecord {
+            |(message, custodian, origin, body, envelope, accepted_ms, poster)| CustodyRecord {
                 message,
                 custodian,
                 origin,
                 body,
                 envelope,
                 accepted_ms,
+                poster,
             },
         )
         .boxed()
@@ -248,6 +250,60 @@ fn info() -> BoxedStrategy<ServerInfo> {
         .boxed()
 }
 
+fn quota() -> BoxedStrategy<Quota> {
+    (option::of(any::<u64>()), option::of(any::<u64>()))
+        .prop_map(|(octets, messages)| Quota { octets, messages })
+        .boxed()
+}
+
+fn posting() -> BoxedStrategy<PostingRule> {
+    prop_oneof![
+        Just(PostingRule::Anyone),
+        Just(PostingRule::Authenticated),
+        Just(PostingRule::Members),
+        Just(PostingRule::Owners),
+        name().prop_map(PostingRule::Group),
+    ]
+    .boxed()
+}
+
+fn aside() -> BoxedStrategy<AsideChange> {
+    prop_oneof![
+        Just(AsideChange::Delete),
+        name().prop_map(AsideChange::Rename)
+    ]
+    .boxed()
+}
+
+fn conflict() -> BoxedStrategy<Conflict> {
+    let kind = prop_oneof![Just(EntryKind::Individual), Just(EntryKind::Group)];
+    (name(), incarnation(), incarnation(), kind, text())
+        .prop_map(|(name, holder, aside, kind, remark)| Conflict {
+            name,
+            holder,
+            aside,
+            kind,
+            remark,
+        })
+        .boxed()
+}
+
+fn dangling() -> BoxedStrategy<Dangling> {
+    let why = prop_oneof![
+        Just(Dangle::Gone),
+        Just(Dangle::Another),
+        Just(Dangle::Unknown)
+    ];
+    (name(), list(), member(), why)
+        .prop_map(|(group, list, member, why)| Dangling {
+            group,
+            list,
+            member,
+            why,
+        })
+        .boxed()
+}
+
 fn change() -> BoxedStrategy<EntryChange> {
     prop_oneof![
         secret().prop_map(EntryChange::Password),
@@ -256,6 +312,10 @@ fn change() -> BoxedStrategy<EntryChange> {
         names().prop_map(EntryChange::Forward),
         name().prop_map(EntryChange::AliasAdd),
         name().prop_map(EntryChange::AliasRemove),
+        name().prop_map(EntryChange::Rename),
+        name().prop_map(EntryChange::FormerRemove),
+        quota().prop_map(EntryChange::Quota),
+        posting().prop_map(EntryChange::Posting),
         (list(), member()).prop_map(|(list, who)| EntryChange::ListAdd(list, who)),
         (list(), member()).prop_map(|(list, who)| EntryChange::ListRemove(list, who)),
         Just(EntryChange::Join),
@@ -336,6 +396,46 @@ fn request_about_entries() -> BoxedStrategy<Request> {
         ),
         (registry(), option::of(text()), any::<u32>()).prop_map(|(registry, after, limit)| {
             Request::Entries {
+                registry,
+                after,
+                limit,
+            }
+        }),
+        (
+            name(),
+            list(),
+            any::<bool>(),
+            option::of(text()),
+            any::<u32>()
+        )
+            .prop_map(|(name, list, nested, after, limit)| Request::MemberOf {
+                name,
+                list,
+                depth: if nested { Depth::Nested } else { Depth::Direct },
+                after,
+                limit
+            }),
+        (registry(), option::of(text()), any::<u32>()).prop_map(|(registry, after, limit)| {
+            Request::Conflicts {
+                registry,
+                after,
+                limit,
+            }
+        }),
+        (name(), incarnation(), aside()).prop_map(|(name, incarnation, change)| Request::Aside {
+            name,
+            incarnation,
+            change
+        }),
+        (registry(), option::of(text()), any::<u32>()).prop_map(|(registry, after, limit)| {
+            Request::Dangling {
+                registry,
+                after,
+                limit,
+            }
+        }),
+        (registry(), option::of(text()), any::<u32>()).prop_map(|(registry, after, limit)| {
+            Request::DanglingRemove {
                 registry,
                 after,
                 limit,
@@ -503,12 +603,14 @@ fn entry() -> BoxedStrategy<EntryView> {
         any::<u64>(),
         any::<Option<u32>>(),
     );
-    (what, places, people)
+    let more = (names(), quota(), posting(), any::<u32>());
+    (what, places, people, more)
         .prop_map(
             |(
                 (name, kind, incarnation, remark, conflict),
                 (sites, forward, aliases, connect_sites),
                 (members, owners, friends, created_ms, number),
+                (former, quota, posting, aside),
             )| EntryView {
                 name,
                 kind,
@@ -524,6 +626,10 @@ fn entry() -> BoxedStrategy<EntryView> {
                 owners,
                 friends,
                 conflict,
+                former,
+                quota,
+                posting,
+                aside,
             },
         )
         .boxed()
@@ -752,7 +858,7 @@ fn reply_about_entries() -> BoxedStrategy<Reply> {
                     policy,
                 })
             }),
-        entry().prop_map(Reply::Entry),
+        entry().prop_map(|view| Reply::Entry(Box::new(view))),
         prop_oneof![Just(Check::Yes), Just(Check::No)].prop_map(Reply::Check),
         (
             members(),
@@ -774,6 +880,15 @@ fn reply_about_entries() -> BoxedStrategy<Reply> {
         (vec(entry(), 0..3), option::of(text()))
             .prop_map(|(entries, next)| Reply::Entries { entries, next }),
         changes().prop_map(Reply::Changes),
+        (vec(conflict(), 0..4), option::of(text()))
+            .prop_map(|(conflicts, next)| Reply::Conflicts { conflicts, next }),
+        (vec(dangling(), 0..4), any::<u32>(), option::of(text())).prop_map(
+            |(dangling, seen, next)| Reply::Dangling {
+                dangling,
+                seen,
+                next
+            }
+        ),
         Just(Reply::Ok),
     ]
     .boxed()
@@ -945,6 +1060,31 @@ fn question_message() -> BoxedStrategy<PeerMessage> {
                 incarnation
             }
         ),
+        (
+            registry(),
+            list(),
+            vec((member(), option::of(incarnation())), 0..4),
+            option::of(text())
+        )
+            .prop_map(|(registry, list, who, after)| Question::ListedIn {
+                registry,
+                list,
+                who,
+                after
+            }),
+        (registry(), vec(incarnation(), 0..4)).prop_map(|(registry, incarnations)| {
+            Question::Living {
+                registry,
+                incarnations,
+            }
+        }),
+    ];
+    let life = prop_oneof![
+        name().prop_map(Life::Lives),
+        Just(Life::Aside),
+        Just(Life::Gone),
+        Just(Life::Unheard),
+        Just(Life::Absent)
     ];
     let answer = prop_oneof![
         (name(), incarnation(), servers(), names()).prop_map(
@@ -955,11 +1095,18 @@ fn question_message() -> BoxedStrategy<PeerMessage> {
                 forward
             })
         ),
-        (name(), incarnation()).prop_map(|(name, incarnation)| Answer::Resolved(
-            Resolution::Group { name, incarnation }
-        )),
+        (name(), incarnation(), posting()).prop_map(|(name, incarnation, posting)| {
+            Answer::Resolved(Resolution::Group {
+                name,
+                incarnation,
+                posting,
+            })
+        }),
         Just(Answer::Resolved(Resolution::NoSuch)),
         (any::<bool>(), names()).prop_map(|(found, elsewhere)| Answer::Level { found, elsewhere }),
+        (vec((name(), incarnation()), 0..4), option::of(text()))
+            .prop_map(|(groups, next)| Answer::Groups { groups, next }),
+        vec(life, 0..4).prop_map(Answer::Lives),
         Just(Answer::Unavailable),
     ];
     let result = prop_oneof![reply().prop_map(Ok), refusal().prop_map(Err)];

@@ -346,7 +346,7 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
             done
         }
         Request::Show { name } => match world.entries.get(&name) {
-            Some(entry) => Ok(Reply::Entry(EntryView {
+            Some(entry) => Ok(Reply::Entry(Box::new(EntryView {
                 name,
                 kind: entry.kind,
                 incarnation: Incarnation(1),
@@ -361,7 +361,11 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
                 owners: entry.owners.clone(),
                 friends: Vec::new(),
                 conflict: false,
-            })),
+                former: Vec::new(),
+                quota: Default::default(),
+                posting: Default::default(),
+                aside: 0,
+            }))),
             None => Err(Refusal::not_found(name)),
         },
         Request::InboxList { .. } => Ok(Reply::Inbox(InboxListing {

@@ -1,0 +1,68 @@
+//! An entry as it is shown: everything but its secrets.
+
+use grapevine_model::{EntryView, Field, GroupList, Member, PostingRule, Quota};
+
+use crate::codec;
+use crate::registry::database::Entry;
+use crate::server::Server;
+
+/// Owners and friends shown with an entry.
+const MAX_SHOWN: usize = 100;
+
+impl Server {
+    pub(crate) fn view(&self, entry: &Entry<'_>) -> Option<EntryView> {
+        let name = entry.name()?;
+        let database = self.database(name.registry())?;
+        let list = |list| -> Vec<Member> {
+            entry
+                .members(list, None)
+                .take(MAX_SHOWN)
+                .map(|(member, listed)| self.shown(member, listed.incarnation))
+                .collect()
+        };
+        let aside = database.aside(name.folded());
+        Some(EntryView {
+            kind: entry.kind(),
+            incarnation: entry.incarnation,
+            created_ms: entry.identity.created.time.wall_ms(),
+            number: entry.posix_number(),
+            remark: entry
+                .single(Field::Remark)
+                .map(|r| String::from_utf8_lossy(r).into_owned())
+                .unwrap_or_default(),
+            sites: entry.sites(),
+            forward: entry.forward(),
+            aliases: entry.aliases(),
+            connect_sites: entry
+                .list(Field::ConnectSite, None)
+                .map(|(site, _)| String::from_utf8_lossy(site).into_owned())
+                .collect(),
+            members: entry.member_count(),
+            owners: list(GroupList::Owners),
+            friends: list(GroupList::Friends),
+            conflict: !database.has_its_name(entry),
+            former: entry.former(),
+            quota: entry.quota(),
+            posting: entry.posting(),
+            aside: u32::try_from(aside.len()).unwrap_or(u32::MAX),
+            name,
+        })
+    }
+}
+
+impl Entry<'_> {
+    /// How much its inbox may hold.
+    fn quota(&self) -> Quota {
+        self.single(Field::Quota)
+            .and_then(|value| codec::decode(value).ok())
+            .unwrap_or_default()
+    }
+
+    /// Who may post to it. A rule that this release can't read is not taken for "anyone".
+    pub(crate) fn posting(&self) -> PostingRule {
+        match self.single(Field::Posting) {
+            Some(value) => codec::decode(value).unwrap_or(PostingRule::Owners),
+            None => PostingRule::Anyone,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Which groups somebody is in, in reverse, over registries that may be out of reach.
+
+use grapevine_model::{Depth, ErrorKind, GroupList, Reply, Request, Speaker};
+
+use crate::harness::{Cluster, add, name, remove};
+
+fn member_of(who: &str, list: GroupList, depth: Depth) -> Request {
+    Request::MemberOf {
+        name: name(who),
+        list,
+        depth,
+        after: None,
+        limit: 100,
+    }
+}
+
+fn groups(cluster: &mut Cluster, at: &str, request: Request) -> Vec<String> {
+    match cluster.ok(at, Speaker::Operator, request) {
+        Reply::Members {
+            members,
+            next: None,
+            ..
+        } => members.iter().map(ToString::to_string).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Three servers; `pa` on all of them, `es` on the third alone.
+fn two_registries() -> Cluster {
+    let mut cluster = Cluster::new(3);
+    let create = Request::RegistryCreate {
+        registry: "es".parse().unwrap(),
+        holders: vec!["s3".parse().unwrap()],
+        registrars: vec![name("registrar@pa")],
+    };
+    cluster.ok("s1", Speaker::Operator, create);
+    cluster.pass(2_000);
+    cluster.group("inner^@pa", &["needham@pa"], &["birrell@pa"]);
+    cluster.group("outer^@es", &["inner^@pa"], &[]);
+    cluster.group("all^@es", &["*@pa"], &[]);
+    cluster.pass(2_000);
+    cluster
+}
+
+#[test]
+fn the_groups_of_a_member_are_found_in_every_registry() {
+    let mut cluster = two_registries();
+    for at in ["s1", "s2", "s3"] {
+        let direct = member_of("needham@pa", GroupList::Members, Depth::Direct);
+        assert_eq!(groups(&mut cluster, at, direct), ["all^@es", "inner^@pa"]);
+        let nested = member_of("needham@pa", GroupList::Members, Depth::Nested);
+        assert_eq!(
+            groups(&mut cluster, at, nested),
+            ["all^@es", "inner^@pa", "outer^@es"]
+        );
+        let owned = member_of("birrell@pa", GroupList::Owners, Depth::Direct);
+        assert_eq!(groups(&mut cluster, at, owned), ["inner^@pa"]);
+    }
+    cluster.ok(
+        "s2",
+        Speaker::Operator,
+        remove("inner^@pa", GroupList::Members, "needham@pa"),
+    );
+    cluster.pass(2_000);
+    let nested = member_of("needham@pa", GroupList::Members, Depth::Nested);
+    assert_eq!(groups(&mut cluster, "s1", nested), ["all^@es"]);
+}
+
+#[test]
+fn memberships_end_over_cycles_and_come_in_pages() {
+    let mut cluster = two_registries();
+    cluster.ok(
+        "s3",
+        Speaker::Operator,
+        add("inner^@pa", GroupList::Members, "outer^@es"),
+    );
+    let mut request = member_of("needham@pa", GroupList::Members, Depth::Nested);
+    let mut found = Vec::new();
+    loop {
+        if let Request::MemberOf { limit, .. } = &mut request {
+            *limit = 1;
+        }
+        let Reply::Members { members, next, .. } =
+            cluster.ok("s2", Speaker::Operator, request.clone())
+        else {
+            panic!("no page")
+        };
+        assert_eq!(members.len(), 1);
+        found.extend(members.iter().map(ToString::to_string));
+        match (next, &mut request) {
+            (Some(next), Request::MemberOf { after, .. }) => *after = Some(next),
+            _ => break,
+        }
+    }
+    assert_eq!(found, ["all^@es", "inner^@pa", "outer^@es"]);
+}
+
+#[test]
+fn a_registry_out_of_reach_is_never_a_shorter_list() {
+    let mut cluster = two_registries();
+    cluster.kill("s3");
+    let request = member_of("needham@pa", GroupList::Members, Depth::Direct);
+    assert_eq!(
+        cluster.refused("s1", Speaker::Operator, request),
+        ErrorKind::Unavailable
+    );
+    cluster.start("s3", grapevine_core::Start::Resume);
+    cluster.pass(5_000);
+    let request = member_of("needham@pa", GroupList::Members, Depth::Direct);
+    assert_eq!(
+        groups(&mut cluster, "s1", request),
+        ["all^@es", "inner^@pa"],
+        "and after a restart the index is as it was"
+    );
+}
+
+#[test]
+fn memberships_are_for_those_who_have_logged_in() {
+    let mut cluster = two_registries();
+    let request = member_of("needham@pa", GroupList::Members, Depth::Direct);
+    assert_eq!(
+        cluster.refused("s1", Speaker::Anonymous, request),
+        ErrorKind::NotAuthenticated
+    );
+    let nobody = member_of("nobody@pa", GroupList::Members, Depth::Direct);
+    assert_eq!(
+        cluster.refused("s1", Speaker::Operator, nobody),
+        ErrorKind::NotFound
+    );
+}
