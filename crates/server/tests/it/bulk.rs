@@ -56,7 +56,7 @@ fn an_import_that_a_kill_interrupts_is_finished_at_the_other_server_and_exports_
             written.contains("p1199@pa.example") && !written.contains("argon2"),
             "{format}"
         );
-        let back = ["registry", "import", "pa.example", out, "--json"];
+        let back = ["registry", "import", "pa.example", out];
         let back = person.json(&[&back[..], &REGISTRAR].concat());
         assert_eq!(
             (&back["created"], &back["changed"]),
