@@ -24,6 +24,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .skip_debug([
             ".grapevine.v1.Credentials",
             ".grapevine.v1.Authenticate",
+            ".grapevine.v1.CallerTicket",
+            ".grapevine.v1.Ticket",
+            ".grapevine.v1.NewAppPassword",
             ".grapevine.v1.EntryChange",
             ".grapevine.v1.EntryChange.change",
             ".grapevine.v1.IndividualCreate",

@@ -74,6 +74,8 @@ pub struct Times {
     pub compare_ms: u64,
     /// A comparison that has not gone on for so long is given up.
     pub compare_silent_ms: u64,
+    /// A ticket serves at most so long.
+    pub ticket_ms: u64,
     /// What became of a message is remembered so long.
     pub history_ms: u64,
     /// A body that nothing refers to is removed after so long.
@@ -97,6 +99,7 @@ impl Default for Times {
             drift_ms: 2 * 3_600_000,
             compare_ms: 6 * 3_600_000,
             compare_silent_ms: 30_000,
+            ticket_ms: 8 * 3_600_000,
             history_ms: 2 * 24 * 3_600_000,
             orphan_ms: 10 * 60_000,
         }

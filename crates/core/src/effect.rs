@@ -6,8 +6,8 @@
 //! the shell may carry out whatever it is given at once.
 
 use grapevine_model::{
-    AsOf, BodyInfo, MessageId, Name, PeerMessage, Refusal, Reply, Request, RequestId, Secret, Seen,
-    ServerInfo, ServerName, Speaker, Submission,
+    AsOf, Authenticated, BodyInfo, MessageId, Name, PeerMessage, Refusal, Reply, Request,
+    RequestId, Secret, Seen, ServerInfo, ServerName, Speaker, Submission, Ticket,
 };
 
 use crate::tables::Op;
@@ -64,6 +64,26 @@ pub enum Input {
         ticket: u64,
         /// Whether it was right.
         right: bool,
+        /// Its hash made anew, where it was right and the old one was cheaper than is asked for now.
+        rehashed: Option<Secret>,
+    },
+    /// Somebody who has just proved to be this individual wants a ticket.
+    Issue {
+        /// Joins request and answer.
+        id: RequestId,
+        /// Who.
+        who: Authenticated,
+        /// When the password was given, milliseconds since 1970; none for just now.
+        proved_ms: Option<u64>,
+        /// How long it is to serve; none for as long as is granted.
+        life_ms: Option<u64>,
+    },
+    /// A client shows a ticket that its issuer has signed, as the shell has checked.
+    Ticket {
+        /// Joins request and reply.
+        id: RequestId,
+        /// The ticket.
+        ticket: Ticket,
     },
     /// A commit is durable.
     Committed {
@@ -112,6 +132,13 @@ pub enum Effect {
         hash: Option<Secret>,
         /// The password.
         password: Secret,
+    },
+    /// Sign this ticket with the server's key, and answer the request with it.
+    Sign {
+        /// Which request.
+        id: RequestId,
+        /// The ticket.
+        ticket: Ticket,
     },
     /// Compose a report (RFC 3464) and hand it in as `submission`, with its body.
     Report(Box<ReportOrder>),

@@ -23,5 +23,6 @@ pub use config::{Alone, Config, Start, Times};
 pub use effect::{Effect, Input, Note, NoteLevel, ReportLine, ReportOrder, Staged};
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
+pub use registry::login::app_password_may;
 pub use server::Server;
 pub use tables::{Damaged, Op, Row, Table, Tables};

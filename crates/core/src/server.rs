@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use grapevine_model::{
-    Beat, Hlc, Incarnation, MessageId, Name, Now, OriginId, PeerMessage, RegistryName,
-    RegistryPolicy, ServerInfo, ServerName, ServerRole, SpaceId,
+    Authenticated, Beat, Hlc, Incarnation, MessageId, Name, Now, OriginId, PeerMessage,
+    RegistryName, RegistryPolicy, ServerInfo, ServerName, ServerRole, SpaceId,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -23,6 +23,8 @@ use crate::effect::{Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
 use crate::registry::database::Database;
 use crate::registry::directory::{Asking, Hint, Memo};
+use crate::registry::lockout::Lockout;
+use crate::registry::login::Verifying;
 use crate::registry::news::News;
 use crate::registry::request::{Job, Parked, PassedOn, ReplyTo};
 use crate::registry::servers::{META_RETIRED, META_WELCOME};
@@ -117,7 +119,10 @@ pub struct Server {
     pub(crate) watches: Watches,
     /// Changes that other servers have passed on to this one, and when they came.
     pub(crate) taken_over: BTreeMap<(ServerName, u64), u64>,
-    pub(crate) verifying: BTreeMap<u64, (ReplyTo, Option<(Name, Incarnation)>)>,
+    pub(crate) verifying: BTreeMap<u64, Verifying>,
+    pub(crate) lockout: Lockout,
+    /// Holders' words about proofs, and until when they are believed.
+    pub(crate) vouched: BTreeMap<Authenticated, (u64, Authenticated)>,
     // Messages.
     pub(crate) custodies: BTreeMap<MessageId, Custody>,
     pub(crate) deputies: BTreeMap<(ServerName, MessageId), Held>,
@@ -163,6 +168,7 @@ impl Server {
     ) -> Result<Self, Damaged> {
         let ledger = Ledger::new(tables);
         let mut rng = StdRng::from_seed(seed);
+        let lockout_key = *blake3::keyed_hash(&seed, b"lockout").as_bytes();
         let known = ledger
             .get(Table::Meta, META_ORIGIN)?
             .map(|bytes| codec::decode(&bytes))
@@ -209,6 +215,8 @@ impl Server {
             watches: Watches::default(),
             taken_over: BTreeMap::new(),
             verifying: BTreeMap::new(),
+            lockout: Lockout::new(lockout_key),
+            vouched: BTreeMap::new(),
             custodies: BTreeMap::new(),
             deputies: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -426,10 +434,21 @@ impl Server {
                 },
                 Memo::new(),
             ),
-            Input::Verified { ticket, right } => {
-                self.verified(ticket, right);
+            Input::Verified {
+                ticket,
+                right,
+                rehashed,
+            } => self.verified(ticket, right, rehashed),
+            Input::Issue {
+                id,
+                who,
+                proved_ms,
+                life_ms,
+            } => {
+                self.issue(id, who, proved_ms, life_ms);
                 Ok(())
             }
+            Input::Ticket { id, ticket } => self.take_ticket(id, ticket),
             Input::Committed { seq } => {
                 self.ledger.committed(seq);
                 return;
@@ -628,6 +647,10 @@ impl Server {
             ),
             PeerMessage::Answered { id, answer } => {
                 self.take_answer(from, id, answer);
+                Ok(())
+            }
+            PeerMessage::Logins(logins) => {
+                self.take_logins(logins);
                 Ok(())
             }
             PeerMessage::Forward {

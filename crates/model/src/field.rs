@@ -55,6 +55,10 @@ pub enum Field {
     Offered = 32,
     /// One server an element that has fetched the whole registry since it became a holder.
     FetchedHolder = 33,
+    /// That the password was changed by a person: its stamp is what tickets and sessions hang on.
+    Credentials = 50,
+    /// One app password an element (its id).
+    AppPassword = 51,
     /// That a message is in the mailbox; the tombstone is its expunge.
     Message = 1000,
     /// A mailbox's ordered sites, kept in the mailbox itself (item 0).

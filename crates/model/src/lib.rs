@@ -12,6 +12,7 @@ mod entry;
 mod error;
 mod field;
 mod id;
+mod login;
 mod message;
 pub mod name;
 mod peer;
@@ -36,6 +37,10 @@ pub use field::{EntryKind, Field};
 pub use id::{
     Incarnation, MessageId, MessageIdError, OriginId, RequestId, ServerName, ServerNameError,
 };
+pub use login::{
+    APP_PASSWORD_PREFIX, AppPassword, AppPasswordView, Authenticated, LoginNews, LoginOutcome,
+    MAX_LABEL_BYTES, Source, TICKET_PREFIX, Ticket,
+};
 pub use message::{
     BodyInfo, Envelope, EnvelopeRecipient, MailboxEntry, Notify, ReportReason, ReturnContent,
     Submission,
@@ -46,9 +51,9 @@ pub use peer::{
 };
 pub use policy::{AlonePolicy, PolicyChange, RegistryPolicy, StalePolicy};
 pub use request::{
-    Authenticated, Check, EntryChange, EntryView, GroupList, InboxListing, ListedMessage,
-    MemberKind, PeerView, QueueView, RegistryView, Reply, Request, Secret, ServerStatus, Speaker,
-    Trace, TraceRecipient, Welcome, Written,
+    Check, EntryChange, EntryView, GroupList, InboxListing, ListedMessage, MemberKind, PeerView,
+    QueueView, RegistryView, Reply, Request, Secret, ServerStatus, Speaker, Trace, TraceRecipient,
+    Welcome, Written,
 };
 pub use seen::{AsOf, MAX_SEEN, Seen, SeenError};
 pub use stamp::{Hlc, Now, Stamp};

@@ -8,6 +8,7 @@ use crate::compare::CompareStep;
 use crate::entry::{Life, PostingRule};
 use crate::error::Refusal;
 use crate::id::{Incarnation, MessageId, OriginId, ServerName};
+use crate::login::LoginNews;
 use crate::message::{BodyInfo, Envelope};
 use crate::name::{Member, Name, RegistryName};
 use crate::request::{GroupList, Reply, Request, Speaker};
@@ -301,6 +302,8 @@ pub enum PeerMessage {
         /// What.
         answer: Answer,
     },
+    /// Logins that ended here, for your counts.
+    Logins(Vec<LoginNews>),
     /// A client's request for a registry or mailbox that you hold.
     Forward {
         /// Joins request and reply.

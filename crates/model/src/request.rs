@@ -15,6 +15,7 @@ use crate::compare::{CompareCounts, CompareView};
 use crate::entry::{AsideChange, Conflict, Dangling, Depth, PostingRule, Quota};
 use crate::field::EntryKind;
 use crate::id::{Incarnation, MessageId, ServerName};
+use crate::login::{AppPassword, AppPasswordView, Authenticated, Source};
 use crate::message::BodyInfo;
 use crate::name::{Member, Name, RegistryName};
 use crate::policy::{PolicyChange, RegistryPolicy};
@@ -67,6 +68,10 @@ pub enum GroupList {
 pub enum EntryChange {
     /// A new password, as Argon2id hash in PHC form.
     Password(Secret),
+    /// One more app password, made by a server: a client can't choose one.
+    AppPasswordAdd(AppPassword),
+    /// One fewer, by its id.
+    AppPasswordRemove(String),
     /// Free text.
     Remark(String),
     /// The ordered inbox sites.
@@ -104,6 +109,32 @@ pub enum Request {
         name: Name,
         /// The password.
         password: Secret,
+        /// From where.
+        source: Source,
+    },
+    /// Is what somebody proved before still so? For servers, about tickets and open sessions.
+    Vouch {
+        /// What was proved.
+        who: Authenticated,
+    },
+    /// A ticket for the individual that speaks.
+    TicketCreate {
+        /// How long it is to serve; none for as long as the server grants.
+        life_ms: Option<u64>,
+    },
+    /// A new app password, to be shown once.
+    AppPasswordCreate {
+        /// Whose.
+        name: Name,
+        /// What it is for.
+        label: String,
+        /// Until when, milliseconds since 1970; none for until it is removed.
+        expires_ms: Option<u64>,
+    },
+    /// The app passwords of an individual, without their secrets.
+    AppPasswords {
+        /// Whose.
+        name: Name,
     },
     /// A new registry.
     RegistryCreate {
@@ -361,6 +392,22 @@ pub enum Reply {
     Imported(Imported),
     /// The password was right.
     Authenticated(Authenticated),
+    /// A ticket.
+    Ticket {
+        /// Its text, which is the secret.
+        ticket: Secret,
+        /// Until when it serves, milliseconds since 1970.
+        expires_ms: u64,
+    },
+    /// A new app password.
+    AppPassword {
+        /// It itself: it is told this once.
+        password: Secret,
+        /// Its id, by which it is listed and removed.
+        id: String,
+    },
+    /// App passwords.
+    AppPasswords(Vec<AppPasswordView>),
     /// The registries.
     Registries(Vec<RegistryName>),
     /// One registry.
@@ -459,15 +506,6 @@ pub struct Written {
     pub copies: u8,
     /// Tokens: hand them in to be answered, by any server, with this write or newer.
     pub seen: Vec<Seen>,
-}
-
-/// An individual whose password was right.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Authenticated {
-    /// The name, in the spelling of its entry.
-    pub name: Name,
-    /// What the name means now.
-    pub incarnation: Incarnation,
 }
 
 /// A registry.

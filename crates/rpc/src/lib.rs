@@ -7,6 +7,7 @@
 mod channel;
 mod convert;
 mod listen;
+mod ticket;
 pub mod tls;
 mod wire;
 
@@ -20,6 +21,7 @@ pub use listen::{
     MAX_CONNECTIONS, MAX_HANDSHAKES, PeerIdentity, grapevine_server, peers_server, serve,
     server_builder,
 };
+pub use ticket::{TicketError, is_ticket, open_ticket, sign_ticket};
 pub use wire::{
     Frame, MAX_CHUNK_BYTES, MAX_DECODED_BYTES, MAX_INLINE_BODY_BYTES, WireError, decode_frame,
     decode_peer, encode_body, encode_chunk, encode_peer,
@@ -44,6 +46,9 @@ pub mod v1 {
     secret_debug!(
         Credentials,
         Authenticate,
+        CallerTicket,
+        Ticket,
+        NewAppPassword,
         EntryChange,
         entry_change::Change,
         IndividualCreate

@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -54,7 +55,10 @@ const MAX_STREAMS: u32 = 256;
 /// recorded when it was made; none for a client. A server that was taken off the records since
 /// keeps its connections: whoever acts on this asks the records too.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerIdentity(pub Option<ServerName>);
+pub struct PeerIdentity {
+    server: Option<ServerName>,
+    address: IpAddr,
+}
 
 impl PeerIdentity {
     /// Who made a request; nobody in particular if it came over anything but [`serve`].
@@ -62,7 +66,13 @@ impl PeerIdentity {
         request
             .extensions()
             .get::<Self>()
-            .and_then(|identity| identity.0.clone())
+            .and_then(|identity| identity.server.clone())
+    }
+
+    /// Where a request came from; none if it came over anything but [`serve`].
+    pub fn address_of<T>(request: &tonic::Request<T>) -> Option<IpAddr> {
+        let identity = request.extensions().get::<Self>()?;
+        Some(identity.address)
     }
 }
 
@@ -150,7 +160,7 @@ async fn accept(listener: TcpListener, door: Arc<Door>) {
                 return;
             };
             let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+                Ok((stream, from)) => (stream, from.ip()),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     sleep(ACCEPT_REST).await;
@@ -174,7 +184,7 @@ async fn accept(listener: TcpListener, door: Arc<Door>) {
 impl Door {
     async fn shake_hands(
         self: Arc<Self>,
-        stream: TcpStream,
+        (stream, address): (TcpStream, IpAddr),
         connection: OwnedSemaphorePermit,
         handshake: OwnedSemaphorePermit,
     ) {
@@ -190,7 +200,7 @@ impl Door {
         };
         let stream = PeerStream {
             stream,
-            identity: PeerIdentity(server),
+            identity: PeerIdentity { server, address },
             cut: Box::pin(self.cut.clone().cancelled_owned()),
             _connection: connection,
         };

@@ -28,6 +28,10 @@ const DEFAULT_CONNECTIONS: usize = 500;
 const DEFAULT_CONNECTIONS_PER_ADDRESS: usize = 100;
 /// RFC 5321 4.5.4.1: "the give-up time generally needs to be at least 4-5 days".
 const DEFAULT_GIVE_UP_HOURS: u64 = 5 * 24;
+/// A working day: who comes back in the morning gives the password once.
+const DEFAULT_TICKET_HOURS: u64 = 8;
+/// 30 days: at a server that is cut off, a stolen ticket lives to its end.
+const MAX_TICKET_HOURS: u64 = 30 * 24;
 
 /// Every key, by table: what `check_keys` knows and the documentation lists.
 const KEYS: &[(&str, &[&str])] = &[
@@ -82,6 +86,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "connections",
             "connections_per_address",
             "give_up_hours",
+            "ticket_hours",
         ],
     ),
 ];
@@ -108,6 +113,7 @@ The configuration (TOML; every key is optional):
     connections = 500        at each door for mail programs
     connections_per_address = 100
     give_up_hours = 120      after so long a message is reported as undeliverable
+    ticket_hours = 8         a ticket (`grapevine login`) serves so long; at most 720
 SIGHUP has log, limits.reserve_mib and the certificate read again; the rest needs a new start.";
 
 /// A checked configuration: all defaults filled in, all paths made whole.
@@ -157,6 +163,8 @@ pub(crate) struct Limits {
     pub(crate) connections_per_address: usize,
     /// After so long a message is reported as undeliverable.
     pub(crate) give_up_hours: u64,
+    /// A ticket serves so long.
+    pub(crate) ticket_hours: u64,
 }
 
 /// Why a configuration was not taken: one line that says what, why, and what to do.
@@ -199,6 +207,7 @@ struct LimitsTable {
     connections: Option<usize>,
     connections_per_address: Option<usize>,
     give_up_hours: Option<u64>,
+    ticket_hours: Option<u64>,
 }
 
 /// The word that closes a door.
@@ -307,6 +316,12 @@ impl LimitsTable {
         if give_up_hours == 0 {
             return Err("limits.give_up_hours = 0 would try nothing twice: give 1 or more".into());
         }
+        let ticket_hours = self.ticket_hours.unwrap_or(DEFAULT_TICKET_HOURS);
+        if ticket_hours == 0 || ticket_hours > MAX_TICKET_HOURS {
+            return Err(format!(
+                "limits.ticket_hours = {ticket_hours}: give 1 to {MAX_TICKET_HOURS}"
+            ));
+        }
         Ok(Limits {
             message_bytes: message_mib * MIB,
             reserve_bytes: self
@@ -320,6 +335,7 @@ impl LimitsTable {
                 DEFAULT_CONNECTIONS_PER_ADDRESS,
             )?,
             give_up_hours,
+            ticket_hours,
         })
     }
 }

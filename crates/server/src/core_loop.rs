@@ -229,6 +229,27 @@ impl CoreLoop {
                     seen,
                 }
             }
+            ToCore::Issue {
+                who,
+                proved_ms,
+                life_ms,
+                answer,
+            } => {
+                metrics::counter!("grapevine_inputs_total", "kind" => "issue").increment(1);
+                Input::Issue {
+                    id: self.expect(answer),
+                    who,
+                    proved_ms,
+                    life_ms,
+                }
+            }
+            ToCore::Ticket { ticket, answer } => {
+                metrics::counter!("grapevine_inputs_total", "kind" => "ticket").increment(1);
+                Input::Ticket {
+                    id: self.expect(answer),
+                    ticket,
+                }
+            }
             ToCore::Submit {
                 submission,
                 staged,
@@ -285,6 +306,10 @@ impl CoreLoop {
                     hash,
                     password,
                 } => self.verify(ticket, hash, password),
+                Effect::Sign { id, ticket } => {
+                    let signed = self.peers.sign(&ticket);
+                    self.reply(id, signed, None);
+                }
                 Effect::Report(order) => {
                     let handle = self.handle.clone();
                     self.runtime.spawn(reports::hand_in(handle, *order));
@@ -338,7 +363,12 @@ impl CoreLoop {
         let (handle, passwords) = (self.handle.clone(), self.passwords.clone());
         self.runtime.spawn(async move {
             let right = passwords.check(hash, password).await;
-            handle.input(Input::Verified { ticket, right }).await;
+            let verified = Input::Verified {
+                ticket,
+                right,
+                rehashed: None,
+            };
+            handle.input(verified).await;
         });
     }
 
@@ -367,6 +397,8 @@ fn kind_of(input: &Input) -> &'static str {
         Input::Request { .. } => "request",
         Input::Submit { .. } => "submit",
         Input::Verified { .. } => "verified",
+        Input::Issue { .. } => "issue",
+        Input::Ticket { .. } => "ticket",
         Input::Committed { .. } => "committed",
         Input::DiskNearlyFull(_) => "disk",
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use grapevine_core::{Input, Staged};
 use grapevine_model::{
-    AsOf, BodyInfo, ErrorKind, MessageId, PeerMessage, Refusal, Reply, Request, Seen, ServerName,
-    Speaker, Submission,
+    AsOf, Authenticated, BodyInfo, ErrorKind, MessageId, PeerMessage, Refusal, Reply, Request,
+    Secret, Seen, ServerName, Speaker, Submission, Ticket,
 };
 use grapevine_store::Store;
 use tokio::sync::{mpsc, oneshot};
@@ -53,6 +53,24 @@ pub(crate) enum ToCore {
         request: Request,
         /// What the client has seen.
         seen: Vec<Seen>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<AnswerAsOf>,
+    },
+    /// A client that has just proved who it is wants a ticket.
+    Issue {
+        /// Who.
+        who: Authenticated,
+        /// When the password was given; none for just now.
+        proved_ms: Option<u64>,
+        /// For how long.
+        life_ms: Option<u64>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<AnswerAsOf>,
+    },
+    /// A client shows a ticket whose signature is right.
+    Ticket {
+        /// The ticket.
+        ticket: Ticket,
         /// Where the answer goes.
         answer: oneshot::Sender<AnswerAsOf>,
     },
@@ -112,14 +130,76 @@ impl CoreHandle {
         request: Request,
         seen: Vec<Seen>,
     ) -> AnswerAsOf {
-        let (answer, answered) = oneshot::channel();
-        let message = ToCore::Request {
+        if let Request::Authenticate { name, password, .. } = &request
+            && grapevine_rpc::is_ticket(&password.0)
+        {
+            // In the place of a password, as mail programs have no other: it is that name's or no good.
+            let answer = match self.check_ticket(password).await {
+                Ok((who, _)) if who.name == *name => Ok(Reply::Authenticated(who)),
+                Ok(_) => Err(not_a_ticket("this ticket is somebody else's")),
+                Err(refusal) => Err(refusal),
+            };
+            return (answer, None);
+        }
+        self.ask(|answer| ToCore::Request {
             speaker,
             request,
             seen,
             answer,
+        })
+        .await
+    }
+
+    /// A ticket for somebody who has just proved who he is.
+    ///
+    /// # Errors
+    /// The core's refusal, or that the server is stopping.
+    pub(crate) async fn issue_ticket(
+        &self,
+        who: Authenticated,
+        proved_ms: Option<u64>,
+        life_ms: Option<u64>,
+    ) -> Answer {
+        self.ask(|answer| ToCore::Issue {
+            who,
+            proved_ms,
+            life_ms,
+            answer,
+        })
+        .await
+        .0
+    }
+
+    /// Whose a ticket is, and when the password was given for it.
+    ///
+    /// # Errors
+    /// It is none, its issuer has not signed it, or it is worth nothing any more.
+    pub(crate) async fn check_ticket(
+        &self,
+        text: &Secret,
+    ) -> Result<(Authenticated, u64), Refusal> {
+        let Some(peers) = self.shared.peers.get() else {
+            return Err(Refusal::unavailable("this server is starting"));
         };
-        match self.shared.inputs.send(message).await {
+        let ticket = grapevine_rpc::open_ticket(&text.0, |server| peers.key_of(server))
+            .map_err(|error| not_a_ticket(&error.to_string()))?;
+        let proved_ms = ticket.proved_ms;
+        match self
+            .ask(|answer| ToCore::Ticket { ticket, answer })
+            .await
+            .0?
+        {
+            Reply::Authenticated(who) => Ok((who, proved_ms)),
+            _ => Err(Refusal::new(
+                ErrorKind::Internal,
+                "the ticket was not checked",
+            )),
+        }
+    }
+
+    async fn ask(&self, message: impl FnOnce(oneshot::Sender<AnswerAsOf>) -> ToCore) -> AnswerAsOf {
+        let (answer, answered) = oneshot::channel();
+        match self.shared.inputs.send(message(answer)).await {
             Ok(()) => wait(answered).await,
             Err(_) => (Err(stopping()), None),
         }
@@ -251,6 +331,10 @@ async fn wait(answered: oneshot::Receiver<AnswerAsOf>) -> AnswerAsOf {
             (Err(Refusal::new(ErrorKind::Unknown, why)), None)
         }
     }
+}
+
+fn not_a_ticket(why: &str) -> Refusal {
+    Refusal::new(ErrorKind::NotAuthenticated, format!("{why}: log in again"))
 }
 
 fn stopping() -> Refusal {

@@ -8,6 +8,7 @@ mod ask;
 mod body_source;
 mod child;
 mod cli;
+mod client_calls;
 mod clock;
 mod commands;
 mod config;

@@ -177,6 +177,7 @@ mod tests {
         let login = Request::Authenticate {
             name: "birrell@pa.example".parse().unwrap(),
             password: secret("correct horse"),
+            source: grapevine_model::Source::Local,
         };
         assert!(!has_password(&login));
         assert_eq!(hash_passwords_in(login.clone()), Ok(login));

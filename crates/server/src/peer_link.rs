@@ -76,6 +76,7 @@ impl Lane {
             | PeerMessage::Have { .. }
             | PeerMessage::Ask { .. }
             | PeerMessage::Answered { .. }
+            | PeerMessage::Logins(_)
             | PeerMessage::Forward { .. }
             | PeerMessage::Forwarded { .. } => Self::Quick,
             // Behind the bodies of the cells that it brings.

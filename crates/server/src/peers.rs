@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use grapevine_model::{Door, MessageId, PeerMessage, Refusal, ServerInfo, ServerName};
+use grapevine_model::{
+    Door, ErrorKind, MessageId, PeerMessage, Refusal, Reply, ServerInfo, ServerName, Ticket,
+};
 use grapevine_rpc::Timeouts;
 use grapevine_rpc::tls::{Identity, KeyExpectation, TrustedKeys, client_config};
 use tokio::runtime::Handle;
@@ -141,6 +143,32 @@ impl Peers {
         let held = self.shared.servers.read();
         let held = held.unwrap_or_else(PoisonError::into_inner);
         held.get(server).map(|peer| peer.gone.clone())
+    }
+
+    /// The key on record for a server, itself included.
+    pub(crate) fn key_of(&self, server: &ServerName) -> Option<Vec<u8>> {
+        if server == self.shared.core.server() {
+            return Some(self.shared.identity.public_key());
+        }
+        let held = self.shared.servers.read();
+        let held = held.unwrap_or_else(PoisonError::into_inner);
+        held.get(server).map(|peer| peer.info.public_key.clone())
+    }
+
+    /// Signs a ticket with this server's key.
+    ///
+    /// # Errors
+    /// The key can't sign.
+    pub(crate) fn sign(&self, ticket: &Ticket) -> Result<Reply, Refusal> {
+        grapevine_rpc::sign_ticket(ticket, &self.shared.identity)
+            .map(|text| Reply::Ticket {
+                ticket: text,
+                expires_ms: ticket.expires_ms,
+            })
+            .map_err(|error| {
+                tracing::error!(%error, "a ticket could not be signed");
+                Refusal::new(ErrorKind::Internal, "the ticket could not be signed")
+            })
     }
 
     /// The keys on record.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_model::{
-    Authenticated, ErrorKind, InboxListing, MessageId, Name, Refusal, Reply, Request as Ask,
-    ServerName, Speaker, Submission,
+    ErrorKind, InboxListing, MessageId, Name, Refusal, Reply, Request as Ask, ServerName, Source,
+    Speaker, Submission,
 };
 use grapevine_rpc::v1::{self, body_part, grapevine_server, submit_part};
 use grapevine_rpc::{
@@ -26,15 +26,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::body_source::{BodySource, blocking};
+use crate::client_calls::{ClientCalls, Identity};
 use crate::core_task::{AnswerAsOf, CoreHandle, HeldStage, measured};
-use crate::password_cache::Passwords;
-use crate::passwords::{has_password, hash_passwords_in};
 use crate::peers::Peers;
 use crate::recent_listings::{RecentListings, has};
 use crate::watching::{follow, stopping};
 
-/// A wrong password is answered after this: guessing over one connection gets nowhere.
-const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(1);
 /// A client that is silent for so long in the middle of a message has gone.
 const PART_LIMIT: Duration = Duration::from_secs(60);
 /// Parts of a body that are read ahead of the client.
@@ -53,8 +50,8 @@ pub(crate) enum Entrance {
 pub(crate) struct ClientService {
     /// The core.
     pub(crate) core: CoreHandle,
-    /// Hashes passwords.
-    pub(crate) passwords: Passwords,
+    /// What all doors of clients have in common.
+    pub(crate) calls: ClientCalls,
     /// Who the servers are.
     pub(crate) peers: Peers,
     /// Which way callers come.
@@ -65,6 +62,13 @@ pub(crate) struct ClientService {
     pub(crate) stop: CancellationToken,
     /// Inboxes listed a moment ago.
     pub(crate) recent: RecentListings,
+}
+
+/// Where a call comes from.
+struct From {
+    /// The server that the connection has proved to be.
+    server: Option<ServerName>,
+    source: Source,
 }
 
 /// A body on its way to a client.
@@ -82,9 +86,9 @@ impl grapevine_server::Grapevine for ClientService {
         &self,
         request: Request<v1::CallRequest>,
     ) -> Result<Response<v1::CallReply>, Status> {
-        let server = self.server(&request)?;
+        let from = self.from(&request)?;
         let call = decode_call_after(request.into_inner()).map_err(malformed)?;
-        let (result, as_of) = match self.answer(server, call).await {
+        let (result, as_of) = match self.answer(from, call).await {
             Ok(answered) => answered,
             Err(refusal) => (Err(refusal), None),
         };
@@ -95,7 +99,7 @@ impl grapevine_server::Grapevine for ClientService {
         &self,
         request: Request<Streaming<v1::SubmitPart>>,
     ) -> Result<Response<v1::CallReply>, Status> {
-        let server = self.server(&request)?;
+        let from = self.from(&request)?;
         let mut parts = request.into_inner();
         let Some(submit_part::Part::Head(head)) = next_part(&mut parts).await? else {
             return Err(Status::invalid_argument(
@@ -103,7 +107,7 @@ impl grapevine_server::Grapevine for ClientService {
             ));
         };
         let head = decode_submit_head(head).map_err(malformed)?;
-        let result = self.take_message(server, head, &mut parts).await?;
+        let result = self.take_message(from, head, &mut parts).await?;
         Ok(Response::new(encode_reply(&result)))
     }
 
@@ -111,18 +115,18 @@ impl grapevine_server::Grapevine for ClientService {
         &self,
         request: Request<v1::ReadBodyRequest>,
     ) -> Result<Response<Parts>, Status> {
-        let server = self.server(&request)?;
+        let from = self.from(&request)?;
         let request = request.into_inner();
-        let body = match server {
+        let body = match from.server {
             // A server asks for a body by its id alone, and from this disk alone.
             Some(_) if request.owner.is_empty() => {
                 let id = <[u8; 16]>::try_from(request.message.as_slice())
                     .map_err(|_| Status::invalid_argument("a message id is 16 bytes"))?;
                 self.core.read_body(MessageId::from_bytes(id), &[]).await
             }
-            server => {
+            Some(_) | None => {
                 let request = decode_read_body(request).map_err(malformed)?;
-                self.inbox_body(server, request).await
+                self.inbox_body(from, request).await
             }
         };
         let body = body.map_err(|refusal| status_of(&refusal))?;
@@ -130,7 +134,7 @@ impl grapevine_server::Grapevine for ClientService {
     }
 
     async fn watch(&self, request: Request<v1::CallRequest>) -> Result<Response<Batches>, Status> {
-        let server = self.server(&request)?;
+        let from = self.from(&request)?;
         let Call {
             caller,
             request: ask,
@@ -141,7 +145,7 @@ impl grapevine_server::Grapevine for ClientService {
                 "only a watch has one answer after the other",
             ));
         };
-        let answers = match self.speaker(server, caller).await {
+        let answers = match self.speaker(from, caller).await {
             Ok(speaker) => follow(self.core.clone(), speaker, target, since, self.stop.clone()),
             Err(refusal) => {
                 let (sender, receiver) = mpsc::channel(1);
@@ -156,101 +160,82 @@ impl grapevine_server::Grapevine for ClientService {
 }
 
 impl ClientService {
-    /// The server that the connection has proved to be, if it still is one of ours.
-    fn server<T>(&self, request: &Request<T>) -> Result<Option<ServerName>, Status> {
-        let proved = match self.entrance {
-            Entrance::Rpc => PeerIdentity::of(request),
-            Entrance::AdminSocket => None,
+    /// Where a call comes from: the server that the connection has proved to be, if it still is one
+    /// of ours, and the address.
+    fn from<T>(&self, request: &Request<T>) -> Result<From, Status> {
+        let from = match self.entrance {
+            Entrance::Rpc => From {
+                server: PeerIdentity::of(request),
+                source: PeerIdentity::address_of(request).map_or(Source::Unknown, Source::of),
+            },
+            Entrance::AdminSocket => From {
+                server: None,
+                source: Source::Local,
+            },
         };
-        match proved {
-            Some(server) if self.peers.known(&server).is_none() => Err(Status::permission_denied(
+        match &from.server {
+            Some(server) if self.peers.known(server).is_none() => Err(Status::permission_denied(
                 "no longer a server of this Grapevine",
             )),
-            proved => Ok(proved),
+            Some(_) | None => Ok(from),
         }
     }
 
-    async fn answer(&self, server: Option<ServerName>, call: Call) -> Result<AnswerAsOf, Refusal> {
+    async fn answer(&self, from: From, call: Call) -> Result<AnswerAsOf, Refusal> {
         let Call {
             caller,
             request: ask,
             seen,
         } = call;
-        let speaker = self.speaker(server, caller).await?;
-        let asks_password = matches!(ask, Ask::Authenticate { .. });
-        let ask = if has_password(&ask) {
-            self.passwords
-                .hashed(move || hash_passwords_in(ask))
-                .await??
-        } else {
-            ask
-        };
+        let source = from.source;
+        let identity = self.identity(from, caller).await?;
         let waits = matches!(ask, Ask::Watch { .. });
-        let (result, as_of) = tokio::select! {
-            answered = self.core.request_after(speaker, ask, seen) => answered,
+        Ok(tokio::select! {
+            answered = self.calls.answer(&identity, source, ask, seen) => answered,
             // What waits for a change does not hold up the end.
             () = self.stop.cancelled(), if waits => (Err(stopping()), None),
-        };
-        match &result {
-            Err(refusal) if asks_password && refusal.kind == ErrorKind::NotAuthenticated => {
-                wrong_password().await;
-            }
-            Ok(_) | Err(_) => {}
-        }
-        Ok((result, as_of))
+        })
     }
 
-    async fn speaker(
-        &self,
-        server: Option<ServerName>,
-        caller: Caller,
-    ) -> Result<Speaker, Refusal> {
-        match (caller, server) {
+    async fn speaker(&self, from: From, caller: Caller) -> Result<Speaker, Refusal> {
+        let identity = self.identity(from, caller).await?;
+        Ok(identity.speaker())
+    }
+
+    async fn identity(&self, from: From, caller: Caller) -> Result<Identity, Refusal> {
+        let speaker = match (caller, from.server) {
             (Caller::Individual(credentials), _) => {
-                let ask = Ask::Authenticate {
-                    name: credentials.name,
-                    password: credentials.password,
-                };
-                match self.core.request(Speaker::Anonymous, ask).await {
-                    Ok(Reply::Authenticated(Authenticated { name, incarnation })) => {
-                        Ok(Speaker::Individual { name, incarnation })
-                    }
-                    Ok(_) => Err(Refusal::new(
-                        ErrorKind::Internal,
-                        "the password was not checked",
-                    )),
-                    Err(refusal) => {
-                        if refusal.kind == ErrorKind::NotAuthenticated {
-                            wrong_password().await;
-                        }
-                        Err(refusal)
-                    }
-                }
+                let (name, password) = (credentials.name, credentials.password);
+                return self.calls.by_password(name, password, from.source).await;
             }
-            (Caller::Connection, Some(server)) => Ok(Speaker::Server(server)),
-            (Caller::Connection, None) => Ok(match self.entrance {
+            (Caller::Ticket(ticket), _) => return self.calls.by_ticket(&ticket).await,
+            (Caller::Connection, Some(server)) => Speaker::Server(server),
+            (Caller::Connection, None) => match self.entrance {
                 Entrance::AdminSocket => Speaker::Operator,
                 Entrance::Rpc => Speaker::Anonymous,
-            }),
+            },
             // The operator of one machine is nobody on another, and no server speaks for a third.
             (
                 Caller::OnBehalf(speaker @ (Speaker::Anonymous | Speaker::Individual { .. })),
                 Some(_),
-            ) => Ok(speaker),
-            (Caller::OnBehalf(_), _) => Err(Refusal::not_allowed(
-                "only a server may speak for somebody else, and only for an individual",
-            )),
-        }
+            ) => speaker,
+            (Caller::OnBehalf(_), _) => {
+                return Err(Refusal::not_allowed(
+                    "only a server may speak for somebody else, and only for an individual",
+                ));
+            }
+        };
+        Ok(Identity::Speaker(speaker))
     }
 
     /// Takes a message: first who it is from, then its body.
     async fn take_message(
         &self,
-        server: Option<ServerName>,
+        from: From,
         head: SubmitHead,
         parts: &mut Streaming<v1::SubmitPart>,
     ) -> Result<Result<Reply, Refusal>, Status> {
-        let speaker = match self.speaker(server, head.caller).await {
+        let speaker = match self.speaker(from, head.caller).await {
             Ok(Speaker::Anonymous) => {
                 return Ok(Err(Refusal::new(
                     ErrorKind::NotAuthenticated,
@@ -322,10 +307,10 @@ impl ClientService {
     /// A body of an inbox, for somebody who may list it.
     async fn inbox_body(
         &self,
-        server: Option<ServerName>,
+        from: From,
         request: grapevine_rpc::ReadBodyRequest,
     ) -> Result<BodySource, Refusal> {
-        let speaker = self.speaker(server, request.caller).await?;
+        let speaker = self.speaker(from, request.caller).await?;
         let (owner, message) = (request.owner, request.message);
         let listing = match self.recent.with(&speaker, &owner, message) {
             Some(listing) => listing,
@@ -399,11 +384,6 @@ fn send_body(mut body: BodySource) -> Parts {
         }
     });
     Box::pin(ReceiverStream::new(parts))
-}
-
-async fn wrong_password() {
-    metrics::counter!("grapevine_wrong_passwords_total", "door" => "rpc").increment(1);
-    tokio::time::sleep(WRONG_PASSWORD_DELAY).await;
 }
 
 fn malformed(error: WireError) -> Status {

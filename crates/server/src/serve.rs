@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
+use crate::client_calls::ClientCalls;
 use crate::config::{Config, HELP};
 use crate::core_task::CoreHandle;
 use crate::doors::{DoorContext, DoorLimits, run_door, tls};
@@ -239,7 +240,10 @@ fn client_service(
 ) -> ClientService {
     ClientService {
         core: running.core.clone(),
-        passwords: running.passwords.clone(),
+        calls: ClientCalls {
+            core: running.core.clone(),
+            passwords: running.passwords.clone(),
+        },
         peers: running.peers.clone(),
         entrance,
         message_bytes: config.limits.message_bytes,

@@ -190,7 +190,11 @@ impl Client {
                     stage,
                     kind,
                     Speaker::Anonymous,
-                    Request::Authenticate { name: me, password },
+                    Request::Authenticate {
+                        name: me,
+                        password,
+                        source: grapevine_model::Source::Local,
+                    },
                 );
             }
             Errand::CheckStable { group, who } => {

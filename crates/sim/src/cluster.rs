@@ -456,7 +456,14 @@ impl Cluster {
                 right,
             } => {
                 if self.nodes[node].life == life {
-                    self.feed(node, Input::Verified { ticket, right });
+                    self.feed(
+                        node,
+                        Input::Verified {
+                            ticket,
+                            right,
+                            rehashed: None,
+                        },
+                    );
                 }
             }
             Event::Composed {

@@ -36,6 +36,7 @@ fn moment(effect: &Effect) -> Option<Moment> {
         Effect::Send { .. } => Some(Moment::Sent),
         Effect::Commit { .. } => Some(Moment::Commit),
         Effect::Verify { .. }
+        | Effect::Sign { .. }
         | Effect::Report(_)
         | Effect::Discard { .. }
         | Effect::Servers(_)
@@ -136,6 +137,14 @@ impl Cluster {
                     right,
                 };
                 self.queue.plan(at_us, event);
+            }
+            // No client of the simulation asks for one.
+            Effect::Sign { id, ticket } => {
+                let reply = Reply::Ticket {
+                    ticket: Secret(String::new()),
+                    expires_ms: ticket.expires_ms,
+                };
+                self.reply(node, id, Ok(reply));
             }
             Effect::Report(order) => self.compose(node, *order),
             Effect::Discard { staged } => self.nodes[node].disk.discard(staged),

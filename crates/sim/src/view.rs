@@ -196,6 +196,7 @@ fn values(
                             Request::Authenticate {
                                 name: name.clone(),
                                 password: Secret(password.clone()),
+                                source: grapevine_model::Source::Local,
                             },
                         ));
                         wanted.push((key.clone(), node, password));

@@ -279,6 +279,7 @@ fn person(
     let authenticate = Request::Authenticate {
         name: name.clone(),
         password: Secret(password.clone()),
+        source: grapevine_model::Source::Local,
     };
     match insist(cluster, 0, &Speaker::Anonymous, &authenticate)? {
         Reply::Authenticated(authenticated) => Ok(Person {

@@ -231,6 +231,9 @@ fn in_doubt(request: &Request, server: &str) -> Option<String> {
 fn effect(request: &Request) -> Effect {
     match request {
         Request::Authenticate { .. }
+        | Request::Vouch { .. }
+        | Request::TicketCreate { .. }
+        | Request::AppPasswords { .. }
         | Request::RegistryList
         | Request::RegistryShow { .. }
         | Request::Compare { .. }
@@ -262,6 +265,7 @@ fn effect(request: &Request) -> Effect {
         | Request::Change { .. }
         | Request::Aside { .. }
         | Request::DanglingRemove { .. }
+        | Request::AppPasswordCreate { .. }
         | Request::TokenCreate { .. }
         | Request::Join { .. }
         | Request::Retire { .. }

@@ -14,6 +14,7 @@ use grapevine_rpc::v1::grapevine_client::GrapevineClient;
 use grapevine_rpc::v1::{BodyPart, ReadBodyRequest, SubmitPart};
 use grapevine_rpc::{
     Caller, Credentials, Timeouts, WireError, connect, decode_reply, encode_call, grapevine_client,
+    is_ticket,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -174,6 +175,7 @@ impl Link {
 /// Who calls, as the wire says it.
 pub(crate) fn caller(login: Option<&Login>) -> Caller {
     match login {
+        Some(login) if is_ticket(&login.password.0) => Caller::Ticket(login.password.clone()),
         Some(login) => Caller::Individual(Credentials {
             name: login.name.clone(),
             password: login.password.clone(),

@@ -6,6 +6,7 @@
 
 use grapevine_model::{
     EntryChange, EntryKind, EntryView, ErrorKind, GroupList, Member, Name, Reply, Request, Secret,
+    Source,
 };
 
 use crate::call::Outcome;
@@ -100,6 +101,10 @@ impl GrapevineUser {
             | Request::Retire { .. }
             | Request::InboxDelete { .. }
             | Request::Authenticate { .. }
+            | Request::Vouch { .. }
+            | Request::TicketCreate { .. }
+            | Request::AppPasswordCreate { .. }
+            | Request::AppPasswords { .. }
             | Request::RegistryList
             | Request::RegistryShow { .. }
             | Request::Compare { .. }
@@ -137,6 +142,7 @@ impl GrapevineUser {
         let ask = Request::Authenticate {
             name: name.clone(),
             password: password.clone(),
+            source: Source::Unknown,
         };
         // With the old password in the caller's place the question itself would be refused.
         match self.try_anonymously(&ask).await {
@@ -180,6 +186,8 @@ fn is_changed(view: &EntryView, change: &EntryChange) -> Option<bool> {
         EntryChange::ListAdd(GroupList::Members, _)
         | EntryChange::ListRemove(GroupList::Members, _)
         | EntryChange::Password(_)
+        | EntryChange::AppPasswordAdd(_)
+        | EntryChange::AppPasswordRemove(_)
         | EntryChange::Join
         | EntryChange::Leave => None,
     }

@@ -27,7 +27,7 @@ const FIND_AT_ONCE: usize = 8;
 pub struct Login {
     /// Name.
     pub name: Name,
-    /// Password; goes out inside TLS only, to a server with an expected key.
+    /// Password, app password or ticket; goes out inside TLS only, to a server with an expected key.
     pub password: Secret,
 }
 

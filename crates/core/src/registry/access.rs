@@ -217,6 +217,10 @@ impl Server {
             EntryChange::Password(_) | EntryChange::Forward(_) => {
                 self.is_self(speaker, entry.incarnation) || registrar()?
             }
+            EntryChange::AppPasswordAdd(_) => self.is_self(speaker, entry.incarnation),
+            EntryChange::AppPasswordRemove(_) => {
+                self.is_self(speaker, entry.incarnation) || registrar()?
+            }
             EntryChange::Sites(_)
             | EntryChange::AliasAdd(_)
             | EntryChange::AliasRemove(_)

@@ -375,10 +375,15 @@ impl Server {
             ))));
         }
         let incarnation = entry.incarnation;
+        let mut changes = deletion(incarnation);
+        let app_passwords = entry.list(Field::AppPassword, None).map(|(id, _)| id);
+        changes.extend(
+            app_passwords.map(|id| Change::delete(element(incarnation, Field::AppPassword, id))),
+        );
         if let Err(refusal) = self.is_settled(name) {
             return Ok(Err(refusal));
         }
-        Ok(Ok(deletion(incarnation)))
+        Ok(Ok(changes))
     }
 
     /// What a member means now.
@@ -413,6 +418,8 @@ impl Server {
             EntryChange::Remark(_) | EntryChange::Rename(_) | EntryChange::FormerRemove(_) => None,
             EntryChange::Quota(_)
             | EntryChange::Password(_)
+            | EntryChange::AppPasswordAdd(_)
+            | EntryChange::AppPasswordRemove(_)
             | EntryChange::Sites(_)
             | EntryChange::Forward(_)
             | EntryChange::AliasAdd(_)
@@ -432,10 +439,18 @@ impl Server {
             return Ok(Err(Refusal::invalid(format!("{name} is {is}"))));
         }
         let changes = match change {
-            EntryChange::Password(hash) => vec![Change::put(
-                single(incarnation, Field::Password),
-                hash.0.as_bytes().to_vec(),
-            )],
+            EntryChange::Password(hash) => {
+                self.password_changes(incarnation, name.registry(), hash)
+            }
+            EntryChange::AppPasswordAdd(app) => match self.app_password_changes(&entry, app) {
+                Ok(changes) => changes,
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+            EntryChange::AppPasswordRemove(id) => vec![Change::delete(element(
+                incarnation,
+                Field::AppPassword,
+                id.as_bytes(),
+            ))],
             EntryChange::Remark(remark) if remark.len() > MAX_REMARK_BYTES => {
                 return Ok(Err(Refusal::new(
                     ErrorKind::TooLarge,

@@ -478,6 +478,13 @@ impl<'a> Entry<'a> {
             .as_deref()
     }
 
+    /// The cell of one item of a field, living or deleted.
+    pub(crate) fn cell(&self, field: Field, item: &[u8]) -> Option<&'a Cell> {
+        self.database
+            .cells
+            .get(&element(self.incarnation, field, item))
+    }
+
     /// A list field from the element after `after`, in order: element and value.
     pub(crate) fn list(
         &self,

@@ -9,6 +9,8 @@ pub(crate) mod directory;
 mod import;
 mod listed_in;
 mod listing;
+pub(crate) mod lockout;
+pub(crate) mod login;
 mod memberships;
 pub(crate) mod news;
 mod numbers;

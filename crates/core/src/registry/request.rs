@@ -5,13 +5,13 @@
 //! with the answers it lacked (docs/decisions, park and evaluate again).
 
 use grapevine_model::{
-    Answer, AsOf, Authenticated, Envelope, ErrorKind, Incarnation, Name, PeerMessage, Question,
-    Refusal, RegistryName, Reply, Request, RequestId, Resolution, Secret, Seen, ServerName,
-    Speaker, Submission,
+    Answer, AsOf, Envelope, ErrorKind, Incarnation, Name, PeerMessage, Question, Refusal,
+    RegistryName, Reply, Request, RequestId, Resolution, Seen, ServerName, Speaker, Submission,
 };
 
 use crate::effect::{Effect, Staged};
 use crate::registry::directory::{Held, Memo, Need};
+use crate::registry::login::only_by_servers;
 use crate::server::{Server, Timer};
 use crate::tables::Damaged;
 
@@ -255,7 +255,12 @@ impl Server {
                     }
                 }
                 Held::Here => {}
-                Held::Elsewhere => return Ok(self.pass_to_holders(to, registry)),
+                Held::Elsewhere => {
+                    return Ok(match self.vouched(speaker, request) {
+                        Some(reply) => Ok(reply).into(),
+                        None => self.pass_to_holders(to, registry),
+                    });
+                }
                 Held::Unknown if self.database(&RegistryName::gv()).is_none() => {
                     return Ok(Err(Refusal::unavailable(
                         "this server has not yet fetched the registration database",
@@ -265,9 +270,12 @@ impl Server {
                 Held::Unknown => {
                     return Ok(match request {
                         // No tell-tale: the same answer, after the same time, as for a wrong password.
-                        Request::Authenticate { password, .. } => {
-                            self.verify(to, None, password.clone())
-                        }
+                        Request::Authenticate {
+                            name,
+                            password,
+                            source,
+                        } => self.authenticate(to, name, password, *source),
+                        Request::Vouch { who } => self.vouch(speaker, who).into(),
                         Request::CheckRecipient { name } => {
                             Err(self.no_relay(speaker, name)).into()
                         }
@@ -284,7 +292,16 @@ impl Server {
             return Err(Stop::Need(Need::News(registry)));
         }
         match request {
-            Request::Authenticate { name, password } => Ok(self.authenticate(to, name, password)),
+            Request::Authenticate {
+                name,
+                password,
+                source,
+            } => Ok(self.authenticate(to, name, password, *source)),
+            Request::Vouch { who } => Ok(self.vouch(speaker, who).into()),
+            Request::TicketCreate { .. } | Request::AppPasswordCreate { .. } => {
+                Ok(Err(only_by_servers(request)).into())
+            }
+            Request::AppPasswords { name } => Ok(self.app_passwords(memo, speaker, name)?.into()),
             Request::Show { name } => Ok(self.show(memo, speaker, name)?.into()),
             Request::RegistryList => {
                 Ok(Ok(Reply::Registries(self.holdings.keys().cloned().collect())).into())
@@ -401,51 +418,6 @@ impl Server {
         }
     }
 
-    fn authenticate(&mut self, to: &ReplyTo, name: &Name, password: &Secret) -> Outcome {
-        let found = self.entry(name).and_then(|entry| {
-            let hash =
-                String::from_utf8(entry.single(grapevine_model::Field::Password)?.to_vec()).ok()?;
-            Some((entry.name()?, entry.incarnation, Secret(hash)))
-        });
-        self.verify(to, found, password.clone())
-    }
-
-    fn verify(
-        &mut self,
-        to: &ReplyTo,
-        found: Option<(Name, Incarnation, Secret)>,
-        password: Secret,
-    ) -> Outcome {
-        let ticket = self.next_id();
-        let (who, hash) = match found {
-            Some((name, incarnation, hash)) => (Some((name, incarnation)), Some(hash)),
-            None => (None, None),
-        };
-        self.verifying.insert(ticket, (to.clone(), who));
-        self.ledger.emit(Effect::Verify {
-            ticket,
-            hash,
-            password,
-        });
-        Outcome::Later
-    }
-
-    pub(crate) fn verified(&mut self, ticket: u64, right: bool) {
-        let Some((to, who)) = self.verifying.remove(&ticket) else {
-            return;
-        };
-        let result = match who.filter(|_| right) {
-            Some((name, incarnation)) => {
-                Ok(Reply::Authenticated(Authenticated { name, incarnation }))
-            }
-            None => Err(Refusal::new(
-                ErrorKind::NotAuthenticated,
-                "wrong name or password",
-            )),
-        };
-        self.reply(to, result);
-    }
-
     /// The holders of a registry that can be asked; a request is passed on once.
     fn pass_to_holders(&self, to: &ReplyTo, registry: &RegistryName) -> Outcome {
         if matches!(to, ReplyTo::Peer(..)) {
@@ -534,6 +506,7 @@ impl Server {
         let Some(passed) = self.passed_on.remove(&id) else {
             return;
         };
+        self.remember_vouched(&passed.request, &result);
         match &result {
             Err(refusal) if refusal.kind == ErrorKind::Unavailable && !passed.others.is_empty() => {
                 let PassedOn {
@@ -666,7 +639,9 @@ impl Server {
 /// The registry that a request is about, if a holder of it must evaluate it.
 pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
     match request {
+        Request::Vouch { who } => Some(who.name.registry()),
         Request::Authenticate { name, .. }
+        | Request::AppPasswords { name }
         | Request::IndividualCreate { name, .. }
         | Request::GroupCreate { name, .. }
         | Request::Delete { name }
@@ -685,7 +660,9 @@ pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
         }
         Request::Watch { target, .. } => Some(target.registry()),
         Request::Compare { registry } => Some(registry),
-        Request::RegistryCreate { .. }
+        Request::TicketCreate { .. }
+        | Request::AppPasswordCreate { .. }
+        | Request::RegistryCreate { .. }
         | Request::RegistryDelete { .. }
         | Request::RegistryList
         | Request::RegistryShow { .. }
@@ -740,6 +717,10 @@ fn is_change(request: &Request) -> bool {
         | Request::Retire { .. }
         | Request::InboxDelete { .. } => true,
         Request::Authenticate { .. }
+        | Request::Vouch { .. }
+        | Request::TicketCreate { .. }
+        | Request::AppPasswordCreate { .. }
+        | Request::AppPasswords { .. }
         | Request::RegistryList
         | Request::RegistryShow { .. }
         | Request::Compare { .. }

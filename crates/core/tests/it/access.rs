@@ -280,6 +280,7 @@ fn wrong_passwords_and_unknown_names_get_the_same_answer() {
     let login = |who: &str, password: &str| Request::Authenticate {
         name: name(who),
         password: Secret(password.into()),
+        source: grapevine_model::Source::Local,
     };
     let answers: Vec<_> = [
         ("birrell@pa", "wrong"),

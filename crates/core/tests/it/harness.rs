@@ -9,7 +9,7 @@ use grapevine_core::{
 use grapevine_model::{
     AsOf, BodyInfo, EntryChange, Envelope, ErrorKind, GroupList, Member, MessageId, Name, Now,
     OriginId, PeerMessage, Refusal, Reply, Request, RequestId, Secret, Seen, ServerInfo,
-    ServerName, ServerRole, Speaker, Submission,
+    ServerName, ServerRole, Source, Speaker, Submission, Ticket,
 };
 
 type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
@@ -51,6 +51,10 @@ pub(crate) struct Cluster {
     pub(crate) now: Now,
     network: VecDeque<(ServerName, ServerName, PeerMessage)>,
     pub(crate) replies: BTreeMap<RequestId, Result<Reply, Refusal>>,
+    /// Tickets that were to be signed.
+    pub(crate) signed: BTreeMap<RequestId, Ticket>,
+    /// Servers that the others can't reach, though their clients can.
+    pub(crate) cut: BTreeSet<ServerName>,
     pub(crate) reports: Vec<ReportOrder>,
     /// As of when the last reply was.
     pub(crate) as_of: Option<AsOf>,
@@ -104,6 +108,8 @@ impl Cluster {
             },
             network: VecDeque::new(),
             replies: BTreeMap::new(),
+            signed: BTreeMap::new(),
+            cut: BTreeSet::new(),
             reports: Vec::new(),
             as_of: None,
             effects: Vec::new(),
@@ -326,7 +332,8 @@ impl Cluster {
                 self.input(at, Input::Committed { seq });
             }
             Effect::Send { to, message } => {
-                if self.nodes.get(&to).is_some_and(|n| n.alive) {
+                let cut = self.cut.contains(&to) || self.cut.contains(at);
+                if !cut && self.nodes.get(&to).is_some_and(|n| n.alive) {
                     self.network.push_back((at.clone(), to, message));
                 }
             }
@@ -340,7 +347,21 @@ impl Cluster {
                 password,
             } => {
                 let right = hash.is_some_and(|hash| hash.0 == format!("hash of {}", password.0));
-                self.input(at, Input::Verified { ticket, right });
+                self.input(
+                    at,
+                    Input::Verified {
+                        ticket,
+                        right,
+                        rehashed: None,
+                    },
+                );
+            }
+            Effect::Sign { id, ticket } => {
+                let expires_ms = ticket.expires_ms;
+                self.signed.insert(id, ticket);
+                let ticket = Secret(String::new());
+                self.replies
+                    .insert(id, Ok(Reply::Ticket { ticket, expires_ms }));
             }
             Effect::Report(order) => {
                 let mut submission = order.submission.clone();
@@ -408,6 +429,18 @@ impl Cluster {
             self.pass(100);
         }
         panic!("no reply");
+    }
+
+    /// An input that is answered, other than a request.
+    pub(crate) fn answer_to(
+        &mut self,
+        at: &str,
+        input: impl FnOnce(RequestId) -> Input,
+    ) -> (RequestId, Result<Reply, Refusal>) {
+        self.next += 1;
+        let id = RequestId(self.next);
+        self.input(&server(at), input(id));
+        (id, self.wait_for(id))
     }
 
     pub(crate) fn ask(
@@ -480,6 +513,7 @@ impl Cluster {
         let request = Request::Authenticate {
             name: name(who),
             password: Secret(who.into()),
+            source: Source::Local,
         };
         match self.ok("s1", Speaker::Anonymous, request) {
             Reply::Authenticated(a) => Speaker::Individual {

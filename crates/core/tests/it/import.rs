@@ -136,6 +136,7 @@ fn an_import_replaces_no_password_and_removes_no_member() {
     let old = Request::Authenticate {
         name: name("birrell@pa"),
         password: Secret("birrell@pa".into()),
+        source: grapevine_model::Source::Local,
     };
     cluster.ok("s1", Speaker::Anonymous, old);
 }

@@ -15,6 +15,8 @@ mod harness;
 mod import;
 mod listing;
 mod lists;
+mod lockout;
+mod logins;
 mod memberships;
 mod posting;
 mod registries;

@@ -9,7 +9,7 @@ use super::cell::{decode_updates, encode_updates};
 use super::registry::{decode_as_of, decode_seen, encode_seen};
 use super::request::list;
 use super::{
-    Wire, all_parsed, chosen, id_bytes, ids_bytes, incarnation, incarnation_bytes, message_id,
+    Wire, all, all_parsed, chosen, id_bytes, ids_bytes, incarnation, incarnation_bytes, message_id,
     message_ids, name, need, parsed, registry, small, texts,
 };
 use crate::v1;
@@ -122,6 +122,9 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
         PeerMessage::Answered { id, answer } => Wired::Answered(v1::Answered {
             id: *id,
             answer: Some(encode_answer(answer)),
+        }),
+        PeerMessage::Logins(logins) => Wired::Logins(v1::Logins {
+            logins: logins.iter().map(Into::into).collect(),
         }),
         PeerMessage::Forward {
             id,
@@ -244,6 +247,7 @@ impl TryFrom<v1::PeerMessage> for PeerMessage {
                 id: answered.id,
                 answer: decode_answer(chosen(answered.answer, "answer")?)?,
             },
+            Wired::Logins(logins) => Self::Logins(all(logins.logins)?),
             Wired::Forward(forward) => Self::Forward {
                 id: forward.id,
                 speaker: need(forward.speaker, "a speaker")?.try_into()?,

@@ -1,14 +1,12 @@
 //! Replies and refusals; what a status, a trace or an entry looks like is in `view`.
 
 use grapevine_model::{
-    Authenticated, Check, ErrorKind, MemberKind, Refusal, RegistryView, Reply, Welcome, Written,
+    Check, ErrorKind, MemberKind, Refusal, RegistryView, Reply, Secret, Welcome, Written,
 };
 
+use super::login::app_id;
 use super::registry::{decode_checks, decode_seen, encode_checks, encode_seen};
-use super::{
-    Wire, all, all_parsed, chosen, id_bytes, incarnation, incarnation_bytes, message_id, name,
-    registry, small, texts,
-};
+use super::{Wire, all, all_parsed, chosen, id_bytes, message_id, registry, small, texts};
 use crate::v1;
 use crate::wire::WireError;
 
@@ -111,9 +109,17 @@ impl From<&Reply> for v1::Reply {
             reply: Some(match reply {
                 Reply::Written(written) => Wired::Written(written.into()),
                 Reply::Imported(imported) => Wired::Imported(imported.into()),
-                Reply::Authenticated(who) => Wired::Authenticated(v1::Individual {
-                    name: who.name.to_string(),
-                    incarnation: incarnation_bytes(who.incarnation),
+                Reply::Authenticated(who) => Wired::Authenticated(who.into()),
+                Reply::Ticket { ticket, expires_ms } => Wired::Ticket(v1::Ticket {
+                    ticket: ticket.0.clone(),
+                    expires_ms: *expires_ms,
+                }),
+                Reply::AppPassword { password, id } => Wired::AppPassword(v1::NewAppPassword {
+                    password: password.0.clone(),
+                    id: id.clone(),
+                }),
+                Reply::AppPasswords(list) => Wired::AppPasswords(v1::AppPasswords {
+                    app_passwords: list.iter().map(Into::into).collect(),
                 }),
                 Reply::Registries(registries) => Wired::Registries(v1::Names {
                     names: texts(registries),
@@ -186,10 +192,16 @@ impl TryFrom<v1::Reply> for Reply {
         Ok(match chosen(reply.reply, "reply")? {
             Wired::Written(written) => Self::Written(written.try_into()?),
             Wired::Imported(imported) => Self::Imported(imported.try_into()?),
-            Wired::Authenticated(who) => Self::Authenticated(Authenticated {
-                name: name(&who.name)?,
-                incarnation: incarnation(&who.incarnation)?,
-            }),
+            Wired::Authenticated(who) => Self::Authenticated(who.try_into()?),
+            Wired::Ticket(ticket) => Self::Ticket {
+                ticket: Secret(ticket.ticket),
+                expires_ms: ticket.expires_ms,
+            },
+            Wired::AppPassword(app) => Self::AppPassword {
+                password: Secret(app.password),
+                id: app_id(app.id)?,
+            },
+            Wired::AppPasswords(list) => Self::AppPasswords(all(list.app_passwords)?),
             Wired::Registries(registries) => Self::Registries(all_parsed(&registries.names)?),
             Wired::Registry(view) => Self::Registry(RegistryView {
                 registry: registry(&view.registry)?,

@@ -5,6 +5,7 @@ use grapevine_model::{
     Quota, Request, Secret, ServerInfo, ServerRole, Speaker,
 };
 
+use super::login::{app_id, label, source, source_bytes};
 use super::registry::{asked_for, decode_policy_change, encode_policy_change};
 use super::{
     Wire, all, all_parsed, chosen, enumerated, id_bytes, ids_bytes, incarnation, incarnation_bytes,
@@ -22,6 +23,7 @@ impl From<&Speaker> for v1::Speaker {
                 Speaker::Individual { name, incarnation } => Wired::Individual(v1::Individual {
                     name: name.to_string(),
                     incarnation: incarnation_bytes(*incarnation),
+                    ..v1::Individual::default()
                 }),
                 Speaker::Operator => Wired::Operator(v1::Nothing {}),
                 Speaker::Server(server) => Wired::Server(server.to_string()),
@@ -165,6 +167,8 @@ impl From<&EntryChange> for v1::EntryChange {
         Self {
             change: Some(match change {
                 EntryChange::Password(Secret(hash)) => Wired::Password(hash.clone()),
+                EntryChange::AppPasswordAdd(app) => Wired::AppPasswordAdd(app.into()),
+                EntryChange::AppPasswordRemove(id) => Wired::AppPasswordRemove(id.clone()),
                 EntryChange::Remark(remark) => Wired::Remark(remark.clone()),
                 EntryChange::Sites(sites) => Wired::Sites(v1::Servers {
                     servers: texts(sites),
@@ -194,6 +198,8 @@ impl TryFrom<v1::EntryChange> for EntryChange {
         use v1::entry_change::Change as Wired;
         Ok(match chosen(change.change, "change of an entry")? {
             Wired::Password(hash) => Self::Password(Secret(value_text(hash)?)),
+            Wired::AppPasswordAdd(app) => Self::AppPasswordAdd(app.try_into()?),
+            Wired::AppPasswordRemove(id) => Self::AppPasswordRemove(app_id(id)?),
             Wired::Remark(remark) => Self::Remark(value_text(remark)?),
             Wired::Sites(sites) => Self::Sites(all_parsed(&sites.servers)?),
             Wired::Forward(names) => Self::Forward(all_parsed(&names.names)?),
@@ -300,10 +306,29 @@ fn encode(request: &Request) -> v1::request::Request {
     use v1::request::Request as Wired;
     let wired = |list: &GroupList| v1::GroupList::from(*list).into();
     match request {
-        Request::Authenticate { name, password } => Wired::Authenticate(v1::Authenticate {
+        Request::Authenticate {
+            name,
+            password,
+            source,
+        } => Wired::Authenticate(v1::Authenticate {
             name: name.to_string(),
             password: password.0.clone(),
+            source: source_bytes(*source),
         }),
+        Request::Vouch { who } => Wired::Vouch(who.into()),
+        Request::TicketCreate { life_ms } => {
+            Wired::TicketCreate(v1::TicketCreate { life_ms: *life_ms })
+        }
+        Request::AppPasswordCreate {
+            name,
+            label,
+            expires_ms,
+        } => Wired::AppPasswordCreate(v1::AppPasswordCreate {
+            name: name.to_string(),
+            label: label.clone(),
+            expires_ms: *expires_ms,
+        }),
+        Request::AppPasswords { name } => Wired::AppPasswords(name.to_string()),
         Request::RegistryCreate {
             registry,
             holders,
@@ -466,9 +491,25 @@ impl TryFrom<v1::Request> for Request {
             Wired::Authenticate(v1::Authenticate {
                 name: who,
                 password,
+                source: from,
             }) => Self::Authenticate {
                 name: name(&who)?,
                 password: Secret(value_text(password)?),
+                source: source(&from),
+            },
+            Wired::Vouch(who) => Self::Vouch {
+                who: who.try_into()?,
+            },
+            Wired::TicketCreate(ticket) => Self::TicketCreate {
+                life_ms: ticket.life_ms,
+            },
+            Wired::AppPasswordCreate(create) => Self::AppPasswordCreate {
+                name: name(&create.name)?,
+                label: label(create.label)?,
+                expires_ms: create.expires_ms,
+            },
+            Wired::AppPasswords(whose) => Self::AppPasswords {
+                name: name(&whose)?,
             },
             Wired::RegistryCreate(create) => Self::RegistryCreate {
                 registry: registry(&create.registry)?,

@@ -31,6 +31,8 @@ pub enum Caller {
     Connection,
     /// An individual: check the password.
     Individual(Credentials),
+    /// An individual: check the ticket.
+    Ticket(Secret),
     /// Whom another server has authenticated: only for a connection that proved a server's key.
     OnBehalf(Speaker),
 }
@@ -62,6 +64,7 @@ impl fmt::Display for Caller {
         match self {
             Self::Connection => f.write_str("the connection"),
             Self::Individual(credentials) => write!(f, "{}", credentials.name),
+            Self::Ticket(_) => f.write_str("a ticket"),
             Self::OnBehalf(speaker) => write!(f, "on behalf of {speaker:?}"),
         }
     }
@@ -85,6 +88,12 @@ impl TryFrom<Option<v1::Caller>> for Caller {
                     password: Secret(credentials.password),
                 })
             }
+            Wired::Ticket(v1::CallerTicket { ticket }) => {
+                if ticket.len() > MAX_PASSWORD_BYTES {
+                    return Err(WireError::invalid("a ticket is too long"));
+                }
+                Self::Ticket(Secret(ticket))
+            }
             Wired::OnBehalf(speaker) => Self::OnBehalf(speaker.try_into()?),
         })
     }
@@ -97,6 +106,9 @@ fn wired(caller: &Caller) -> Option<v1::Caller> {
         Caller::Individual(Credentials { name, password }) => Wired::Credentials(v1::Credentials {
             name: name.to_string(),
             password: password.0.clone(),
+        }),
+        Caller::Ticket(ticket) => Wired::Ticket(v1::CallerTicket {
+            ticket: ticket.0.clone(),
         }),
         Caller::OnBehalf(speaker) => Wired::OnBehalf(speaker.into()),
     };

@@ -11,6 +11,7 @@
 //! the process.
 
 mod identity;
+mod signature;
 mod verify;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 pub use identity::{Identity, IdentityError};
+pub use signature::verify_by_key;
 pub use verify::key_of;
 use verify::{AnyKnownClient, ExpectedServer};
 

@@ -64,6 +64,75 @@ fn bytes(size: usize) -> BoxedStrategy<Vec<u8>> {
     vec(any::<u8>(), 0..size).boxed()
 }
 
+fn source() -> BoxedStrategy<Source> {
+    prop_oneof![
+        Just(Source::Unknown),
+        Just(Source::Local),
+        any::<std::net::IpAddr>().prop_map(Source::of),
+    ]
+    .boxed()
+}
+
+fn authenticated() -> BoxedStrategy<Authenticated> {
+    (name(), incarnation(), stamp(), option::of("[a-z2-7]{0,12}"))
+        .prop_map(
+            |(name, incarnation, credentials, app_password)| Authenticated {
+                name,
+                incarnation,
+                credentials,
+                app_password,
+            },
+        )
+        .boxed()
+}
+
+pub fn ticket() -> BoxedStrategy<Ticket> {
+    (authenticated(), incarnation(), server(), any::<[u64; 3]>())
+        .prop_map(
+            |(mut who, grapevine, issuer, [proved_ms, issued_ms, expires_ms])| {
+                who.app_password = None;
+                Ticket {
+                    grapevine,
+                    issuer,
+                    who,
+                    proved_ms,
+                    issued_ms,
+                    expires_ms,
+                }
+            },
+        )
+        .boxed()
+}
+
+fn app_password() -> BoxedStrategy<AppPassword> {
+    (
+        "[a-z2-7]{0,12}",
+        "[a-z ]{0,20}",
+        any::<[u8; 32]>(),
+        any::<u64>(),
+        option::of(any::<u64>()),
+    )
+        .prop_map(|(id, label, digest, created_ms, expires_ms)| AppPassword {
+            id,
+            label,
+            digest,
+            created_ms,
+            expires_ms,
+        })
+        .boxed()
+}
+
+fn login_news() -> BoxedStrategy<LoginNews> {
+    let outcome = prop_oneof![Just(LoginOutcome::Wrong), Just(LoginOutcome::Right)];
+    (name(), source(), outcome)
+        .prop_map(|(name, source, outcome)| LoginNews {
+            name,
+            source,
+            outcome,
+        })
+        .boxed()
+}
+
 fn incarnation() -> BoxedStrategy<Incarnation> {
     any::<u128>().prop_map(Incarnation).boxed()
 }
@@ -307,6 +376,8 @@ fn dangling() -> BoxedStrategy<Dangling> {
 fn change() -> BoxedStrategy<EntryChange> {
     prop_oneof![
         secret().prop_map(EntryChange::Password),
+        app_password().prop_map(EntryChange::AppPasswordAdd),
+        "[a-z2-7]{0,12}".prop_map(EntryChange::AppPasswordRemove),
         text().prop_map(EntryChange::Remark),
         servers().prop_map(EntryChange::Sites),
         names().prop_map(EntryChange::Forward),
@@ -339,7 +410,23 @@ pub fn request() -> BoxedStrategy<Request> {
 
 fn request_about_registries() -> BoxedStrategy<Request> {
     prop_oneof![
-        (name(), secret()).prop_map(|(name, password)| Request::Authenticate { name, password }),
+        (name(), secret(), source()).prop_map(|(name, password, source)| {
+            Request::Authenticate {
+                name,
+                password,
+                source,
+            }
+        }),
+        authenticated().prop_map(|who| Request::Vouch { who }),
+        option::of(any::<u64>()).prop_map(|life_ms| Request::TicketCreate { life_ms }),
+        (name(), "[a-z ]{0,20}", option::of(any::<u64>())).prop_map(|(name, label, expires_ms)| {
+            Request::AppPasswordCreate {
+                name,
+                label,
+                expires_ms,
+            }
+        }),
+        name().prop_map(|name| Request::AppPasswords { name }),
         (registry(), servers(), names()).prop_map(|(registry, holders, registrars)| {
             Request::RegistryCreate {
                 registry,
@@ -836,8 +923,18 @@ fn reply_about_entries() -> BoxedStrategy<Reply> {
             0..9
         )
         .prop_map(Reply::Checks),
-        (name(), incarnation()).prop_map(|(name, incarnation)| {
-            Reply::Authenticated(Authenticated { name, incarnation })
+        authenticated().prop_map(Reply::Authenticated),
+        (secret(), any::<u64>())
+            .prop_map(|(ticket, expires_ms)| Reply::Ticket { ticket, expires_ms }),
+        (secret(), "[a-z2-7]{0,12}").prop_map(|(password, id)| Reply::AppPassword { password, id }),
+        vec(app_password(), 0..4).prop_map(|list| {
+            let views = list.into_iter().map(|app| AppPasswordView {
+                id: app.id,
+                label: app.label,
+                created_ms: app.created_ms,
+                expires_ms: app.expires_ms,
+            });
+            Reply::AppPasswords(views.collect())
         }),
         vec(registry(), 0..4).prop_map(Reply::Registries),
         (
@@ -1125,6 +1222,7 @@ fn question_message() -> BoxedStrategy<PeerMessage> {
                 seen,
             }
         }),
+        vec(login_news(), 0..4).prop_map(PeerMessage::Logins),
         (any::<u64>(), result, option::of(as_of()))
             .prop_map(|(id, result, as_of)| PeerMessage::Forwarded { id, result, as_of }),
     ]

@@ -14,3 +14,4 @@ mod arbitrary;
 mod frames;
 mod handshakes;
 mod round_trips;
+mod tickets;

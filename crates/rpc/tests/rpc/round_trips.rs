@@ -38,6 +38,7 @@ fn caller() -> impl Strategy<Value = Caller> {
                 password: Secret(password)
             }
         )),
+        "\\PC{0,20}".prop_map(|ticket| Caller::Ticket(Secret(ticket))),
         arbitrary::speaker().prop_map(Caller::OnBehalf),
     ]
 }
@@ -232,6 +233,7 @@ fn no_password_is_ever_printed() {
         Request::Authenticate {
             name: name.clone(),
             password: password.clone(),
+            source: grapevine_model::Source::Unknown,
         },
         Request::IndividualCreate {
             name: name.clone(),

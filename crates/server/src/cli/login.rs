@@ -1,11 +1,11 @@
 //! `grapevine login`: who you are and where the servers are, for all later commands.
 //!
-//! The password is tried before it is saved, and kept in a file that only its owner
-//! can read. With `--pin` the first server must prove the key with that fingerprint;
+//! The password is given once, for a ticket, and is not kept: the ticket is, in a file
+//! that only its owner can read. Later commands renew it while it lives. With `--pin` the first server must prove the key with that fingerprint;
 //! without it an unknown server's key is taken on trust and told.
 
-use grapevine_model::{Name, Reply, Request};
-use grapevine_user::{Fingerprint, GrapevineUser, Login, write_private};
+use grapevine_model::{Name, Reply, Request, Source};
+use grapevine_user::{Fingerprint, GrapevineUser, Login};
 use serde_json::json;
 
 use super::Globals;
@@ -13,6 +13,7 @@ use super::cluster_file::{CLUSTER_FILE, ClusterFile, DEFAULT_FOLDER};
 use super::output::print_json;
 use super::session::{ConfigFolder, SavedLogin, not_connected, odd, seeds, tell};
 use crate::ask;
+use crate::clock::wall_ms;
 use crate::out::{Failure, say};
 
 /// Who.
@@ -65,6 +66,7 @@ pub(super) async fn run(args: LoginArgs, globals: &Globals) -> Result<(), Failur
     let request = Request::Authenticate {
         name: name.clone(),
         password: password.clone(),
+        source: Source::Unknown,
     };
     let Reply::Authenticated(known) = user.call(request).await? else {
         return Err(odd());
@@ -78,21 +80,35 @@ pub(super) async fn run(args: LoginArgs, globals: &Globals) -> Result<(), Failur
         .into_iter()
         .map(|server| server.address)
         .collect();
+    // The same servers, now with somebody who speaks.
+    let speaking = GrapevineUser::connect(seeds(&servers, pin, &folder), Some(login.clone()))
+        .await
+        .map_err(not_connected)?;
+    let Reply::Ticket { ticket, expires_ms } = speaking
+        .call(Request::TicketCreate { life_ms: None })
+        .await?
+    else {
+        return Err(odd());
+    };
     let saved = SavedLogin {
         name: login.name.clone(),
-        password: login.password,
+        ticket,
+        saved_ms: wall_ms(),
+        expires_ms,
         servers: if servers.is_empty() {
             addresses
         } else {
             servers
         },
     };
-    let text = serde_json::to_vec_pretty(&saved).map_err(Failure::new)?;
-    write_private(&file, &text)
-        .map_err(|error| Failure::new(format_args!("{}: {error}", file.display())))?;
+    saved.write(&file)?;
     let known = user.servers().len();
     if globals.json {
-        print_json(&json!({ "name": login.name, "servers": known }));
+        print_json(&json!({
+            "name": login.name,
+            "servers": known,
+            "expires_ms": expires_ms,
+        }));
     } else {
         say(format_args!(
             "logged in as {}; {known} servers are known",

@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use grapevine_model::{ErrorKind, Name, Refusal, Reply, Request, Secret, Written};
 use grapevine_user::{
     ConnectError, Fingerprint, FirstContact, GrapevineUser, Login, Notice, Pin, Seed, Seeds,
-    ServerKey,
+    ServerKey, write_private,
 };
 use serde::{Deserialize, Serialize};
 
 use super::Globals;
 use super::cluster_file::{CLUSTER_FILE, ClusterFile, DEFAULT_FOLDER};
 use crate::ask;
+use crate::clock::wall_ms;
 use crate::out::{Failure, complain};
 
 /// The admin socket in a data folder.
@@ -34,10 +35,29 @@ pub(super) struct ConfigFolder(Option<PathBuf>);
 pub(super) struct SavedLogin {
     /// Who.
     pub(super) name: Name,
-    /// The password: the file is its owner's alone.
-    pub(super) password: Secret,
+    /// A ticket: the file is its owner's alone.
+    pub(super) ticket: Secret,
+    /// When it was written, milliseconds since 1970.
+    pub(super) saved_ms: u64,
+    /// Until when the ticket serves, milliseconds since 1970.
+    pub(super) expires_ms: u64,
     /// Where to begin.
     pub(super) servers: Vec<String>,
+}
+
+impl SavedLogin {
+    /// Writes it, for its owner's eyes only.
+    pub(super) fn write(&self, file: &Path) -> Result<(), Failure> {
+        let text = serde_json::to_vec_pretty(self).map_err(Failure::new)?;
+        write_private(file, &text)
+            .map_err(|error| Failure::new(format_args!("{}: {error}", file.display())))
+    }
+
+    /// Whether it is time to renew it: more than half of its life is over.
+    fn is_old(&self, now_ms: u64) -> bool {
+        let life_ms = self.expires_ms.saturating_sub(self.saved_ms);
+        now_ms.saturating_sub(self.saved_ms) > life_ms / 2
+    }
 }
 
 impl ConfigFolder {
@@ -132,6 +152,7 @@ impl Session {
                 .map_err(not_connected)?,
         };
         tell(&user);
+        renew(&user, &folder).await;
         Ok(Self {
             user,
             json: globals.json,
@@ -150,6 +171,34 @@ impl Session {
         match self.user.call(request).await? {
             Reply::Written(written) => Ok(written),
             _ => Err(odd()),
+        }
+    }
+}
+
+/// Renews a saved ticket that is in use and half over. What fails is tried by the next command.
+async fn renew(user: &GrapevineUser, folder: &ConfigFolder) {
+    let (Some(login), Some(saved), Some(file)) =
+        (user.login(), folder.saved_login(), folder.login_file())
+    else {
+        return;
+    };
+    if login.password != saved.ticket || !saved.is_old(wall_ms()) {
+        return;
+    }
+    if let Ok(Reply::Ticket { ticket, expires_ms }) =
+        user.call(Request::TicketCreate { life_ms: None }).await
+    {
+        let renewed = SavedLogin {
+            ticket,
+            expires_ms,
+            saved_ms: wall_ms(),
+            ..saved
+        };
+        if let Err(failure) = renewed.write(&file) {
+            complain(format_args!(
+                "note: the login was not renewed: {}",
+                failure.why
+            ));
         }
     }
 }
@@ -359,7 +408,7 @@ impl From<SavedLogin> for Login {
     fn from(saved: SavedLogin) -> Self {
         Self {
             name: saved.name,
-            password: saved.password,
+            password: saved.ticket,
         }
     }
 }
@@ -415,7 +464,9 @@ mod tests {
         fn with_saved_login(&self) {
             let saved = SavedLogin {
                 name: "birrell@pa.example".parse().unwrap(),
-                password: Secret("saved".into()),
+                ticket: Secret("saved".into()),
+                saved_ms: 1,
+                expires_ms: 2,
                 servers: vec!["saved:1".into()],
             };
             let path = self.config().login_file().unwrap();

@@ -4,7 +4,7 @@
 //! where the protocol allows it.
 
 use std::io::{self, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -197,12 +197,17 @@ impl<B: Backend> Connection<B> {
         };
         match self.service {
             Service::Smtp(kind) => {
-                let client = client_text(self.peer.ip());
-                let dialogue = Smtp::new(Arc::clone(&self.context), self.door, kind, client, tls);
+                let peer = self.peer.ip();
+                let dialogue = Smtp::new(Arc::clone(&self.context), self.door, kind, peer, tls);
                 self.converse(stream, dialogue).await
             }
             Service::Pop3 => {
-                let dialogue = Pop3::new(Arc::clone(&self.context), self.door, tls);
+                let dialogue = Pop3::new(
+                    Arc::clone(&self.context),
+                    self.door,
+                    grapevine_model::Source::of(self.peer.ip()),
+                    tls,
+                );
                 self.converse(stream, dialogue).await
             }
         }
@@ -275,14 +280,6 @@ async fn part<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> Result<(), Br
     // All was said; how the client takes it is its own affair.
     let _ = timeout(LINGER, goodbye).await;
     Ok(())
-}
-
-/// As RFC 5321 4.1.3 writes addresses.
-fn client_text(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => format!("[{v4}]"),
-        IpAddr::V6(v6) => format!("[IPv6:{v6}]"),
-    }
 }
 
 /// Counts a connection as open while it lives.

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use grapevine_core::Staged;
 use grapevine_model::{
-    Authenticated, BodyInfo, ErrorKind, InboxListing, Incarnation, ListedMessage, MessageId, Name,
-    Refusal, Reply, Request, ServerName, Speaker, Submission,
+    Authenticated, BodyInfo, ErrorKind, Hlc, InboxListing, Incarnation, ListedMessage, MessageId,
+    Name, OriginId, Refusal, Reply, Request, ServerName, Speaker, Stamp, Submission,
 };
 use grapevine_store::{Options, Stage, Store};
 use tempfile::TempDir;
@@ -129,7 +129,7 @@ impl Fake {
 impl Backend for Fake {
     async fn request(&self, speaker: Speaker, request: Request) -> Result<Reply, Refusal> {
         match (request, &speaker) {
-            (Request::Authenticate { name, password }, _) => {
+            (Request::Authenticate { name, password, .. }, _) => {
                 if name.folded() == "away" {
                     return Err(Refusal::unavailable(
                         "no holder of pa.example can be reached",
@@ -140,6 +140,11 @@ impl Backend for Fake {
                     Ok(Reply::Authenticated(Authenticated {
                         name,
                         incarnation: Incarnation(1),
+                        credentials: Stamp {
+                            time: Hlc(1),
+                            origin: OriginId(1),
+                        },
+                        app_password: None,
                     }))
                 } else {
                     Err(Refusal::new(

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use grapevine_doors::sasl::Credentials;
-use grapevine_model::{Door, ErrorKind, Name, Reply, Request, Secret, Speaker};
+use grapevine_model::{Door, ErrorKind, Name, Reply, Request, Secret, Source, Speaker};
 use tokio::time::{sleep, timeout};
 
 use super::backend::Backend;
@@ -16,6 +16,7 @@ const DOUBLINGS_MAX: u32 = 5;
 /// The logins of one session.
 pub(super) struct Logins {
     door: Door,
+    source: Source,
     pause: Duration,
     failed: u32,
 }
@@ -30,9 +31,10 @@ pub(super) enum LoginFailure {
 }
 
 impl Logins {
-    pub(super) fn new(door: Door, pause: Duration) -> Self {
+    pub(super) fn new(door: Door, source: Source, pause: Duration) -> Self {
         Self {
             door,
+            source,
             pause,
             failed: 0,
         }
@@ -45,7 +47,7 @@ impl Logins {
         credentials: Credentials,
         limit: Duration,
     ) -> Result<(Name, Speaker), LoginFailure> {
-        let outcome = ask(core, credentials, limit).await;
+        let outcome = ask(core, self.source, credentials, limit).await;
         let word = match &outcome {
             Ok(_) => "right",
             Err(LoginFailure::Wrong) => "wrong",
@@ -64,6 +66,7 @@ impl Logins {
 
 async fn ask<B: Backend>(
     core: &B,
+    source: Source,
     credentials: Credentials,
     limit: Duration,
 ) -> Result<(Name, Speaker), LoginFailure> {
@@ -72,6 +75,7 @@ async fn ask<B: Backend>(
     let request = Request::Authenticate {
         name,
         password: Secret(credentials.password.expose().to_owned()),
+        source,
     };
     match timeout(limit, core.request(Speaker::Anonymous, request)).await {
         Ok(Ok(Reply::Authenticated(who))) => {

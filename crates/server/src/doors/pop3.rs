@@ -13,7 +13,9 @@ use grapevine_doors::pop3::{
     Answer, Ask, Config, Entry, Flow, Limits, Output, Reason, Refusal, Session,
 };
 use grapevine_doors::sasl::Credentials;
-use grapevine_model::{Door, ErrorKind, MessageId, Name, Reply, Request, ServerName, Speaker};
+use grapevine_model::{
+    Door, ErrorKind, MessageId, Name, Reply, Request, ServerName, Source, Speaker,
+};
 use tokio::time::timeout;
 
 use super::DoorContext;
@@ -41,7 +43,7 @@ struct Mailbox {
 }
 
 impl<B: Backend> Pop3<B> {
-    pub(super) fn new(context: Arc<DoorContext<B>>, door: Door, tls: Tls) -> Self {
+    pub(super) fn new(context: Arc<DoorContext<B>>, door: Door, source: Source, tls: Tls) -> Self {
         let session = Session::new(Config {
             hostname: context.hostname.clone(),
             tls,
@@ -49,7 +51,7 @@ impl<B: Backend> Pop3<B> {
         });
         Self {
             session,
-            logins: Logins::new(door, context.limits.wrong_password),
+            logins: Logins::new(door, source, context.limits.wrong_password),
             context,
             door,
             mailbox: None,

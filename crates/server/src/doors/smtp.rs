@@ -6,6 +6,7 @@
 //! A `Received:` field is put before each message; its id is the message's. `Return-Path:` is left to final delivery (RFC 5321 4.4), and
 //! nothing else is touched (P8).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use grapevine_doors::Tls;
 use grapevine_doors::smtp::{
     Answer, Ask, Code, Config, Envelope, Kind, Limits, Output, Refusal, Session,
 };
-use grapevine_model::{Door, ErrorKind, Reply, Request, Speaker};
+use grapevine_model::{Door, ErrorKind, Reply, Request, Source, Speaker};
 use tokio::time::timeout;
 
 use super::DoorContext;
@@ -47,9 +48,10 @@ impl<B: Backend> Smtp<B> {
         context: Arc<DoorContext<B>>,
         door: Door,
         kind: Kind,
-        client: String,
+        peer: IpAddr,
         tls: Tls,
     ) -> Self {
+        let client = client_text(peer);
         let session = Session::new(Config {
             kind,
             hostname: context.hostname.clone(),
@@ -63,7 +65,7 @@ impl<B: Backend> Smtp<B> {
         });
         Self {
             session,
-            logins: Logins::new(door, context.limits.wrong_password),
+            logins: Logins::new(door, Source::of(peer), context.limits.wrong_password),
             context,
             door,
             kind,
@@ -332,4 +334,12 @@ fn lost(lost: Lost) -> Refusal {
 fn odd(reply: &Reply) -> Refusal {
     tracing::error!(?reply, "the core gave an answer to another question");
     Refusal::try_later("Something is wrong here, try again or at another server")
+}
+
+/// As RFC 5321 4.1.3 writes addresses.
+fn client_text(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => format!("[{v4}]"),
+        IpAddr::V6(v6) => format!("[IPv6:{v6}]"),
+    }
 }

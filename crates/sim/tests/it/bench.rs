@@ -165,6 +165,7 @@ impl Bench {
             Request::Authenticate {
                 name: name(person),
                 password: Secret(password.into()),
+                source: grapevine_model::Source::Local,
             },
         )
     }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_model::{
-    Authenticated, BodyInfo, Door, EntryChange, EntryKind, EntryView, ErrorKind, GroupList,
+    Authenticated, BodyInfo, Door, EntryChange, EntryKind, EntryView, ErrorKind, GroupList, Hlc,
     InboxListing, Incarnation, ListedMessage, Member, MessageId, Name, OriginId, QueueView,
-    Refusal, Reply, Request, Secret, ServerInfo, ServerName, ServerRole, ServerStatus, Written,
+    Refusal, Reply, Request, Secret, ServerInfo, ServerName, ServerRole, ServerStatus, Stamp,
+    Written,
 };
 use grapevine_rpc::tls::{Identity, TrustedKeys, server_config};
 use grapevine_rpc::v1::{self, body_part, grapevine_server::Grapevine, submit_part};
@@ -289,12 +290,17 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
             fetching: Vec::new(),
             compare: Default::default(),
         }))),
-        Request::Authenticate { name, password } => {
+        Request::Authenticate { name, password, .. } => {
             let entry = world.entries.get(&name);
             if entry.is_some_and(|entry| entry.password.as_ref() == Some(&password)) {
                 Ok(Reply::Authenticated(Authenticated {
                     name,
                     incarnation: Incarnation(1),
+                    credentials: Stamp {
+                        time: Hlc(1),
+                        origin: OriginId(1),
+                    },
+                    app_password: None,
                 }))
             } else {
                 Err(Refusal::new(ErrorKind::NotAuthenticated, "wrong password"))
