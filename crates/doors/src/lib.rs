@@ -4,7 +4,7 @@
 //! A session never panics on what a peer sends, holds a bounded amount of memory, and what it does never depends on how the bytes
 //! were cut into packets.
 //!
-//! Both sessions ([`smtp::Session`], [`pop3::Session`]) are driven alike:
+//! All sessions ([`smtp::Session`], [`pop3::Session`], [`ldap::Session`]) are driven alike:
 //!
 //! ```text
 //! loop {
@@ -19,6 +19,7 @@ mod line;
 mod text;
 
 pub mod dot;
+pub mod ldap;
 pub mod pop3;
 pub mod sasl;
 pub mod smtp;
