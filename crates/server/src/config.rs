@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use grapevine_core::Alone;
+use grapevine_doors::ldap::Posix;
 use grapevine_model::{Door, MAX_MESSAGE_BYTES};
 use serde::Deserialize;
 
@@ -46,6 +47,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "listen",
             "advertise",
             "tls",
+            "ldap",
             "limits",
         ],
     ),
@@ -78,6 +80,7 @@ const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("tls", &["certificate", "key"]),
+    ("ldap", &["home_directory", "login_shell"]),
     (
         "limits",
         &[
@@ -103,10 +106,14 @@ The configuration (TOML; every key is optional):
     rpc = \"0.0.0.0:7101\"     other servers and GrapevineUser; never closed
     http = \"127.0.0.1:7102\"  /healthz, /readyz, /metrics
     smtp = \"0.0.0.0:25\", submission = \"0.0.0.0:587\", submissions = \"0.0.0.0:465\",
-    pop3 = \"0.0.0.0:110\", pop3s = \"0.0.0.0:995\", ldap, ldaps
+    pop3 = \"0.0.0.0:110\", pop3s = \"0.0.0.0:995\",
+    ldap = \"0.0.0.0:389\", ldaps = \"0.0.0.0:636\"
   [advertise]                how others reach the doors (same keys); default: hostname and the door's port
   [tls]                      of the doors for mail programs; default: a certificate is made at each start
     certificate, key         PEM files, from the file's own folder
+  [ldap]                     what the directory says of people for POSIX systems
+    home_directory = \"/home/%u\"  %u stands for the simple name, %r for the registry
+    login_shell = \"/bin/bash\"
   [limits]
     message_mib = 100        the largest message (at most 100)
     reserve_mib = 256        with less free space than this, new messages are refused
@@ -137,6 +144,8 @@ pub(crate) struct Config {
     pub(crate) advertise: BTreeMap<Door, String>,
     /// The certificate of the doors for mail programs (default: one is made).
     pub(crate) tls: Option<TlsFiles>,
+    /// What the directory says of people for POSIX systems.
+    pub(crate) posix: Posix,
     /// How much of what.
     pub(crate) limits: Limits,
 }
@@ -190,6 +199,7 @@ struct File {
     listen: BTreeMap<String, String>,
     advertise: BTreeMap<String, String>,
     tls: Option<TlsTable>,
+    ldap: LdapTable,
     limits: LimitsTable,
 }
 
@@ -197,6 +207,13 @@ struct File {
 struct TlsTable {
     certificate: PathBuf,
     key: PathBuf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct LdapTable {
+    home_directory: Option<String>,
+    login_shell: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -267,6 +284,7 @@ impl Config {
                 certificate: folder.join(tls.certificate),
                 key: folder.join(tls.key),
             }),
+            posix: read.ldap.check()?,
             limits: read.limits.check()?,
         })
     }
@@ -286,12 +304,35 @@ impl Config {
         note(self.listen != newer.listen, "listen");
         note(self.advertise != newer.advertise, "advertise");
         note(self.tls != newer.tls, "tls");
+        note(self.posix != newer.posix, "ldap");
         let fixed = |limits: &Limits| Limits {
             reserve_bytes: 0,
             ..*limits
         };
         note(fixed(&self.limits) != fixed(&newer.limits), "limits");
         changed
+    }
+}
+
+impl LdapTable {
+    fn check(self) -> Result<Posix, String> {
+        let standard = Posix::default();
+        // A line of passwd has colons between its fields.
+        let path = |key: &str, given: Option<String>, default: String| match given {
+            Some(path) if path.starts_with('/') && !path.contains([':', '\n', '\0']) => Ok(path),
+            Some(path) => Err(format!(
+                "ldap.{key} = {path:?}: give a path that begins with / and has no colon"
+            )),
+            None => Ok(default),
+        };
+        Ok(Posix {
+            home_directory: path(
+                "home_directory",
+                self.home_directory,
+                standard.home_directory,
+            )?,
+            login_shell: path("login_shell", self.login_shell, standard.login_shell)?,
+        })
     }
 }
 
@@ -351,8 +392,8 @@ fn default_listen(door: Door) -> &'static str {
         Door::Submissions => "0.0.0.0:465",
         Door::Pop3 => "0.0.0.0:110",
         Door::Pop3s => "0.0.0.0:995",
-        // Not served yet.
-        Door::Ldap | Door::Ldaps => OFF,
+        Door::Ldap => "0.0.0.0:389",
+        Door::Ldaps => "0.0.0.0:636",
     }
 }
 
@@ -497,7 +538,7 @@ mod tests {
         let config = parse("").unwrap();
         assert_eq!(config.data, Path::new("/etc/grapevine"));
         assert_eq!(config.alone, Alone::Accept);
-        assert_eq!(config.listen.len(), Door::ALL.len() - 2);
+        assert_eq!(config.listen.len(), Door::ALL.len());
         assert_eq!(config.limits.message_bytes, MAX_MESSAGE_BYTES);
         assert_eq!(
             config.advertise[&Door::Rpc],
@@ -539,6 +580,8 @@ mod tests {
             ("[limits]\nmessage_mib = 0", "give 1 to 100"),
             ("[limits]\nconnections = 0", "give 1 or more"),
             ("alone = 'maybe'", "accept"),
+            ("[ldap]\nlogin_shell = 'bash'", "begins with /"),
+            ("[ldap]\nhome_directory = '/home:x'", "no colon"),
             ("data = ", "line 1"),
         ] {
             let refused = parse(text).unwrap_err();

@@ -204,6 +204,7 @@ impl Open {
                 message_bytes: config.limits.message_bytes.min(standard.message_bytes),
                 ..standard
             },
+            posix: config.posix.clone(),
             tls: self.tls.clone(),
             shutdown: self.stop.clone(),
             tracker: self.tasks.clone(),

@@ -6,11 +6,15 @@
 use grapevine_doors::smtp::{Answer, Ask, Config, Kind, Limits, Refusal};
 use grapevine_doors::{READ_BYTES, Tls, pop3};
 
+use crate::ldap_client;
 use crate::pop3_client::{self, Stored};
 use crate::smtp_client::{Client, by_name, config};
 
 /// What may be held at most: one read, as much that waits, and a full outbox with the last reply or body piece on top.
 pub(crate) const HELD_BYTES: usize = 4 * READ_BYTES;
+
+/// A message of LDAP is held until it is whole.
+const MESSAGE_BYTES_LDAP: usize = grapevine_doors::ldap::limits::MESSAGE_BYTES;
 
 /// Few messages are large enough to meet the real limit, so it is small here.
 const MESSAGE_BYTES: u64 = 300;
@@ -23,6 +27,11 @@ fn smtp_sessions_survive_any_bytes() {
 #[test]
 fn pop3_sessions_survive_any_bytes() {
     bolero::check!(name = "pop3").for_each(|input: &[u8]| pop3(input));
+}
+
+#[test]
+fn ldap_sessions_survive_any_bytes() {
+    bolero::check!(name = "ldap").for_each(|input: &[u8]| ldap(input));
 }
 
 #[test]
@@ -172,4 +181,33 @@ pub(crate) fn pop3(input: &[u8]) {
         .windows(4)
         .any(|word| word.eq_ignore_ascii_case(b"QUIT"));
     assert!(said_quit || !asked_to_delete, "deleted without QUIT");
+}
+
+pub(crate) fn ldap(input: &[u8]) {
+    let ([session, answers, size], bytes) = split(input);
+    let mut client = ldap_client::Client::new(tls(session));
+    if answers % 4 == 3 {
+        client.mood = ldap_client::Mood::CutOff;
+    }
+    if answers % 2 == 0 {
+        // Beyond the login there is more to find.
+        client.feed(&ldap_client::bind(
+            1,
+            "p0@pa.example",
+            ldap_client::PASSWORD,
+        ));
+    }
+    for piece in pieces(size, bytes) {
+        client.feed(piece);
+    }
+    assert!(client.held_most <= HELD_BYTES + MESSAGE_BYTES_LDAP);
+    ldap_client::responses(&client.sent);
+    match answers % 3 {
+        0 => client.session.eof(),
+        1 => client.session.timed_out(),
+        _ => client.session.shut_down(),
+    }
+    client.drive();
+    assert!(client.closed, "every session ends");
+    assert_eq!(client.session.held_bytes(), 0);
 }

@@ -8,6 +8,8 @@
 )]
 
 mod fuzz;
+mod ldap;
+mod ldap_client;
 mod pop3;
 mod pop3_client;
 mod script;

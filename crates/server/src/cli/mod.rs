@@ -14,6 +14,7 @@ mod individual;
 mod login;
 mod mailbox;
 mod output;
+mod pam;
 mod registry;
 mod send;
 mod session;
@@ -108,6 +109,8 @@ pub(crate) enum Command {
     Status(status::StatusArgs),
     /// Where a message is, how many copies there are, and why it waits.
     Trace(trace::TraceArgs),
+    /// Let people in by Grapevine's passwords and groups: for PAM's pam_exec.
+    Pam(pam::PamArgs),
     /// Remember who you are, and the servers.
     Login(login::LoginArgs),
 }
@@ -141,6 +144,7 @@ async fn carry_out(command: Command, globals: &Globals) -> Result<Done, Failure>
         Command::Import(command) => import::run(command, globals).await?,
         Command::Status(args) => status::run(args, globals).await?,
         Command::Trace(args) => trace::run(args, globals).await?,
+        Command::Pam(args) => return pam::run(args, globals).await,
         Command::Login(args) => login::run(args, globals).await?,
     }
     Ok(Done::Yes)

@@ -159,6 +159,29 @@ impl Session {
         })
     }
 
+    /// Finds the servers, speaks for nobody, and talks only to servers whose keys are known already: from cluster.json, or from an earlier command
+    /// with the same configuration folder.
+    pub(super) async fn open_to_known_servers(globals: &Globals) -> Result<Self, Failure> {
+        let folder = ConfigFolder::of_person();
+        let plan = plan(globals, &folder, Path::new("."))?;
+        let user = match plan.source {
+            Source::Operator(socket) => GrapevineUser::operator(&socket),
+            Source::Seeds(seeds) => {
+                let seeds = Seeds {
+                    first_contact: FirstContact::Refuse,
+                    ..seeds
+                };
+                GrapevineUser::connect(seeds, None)
+                    .await
+                    .map_err(not_connected)?
+            }
+        };
+        Ok(Self {
+            user,
+            json: globals.json,
+        })
+    }
+
     /// The individual that speaks.
     pub(super) fn speaker(&self) -> Result<Name, Failure> {
         self.user.login().map(|login| login.name).ok_or_else(|| {

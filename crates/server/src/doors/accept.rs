@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_doors::{Tls, pop3, smtp};
+use grapevine_doors::{Tls, ldap, pop3, smtp};
 use grapevine_model::Door;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::backend::Backend;
 use super::drive::{Broken, Dialogue, Outcome, Pace, drive};
+use super::ldap::Ldap;
 use super::pop3::Pop3;
 use super::slots::{Full, Slot, Slots};
 use super::smtp::Smtp;
@@ -36,6 +37,7 @@ const LINGER_BYTES: u64 = 256 * 1024;
 enum Service {
     Smtp(smtp::Kind),
     Pop3,
+    Ldap,
 }
 
 /// When TLS begins.
@@ -55,7 +57,9 @@ fn service(door: Door) -> Option<(Service, Start)> {
         Door::Submissions => Some((Service::Smtp(smtp::Kind::Submission), Start::Tls)),
         Door::Pop3 => Some((Service::Pop3, Start::Clear)),
         Door::Pop3s => Some((Service::Pop3, Start::Tls)),
-        Door::Rpc | Door::Http | Door::Ldap | Door::Ldaps => None,
+        Door::Ldap => Some((Service::Ldap, Start::Clear)),
+        Door::Ldaps => Some((Service::Ldap, Start::Tls)),
+        Door::Rpc | Door::Http => None,
     }
 }
 
@@ -134,6 +138,7 @@ fn turn_away(
         (Start::Tls, _) => return,
         (Start::Clear, Service::Smtp(_)) => smtp::greeting_of_refusal(hostname),
         (Start::Clear, Service::Pop3) => pop3::greeting_of_refusal(),
+        (Start::Clear, Service::Ldap) => ldap::notice_of_refusal(),
     };
     if let Ok(mut stream) = stream.into_std() {
         // It is non-blocking; what doesn't go out at once is not worth waiting for.
@@ -208,6 +213,10 @@ impl<B: Backend> Connection<B> {
                     grapevine_model::Source::of(self.peer.ip()),
                     tls,
                 );
+                self.converse(stream, dialogue).await
+            }
+            Service::Ldap => {
+                let dialogue = Ldap::new(Arc::clone(&self.context), self.door, tls);
                 self.converse(stream, dialogue).await
             }
         }

@@ -58,6 +58,7 @@ impl Doors {
         let context = Arc::new(DoorContext {
             core: fake.clone(),
             hostname: "s1.example".to_owned(),
+            posix: grapevine_doors::ldap::Posix::default(),
             limits,
             tls: tls.clone(),
             shutdown: CancellationToken::new(),

@@ -1,4 +1,4 @@
-//! The front doors: SMTP and POP3 on sockets, around the sessions of `grapevine-doors`.
+//! The front doors: SMTP, POP3 and LDAP on sockets, around the sessions of `grapevine-doors`.
 //!
 //! Must never decide what the core decides (who may log in, send, receive, read), and never hold more for a client than the limits
 //! below: connections, time, bytes. A door that is full says so; one that stops lets what is under way come to its end.
@@ -8,6 +8,7 @@ mod backend;
 mod drive;
 mod envelope;
 mod incoming;
+mod ldap;
 mod limits;
 mod login;
 mod pop3;
@@ -42,6 +43,8 @@ pub(crate) struct DoorContext<B> {
     pub(crate) hostname: String,
     /// What clients may use up.
     pub(crate) limits: DoorLimits,
+    /// What the directory says of people for POSIX systems.
+    pub(crate) posix: grapevine_doors::ldap::Posix,
     /// TLS with the front doors' certificate.
     pub(crate) tls: tls::Reloadable,
     /// Stops all doors.

@@ -17,6 +17,7 @@ mod commands;
 mod garbage;
 mod grapevine;
 mod killed;
+mod ldap;
 mod mail;
 mod mail_clients;
 mod mail_programs;
