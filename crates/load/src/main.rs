@@ -1,10 +1,11 @@
-//! `grapevine-load`: load on any SMTP or POP3 server, so that Grapevine and its peers are measured by one program.
+//! `grapevine-load`: load on any SMTP, POP3 or LDAP server, so that Grapevine and its peers are measured by one program.
 //!
 //! Must never know whom it measures: it speaks the standard protocols only, and depends on no crate of Grapevine. Numbers go to
 //! standard output as `key=value` lines, one a line, for people and scripts alike.
 
 mod connect;
 mod figures;
+mod ldap;
 mod lines;
 mod pop3;
 mod smtp;
@@ -13,7 +14,7 @@ use std::io::Write as _;
 
 use clap::Parser;
 
-/// Load on any SMTP or POP3 server.
+/// Load on any SMTP, POP3 or LDAP server.
 #[derive(Debug, Parser)]
 #[command(name = "grapevine-load", version)]
 struct Cli {
@@ -27,6 +28,8 @@ enum What {
     Smtp(smtp::Args),
     /// Retrieve all messages of a mailbox
     Pop3(pop3::Args),
+    /// Ask a directory questions
+    Ldap(ldap::Args),
 }
 
 /// One thread: the generator shares its machine with what it measures, and should take little of it.
@@ -35,6 +38,7 @@ async fn main() -> anyhow::Result<()> {
     let figures = match Cli::parse().what {
         What::Smtp(args) => smtp::run(args).await?,
         What::Pop3(args) => pop3::run(args).await?,
+        What::Ldap(args) => ldap::run(args).await?,
     };
     Ok(write!(std::io::stdout(), "{figures}")?)
 }

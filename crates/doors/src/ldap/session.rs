@@ -299,6 +299,7 @@ impl Session {
             if taken == 0 {
                 if self.client_done && self.can_work() {
                     self.phase = Phase::Closing;
+                    self.inbox.clear();
                 }
                 return;
             }
