@@ -129,7 +129,7 @@ impl Comparing {
                 self.known.facts.insert(fact, false);
             }
             (None, Ok(Reply::Entry(view))) if is_at(&view, &self.place) => {
-                self.found = Some(Found::Entry(Box::new(view)));
+                self.found = Some(Found::Entry(view));
             }
             (None, Ok(Reply::Entry(_))) => return Next::Done(no_such_object(&self.base)),
             (None, Ok(Reply::Registry(view))) => {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use grapevine_model::{
-    Check, EntryKind, EntryView, ErrorKind, GroupList, Member, MemberKind, Name, Refusal,
+    Check, Depth, EntryKind, EntryView, ErrorKind, GroupList, Member, MemberKind, Name, Refusal,
     RegistryName, Reply, Request,
 };
 
@@ -30,7 +30,8 @@ pub(super) struct Running {
     wanted: Wanted,
     registry: RegistryName,
     lookups: VecDeque<Task>,
-    queue: VecDeque<Found>,
+    /// Entries to be looked at, each with what the lookup that found it has told.
+    queue: VecDeque<(Found, Option<Fact>)>,
     scan: Scan,
     seen: BTreeSet<u128>,
     current: Option<Candidate>,
@@ -51,6 +52,8 @@ enum Task {
     /// The registry's own entry.
     Registry,
     Lookup(Lookup),
+    /// A group that somebody is in.
+    GroupOf(Fact),
     /// The further groups of somebody.
     MoreGroups(Name, String),
 }
@@ -67,7 +70,7 @@ enum Scan {
 enum Asked {
     Base(Place),
     Registry,
-    Show,
+    Show(Option<Fact>),
     Entries,
     Groups(Name),
     Fact(Fact),
@@ -111,13 +114,26 @@ pub(super) enum Step {
 }
 
 /// The request for the groups, of all registries, that somebody is in by closure.
-pub(super) fn groups_of(_who: &Name, _after: Option<String>) -> Option<Request> {
-    None
+fn groups_of(who: &Name, after: Option<String>) -> Request {
+    Request::MemberOf {
+        name: who.clone(),
+        list: GroupList::Members,
+        depth: Depth::Nested,
+        after,
+        limit: PAGE,
+    }
 }
 
 /// A page of groups out of its reply.
-fn groups_in(_reply: Reply) -> Option<(Vec<Name>, Option<String>)> {
-    None
+fn groups_in(reply: Reply) -> Option<(Vec<Name>, Option<String>)> {
+    let Reply::Members { members, next, .. } = reply else {
+        return None;
+    };
+    let names = members.into_iter().filter_map(|member| match member {
+        Member::Name(name) => Some(name),
+        Member::Anyone | Member::AnyoneIn(_) => None,
+    });
+    Some((names.collect(), next))
 }
 
 impl Running {
@@ -159,7 +175,7 @@ impl Running {
                         if search.scope == Scope::Subtree && fits == Ok(Truth::True) {
                             tasks.push_back(Task::Registry);
                         }
-                        match usable(lookups(&search.filter, registry)) {
+                        match lookups(&search.filter, registry) {
                             Some(found) => tasks.extend(found.into_iter().map(Task::Lookup)),
                             None => scan = Scan::After(None),
                         }
@@ -223,10 +239,13 @@ impl Running {
                 Step::PageFull
             };
         }
-        if let Some(found) = self.queue.pop_front() {
+        if let Some((found, fact)) = self.queue.pop_front() {
             self.current = Some(Candidate {
                 found,
-                known: Known::default(),
+                known: Known {
+                    facts: fact.map(|fact| (fact, true)).into_iter().collect(),
+                    in_a_group: None,
+                },
                 members: Listed::default(),
                 owners: Listed::default(),
                 groups: Listed::default(),
@@ -268,10 +287,17 @@ impl Running {
                 self.show_registry(Asked::Base(place))
             }
             Task::Registry => self.show_registry(Asked::Registry),
-            Task::Lookup(Lookup::Name(name)) => self.ask(Asked::Show, Request::Show { name }),
+            Task::Lookup(Lookup::Name(name)) => self.ask(Asked::Show(None), Request::Show { name }),
             Task::Lookup(Lookup::Number(number)) => {
                 let registry = self.registry.clone();
-                self.ask(Asked::Show, Request::EntryOfNumber { registry, number })
+                self.ask(
+                    Asked::Show(None),
+                    Request::EntryOfNumber { registry, number },
+                )
+            }
+            Task::GroupOf(fact) => {
+                let name = fact.group.clone();
+                self.ask(Asked::Show(Some(fact)), Request::Show { name })
             }
             Task::Lookup(Lookup::Groups(who)) => self.ask_groups(who, None),
             Task::MoreGroups(who, after) => self.ask_groups(who, Some(after)),
@@ -279,13 +305,8 @@ impl Running {
     }
 
     fn ask_groups(&mut self, who: Name, after: Option<String>) -> Step {
-        match groups_of(&who, after) {
-            Some(request) => self.ask(Asked::Groups(who), request),
-            None => Step::Done(Outcome::new(
-                Code::UnwillingToPerform,
-                "the groups of somebody can't be listed",
-            )),
-        }
+        let request = groups_of(&who, after);
+        self.ask(Asked::Groups(who), request)
     }
 
     fn scan(&mut self) -> Step {
@@ -390,16 +411,11 @@ impl Running {
     fn ask_own_groups(&mut self, mut candidate: Candidate, asked: Asked) -> Step {
         let request = match &candidate.found {
             Found::Entry(view) => groups_of(&view.name, candidate.groups.after.take()),
-            Found::Registry(_) => None,
+            // A registry is in no group, and is not asked about.
+            Found::Registry(_) => return Step::Done(odd()),
         };
         self.current = Some(candidate);
-        match request {
-            Some(request) => self.ask(asked, request),
-            None => Step::Done(Outcome::new(
-                Code::UnwillingToPerform,
-                "the groups of somebody can't be listed",
-            )),
-        }
+        self.ask(asked, request)
     }
 
     fn write(&self, candidate: &Candidate, posix: &Posix, out: &mut Vec<u8>) {
@@ -437,12 +453,12 @@ impl Running {
             (Asked::Base(Place::Registry(_)), Ok(Reply::Registry(view))) => {
                 self.registry_seen = true;
                 if self.search.scope == Scope::Base {
-                    self.queue.push_back(Found::Registry(view.registry));
+                    self.queue.push_back((Found::Registry(view.registry), None));
                 }
             }
             (Asked::Registry, Ok(Reply::Registry(view))) => {
                 self.registry_seen = true;
-                self.queue.push_back(Found::Registry(view.registry));
+                self.queue.push_back((Found::Registry(view.registry), None));
             }
             (Asked::Base(place), Ok(Reply::Entry(view))) => {
                 // An alias, or a group asked for as a person, is no name of it in the tree.
@@ -452,7 +468,7 @@ impl Running {
                 self.registry_seen = true;
                 match self.search.scope {
                     Scope::Base | Scope::Subtree => {
-                        self.queue.push_back(Found::Entry(Box::new(view)));
+                        self.queue.push_back((Found::Entry(view), None));
                     }
                     // Nothing is below an entry.
                     Scope::One => {}
@@ -463,16 +479,19 @@ impl Running {
             {
                 return Err(no_such_object(&self.search.base));
             }
-            (Asked::Show, Ok(Reply::Entry(view))) => {
+            (Asked::Show(fact), Ok(Reply::Entry(view))) => {
                 self.registry_seen = true;
-                self.put(view);
+                self.put(view, fact);
             }
-            (Asked::Show, Err(refusal)) if refusal.kind == ErrorKind::NotFound => {}
+            (Asked::Show(_), Err(refusal)) if refusal.kind == ErrorKind::NotFound => {}
             (Asked::Entries, Ok(Reply::Entries { entries, next })) => {
                 self.registry_seen = true;
                 self.looked_at += entries.len();
-                self.queue
-                    .extend(entries.into_iter().map(|view| Found::Entry(Box::new(view))));
+                self.queue.extend(
+                    entries
+                        .into_iter()
+                        .map(|view| (Found::Entry(Box::new(view)), None)),
+                );
                 self.scan = match next {
                     Some(next) => Scan::After(Some(next)),
                     None => Scan::Off,
@@ -490,8 +509,13 @@ impl Running {
                 let here = groups
                     .into_iter()
                     .filter(|group| *group.registry() == self.registry);
-                self.lookups
-                    .extend(here.map(|group| Task::Lookup(Lookup::Name(group))));
+                self.lookups.extend(here.map(|group| {
+                    Task::GroupOf(Fact {
+                        group,
+                        list: GroupList::Members,
+                        who: who.clone(),
+                    })
+                }));
                 if let Some(next) = next {
                     self.lookups.push_back(Task::MoreGroups(who, next));
                 }
@@ -560,21 +584,11 @@ impl Running {
     }
 
     /// An entry that a lookup found, unless another one has found it already.
-    fn put(&mut self, view: EntryView) {
+    fn put(&mut self, view: Box<EntryView>, fact: Option<Fact>) {
         if self.seen.insert(view.incarnation.0) {
-            self.queue.push_back(Found::Entry(Box::new(view)));
+            self.queue.push_back((Found::Entry(view), fact));
         }
     }
-}
-
-/// Lookups that can be done here.
-fn usable(found: Option<Vec<Lookup>>) -> Option<Vec<Lookup>> {
-    found.filter(|found| {
-        found.iter().all(|lookup| match lookup {
-            Lookup::Groups(who) => groups_of(who, None).is_some(),
-            Lookup::Name(_) | Lookup::Number(_) => true,
-        })
-    })
 }
 
 /// Whether an entry has that place in the tree.

@@ -338,6 +338,20 @@ fn an_entry_shows_what_is_asked_for() {
 }
 
 #[test]
+fn the_groups_of_a_person_are_found_without_a_look_at_others() {
+    let mut client = Client::logged_in();
+    client.asked.clear();
+    assert_eq!(found(&mut client, BASE, 2, &equal("member", P0)), [CSL]);
+    assert_eq!(client.asked.len(), 2, "{:?}", client.asked);
+    let said = client.say(&search(3, P0, 0, &present("uid"), &["memberOf"], &[]));
+    assert_eq!(
+        said[0].texts[1..],
+        ["memberOf", CSL, "cn=all^,dc=other,dc=example"]
+    );
+    assert_eq!(found(&mut client, BASE, 2, &present("memberOf")).len(), 2);
+}
+
+#[test]
 fn what_is_not_there_is_no_such_object_and_never_an_empty_answer() {
     let mut client = Client::logged_in();
     for (base, code) in [

@@ -314,6 +314,10 @@ impl Client {
             owners: Vec::new(),
             friends: Vec::new(),
             conflict: false,
+            former: Vec::new(),
+            quota: Default::default(),
+            posting: Default::default(),
+            aside: 0,
         })
     }
 
@@ -335,7 +339,7 @@ impl Client {
                 }))
             }
             Request::Show { name } => match self.entry(&name) {
-                Some(view) => Ok(Reply::Entry(view)),
+                Some(view) => Ok(Reply::Entry(Box::new(view))),
                 None => not_found(&name),
             },
             Request::Entries {
@@ -364,7 +368,7 @@ impl Client {
             Request::EntryOfNumber { number, .. } => {
                 let simple = format!("p{}@pa.example", number.wrapping_sub(2_000_000));
                 match self.entry(&simple.parse().unwrap()) {
-                    Some(view) => Ok(Reply::Entry(view)),
+                    Some(view) => Ok(Reply::Entry(Box::new(view))),
                     None => not_found(&number),
                 }
             }
@@ -376,6 +380,24 @@ impl Client {
                 Some(_) => Ok(Reply::Check(Check::No)),
                 None => not_found(&group),
             },
+            Request::MemberOf { name, depth, .. } => {
+                assert_eq!(depth, grapevine_model::Depth::Nested);
+                let is = matches!(name.folded(), "p0" | "p1");
+                let members = if is {
+                    // One of another registry too.
+                    ["csl^@pa.example", "all^@other.example"]
+                        .map(|name| name.parse().unwrap())
+                        .to_vec()
+                } else {
+                    Vec::new()
+                };
+                let kinds = vec![MemberKind::Group; members.len()];
+                Ok(Reply::Members {
+                    members,
+                    kinds,
+                    next: None,
+                })
+            }
             Request::Members { list, .. } => {
                 let members: Vec<Member> = match list {
                     GroupList::Members => ["P0@pa.example", "P1@pa.example", "x@outside.example"]
