@@ -6,7 +6,9 @@
 use std::io::Read as _;
 use std::time::Duration;
 
-use grapevine_model::{Check, ErrorKind, GroupList, Name, RegistryName, Reply, Request, Secret};
+use grapevine_model::{
+    Check, ErrorKind, GroupList, Name, RegistryName, Reply, Request, Secret, Source,
+};
 
 use super::session::{Session, odd};
 use super::{Done, Globals};
@@ -114,9 +116,14 @@ async fn may_come_in(
         let request = Request::Authenticate {
             name: name.clone(),
             password,
+            source: Source::Unknown,
         };
         match session.user.call(request).await {
             // By an alias one would come into an account that has another's name.
+            // It reads mail and the directory, and does nothing else.
+            Ok(Reply::Authenticated(who)) if who.app_password.is_some() => {
+                return Err(refused(format_args!("{name} came with an app password")));
+            }
             Ok(Reply::Authenticated(who)) if who.name == *name => {}
             Ok(Reply::Authenticated(who)) => {
                 return Err(refused(format_args!("{name} is an alias of {}", who.name)));

@@ -216,7 +216,12 @@ impl<B: Backend> Connection<B> {
                 self.converse(stream, dialogue).await
             }
             Service::Ldap => {
-                let dialogue = Ldap::new(Arc::clone(&self.context), self.door, tls);
+                let dialogue = Ldap::new(
+                    Arc::clone(&self.context),
+                    self.door,
+                    grapevine_model::Source::of(self.peer.ip()),
+                    tls,
+                );
                 self.converse(stream, dialogue).await
             }
         }

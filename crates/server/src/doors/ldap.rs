@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use grapevine_doors::Tls;
 use grapevine_doors::ldap::{Ask, Config, Login, Output, Session};
-use grapevine_model::{Door, Refusal, Reply, Request, Speaker};
+use grapevine_model::{Door, Refusal, Reply, Request, Source, Speaker};
 use tokio::time::{Instant, timeout};
 
 use super::DoorContext;
@@ -26,14 +26,14 @@ pub(super) struct Ldap<B> {
 }
 
 impl<B: Backend> Ldap<B> {
-    pub(super) fn new(context: Arc<DoorContext<B>>, door: Door, tls: Tls) -> Self {
+    pub(super) fn new(context: Arc<DoorContext<B>>, door: Door, source: Source, tls: Tls) -> Self {
         let session = Session::new(Config {
             tls,
             posix: context.posix.clone(),
         });
         Self {
             session,
-            logins: Logins::new(door, context.limits.wrong_password),
+            logins: Logins::new(door, source, context.limits.wrong_password),
             context,
             door,
             ask: None,
