@@ -6,8 +6,8 @@
 //! the shell may carry out whatever it is given at once.
 
 use grapevine_model::{
-    AsOf, Authenticated, BodyInfo, MessageId, Name, PeerMessage, Refusal, Reply, Request,
-    RequestId, Secret, Seen, ServerInfo, ServerName, Speaker, Submission, Ticket,
+    AsOf, Authenticated, BodyInfo, MessageId, Name, PeerMessage, Refusal, RegistryName, Reply,
+    Request, RequestId, Secret, Seen, ServerInfo, ServerName, Speaker, Submission, Ticket, Zone,
 };
 
 use crate::tables::Op;
@@ -149,6 +149,10 @@ pub enum Effect {
     },
     /// The servers to keep connections with have changed.
     Servers(Vec<ServerInfo>),
+    /// A registry as the DNS door is to show it from now on.
+    Zone(Box<Zone>),
+    /// A registry that is not held here any more.
+    ZoneGone(RegistryName),
     /// Something that an operator would tell as a story, or must act on.
     Note(Note),
 }

@@ -21,6 +21,7 @@ use crate::delivery::deputy::Held;
 use crate::delivery::steer::Deposits;
 use crate::effect::{Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
+use crate::registry::connect::MOST_AHEAD_MS;
 use crate::registry::database::Database;
 use crate::registry::directory::{Asking, Hint, Memo};
 use crate::registry::lockout::Lockout;
@@ -29,6 +30,7 @@ use crate::registry::news::News;
 use crate::registry::request::{Job, Parked, PassedOn, ReplyTo};
 use crate::registry::servers::{META_RETIRED, META_WELCOME};
 use crate::registry::watch::Watches;
+use crate::registry::zones::Zones;
 use crate::replication::compare::Compares;
 use crate::replication::origin::Origins;
 use crate::replication::quarantine::Quarantine;
@@ -60,6 +62,7 @@ pub(crate) enum Timer {
     PassedOn(u64),
     Watch(u64),
     Accept(MessageId),
+    Zones,
 }
 
 /// Another server, as far as it is heard.
@@ -71,6 +74,8 @@ pub(crate) struct Peer {
     pub(crate) pending: u64,
     pub(crate) accepts: bool,
     pub(crate) behind: u64,
+    /// How far its clock is ahead of this one, as far as that is followed.
+    pub(crate) ahead_ms: u64,
 }
 
 impl Peer {
@@ -138,6 +143,8 @@ pub struct Server {
     pub(crate) sites_asked: Option<Incarnation>,
     /// Mailboxes here whose owners are no more, as holders elsewhere said.
     pub(crate) ownerless: BTreeSet<Incarnation>,
+    /// What the DNS door is shown.
+    pub(crate) zones: Zones,
     /// It has left this Grapevine.
     pub(crate) retired: bool,
     pub(crate) disk_nearly_full: bool,
@@ -229,6 +236,7 @@ impl Server {
             changed_spaces: BTreeSet::new(),
             sites_asked: None,
             ownerless: BTreeSet::new(),
+            zones: Zones::default(),
             retired: false,
             disk_nearly_full: false,
             alarms: VecDeque::new(),
@@ -265,6 +273,7 @@ impl Server {
         server.describe_myself()?;
         server.timers.insert((now.mono_ms, Timer::Beat));
         server.timers.insert((now.mono_ms, Timer::Work));
+        server.zones_are_due();
         server.end_turn();
         Ok(server)
     }
@@ -498,6 +507,7 @@ impl Server {
                 Timer::PassedOn(id) => self.passed_on_is_late(id),
                 Timer::Watch(id) => self.look_again(id),
                 Timer::Accept(message) => self.accept_is_late(message),
+                Timer::Zones => self.show_zones(),
             }
         }
         self.end_turn();
@@ -753,11 +763,15 @@ impl Server {
         if self.beats.is_multiple_of(SWEEP_BEATS) {
             self.ask_about_sites();
             self.plan_compares(self.config.times.beat_ms.saturating_mul(SWEEP_BEATS));
+            // Who is heard, and what has expired, shows without any change too.
+            self.zones_are_due();
             done = done
                 .and_then(|()| self.remove_orphans())
                 .and_then(|()| self.forget_history())
                 .and_then(|()| self.release_quarantined())
                 .map(|()| self.forget_taken_over())
+                .and_then(|()| self.remove_expired_sites())
+                .and_then(|()| self.keep_in_maildrop())
                 .and_then(|()| self.hand_over())
                 .and_then(|()| self.leave_when_empty());
             // On a signal, and now and then without one: who is to mend changes with who is up.
@@ -776,7 +790,7 @@ impl Server {
     fn send_beat(&mut self, to: &ServerName) {
         let beat = Beat {
             origin: self.clock.origin(),
-            time: self.clock.last(),
+            time: self.clock.last().max(Hlc::at_ms(self.now.wall_ms)),
             pending: self.custodies.len() as u64,
             accepts: self.role() == ServerRole::Full
                 && !self.disk_nearly_full
@@ -788,10 +802,17 @@ impl Server {
     }
 
     fn take_beat(&mut self, from: &ServerName, beat: Beat) -> Result<(), Damaged> {
+        let ahead_ms = beat.time.wall_ms().saturating_sub(self.now.wall_ms);
+        let ahead_ms = if ahead_ms <= MOST_AHEAD_MS {
+            ahead_ms
+        } else {
+            0
+        };
         if let Some(peer) = self.peers.get_mut(from) {
             peer.origin = Some(beat.origin);
             peer.pending = beat.pending;
             peer.accepts = beat.accepts;
+            peer.ahead_ms = ahead_ms;
         }
         self.compare_digests(from, &beat.digests);
         match beat.seen {

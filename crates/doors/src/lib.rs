@@ -18,6 +18,7 @@ mod inbox;
 mod line;
 mod text;
 
+pub mod dns;
 pub mod dot;
 pub mod ldap;
 pub mod pop3;

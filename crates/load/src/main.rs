@@ -1,9 +1,10 @@
-//! `grapevine-load`: load on any SMTP, POP3 or LDAP server, so that Grapevine and its peers are measured by one program.
+//! `grapevine-load`: load on any SMTP, POP3, LDAP or DNS server, so that Grapevine and its peers are measured by one program.
 //!
 //! Must never know whom it measures: it speaks the standard protocols only, and depends on no crate of Grapevine. Numbers go to
 //! standard output as `key=value` lines, one a line, for people and scripts alike.
 
 mod connect;
+mod dns;
 mod figures;
 mod ldap;
 mod lines;
@@ -14,7 +15,7 @@ use std::io::Write as _;
 
 use clap::Parser;
 
-/// Load on any SMTP, POP3 or LDAP server.
+/// Load on any SMTP, POP3, LDAP or DNS server.
 #[derive(Debug, Parser)]
 #[command(name = "grapevine-load", version)]
 struct Cli {
@@ -30,6 +31,8 @@ enum What {
     Pop3(pop3::Args),
     /// Ask a directory questions
     Ldap(ldap::Args),
+    /// Ask a name server one question over UDP
+    Dns(dns::Args),
 }
 
 /// One thread: the generator shares its machine with what it measures, and should take little of it.
@@ -39,6 +42,7 @@ async fn main() -> anyhow::Result<()> {
         What::Smtp(args) => smtp::run(args).await?,
         What::Pop3(args) => pop3::run(args).await?,
         What::Ldap(args) => ldap::run(args).await?,
+        What::Dns(args) => dns::run(args).await?,
     };
     Ok(write!(std::io::stdout(), "{figures}")?)
 }

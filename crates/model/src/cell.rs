@@ -36,7 +36,8 @@ pub struct CellKey {
 pub struct Cell {
     /// What decides the merge.
     pub stamp: Stamp,
-    /// Which write brought it: what version vectors count. Equal to `stamp` in registries.
+    /// Which write brought it: what version vectors count. Equal to `stamp` in registries, but for what
+    /// clears expired leases away.
     pub dot: Stamp,
     /// The value; none is a tombstone.
     pub value: Option<Vec<u8>>,

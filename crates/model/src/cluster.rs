@@ -28,11 +28,13 @@ pub enum Door {
     Ldap,
     /// LDAP, TLS from the first byte.
     Ldaps,
+    /// DNS, authoritative for the registries held.
+    Dns,
 }
 
 impl Door {
     /// All doors.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Rpc,
         Self::Http,
         Self::Smtp,
@@ -42,6 +44,7 @@ impl Door {
         Self::Pop3s,
         Self::Ldap,
         Self::Ldaps,
+        Self::Dns,
     ];
 
     /// Its name in files and connect sites.
@@ -56,6 +59,7 @@ impl Door {
             Self::Pop3s => "pop3s",
             Self::Ldap => "ldap",
             Self::Ldaps => "ldaps",
+            Self::Dns => "dns",
         }
     }
 

@@ -21,7 +21,8 @@ pub enum Field {
     Alias = 5,
     /// One forwarding address an element.
     Forward = 6,
-    /// One connect site an element (`door host:port`).
+    /// One connect site an element (`door host:port`); the value says how it is to be preferred and
+    /// until when it is leased, and is empty for a server's own doors.
     ConnectSite = 7,
     /// One member an element; the value points at its incarnation.
     Member = 8,

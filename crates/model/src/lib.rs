@@ -8,6 +8,7 @@ mod bulk;
 mod cell;
 mod cluster;
 mod compare;
+pub mod connect;
 mod entry;
 mod error;
 mod field;
@@ -21,6 +22,7 @@ mod request;
 mod seen;
 mod stamp;
 mod watch;
+mod zone;
 
 pub use bulk::{
     ImportDone, ImportOutcome, Imported, ImportedEntry, MAX_IMPORTED_ENTRIES, MAX_IMPORTED_ITEMS,
@@ -30,6 +32,10 @@ pub use cluster::{Door, ServerInfo, ServerRole};
 pub use compare::{
     COMPARE_LEVEL_BITS, COMPARE_LEVELS, CellDigest, CompareCounts, CompareStep, CompareView,
     ComparedWith,
+};
+pub use connect::{
+    FoundSite, Host, Located, MAX_FOUND_SITES, MAX_NOTE_BYTES, Place, SiteDoor, SiteError,
+    SiteNote, SiteOffer,
 };
 pub use entry::{AsideChange, Conflict, Dangle, Dangling, Depth, Life, PostingRule, Quota};
 pub use error::{ErrorKind, Refusal};
@@ -61,6 +67,7 @@ pub use watch::{
     Changes, Course, Happened, MAX_TOKEN_CHARS, ResumeToken, ResumeTokenError, Since, WatchEvent,
     WatchTarget,
 };
+pub use zone::{Zone, ZoneName, ZoneSite};
 
 /// Longest value of one cell, in bytes: a remark or a public key fits many times over, and one
 /// cell can never fill a peer's message.

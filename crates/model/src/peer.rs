@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, CellKey, SpaceId, VersionVector};
 use crate::compare::CompareStep;
+use crate::connect::FoundSite;
 use crate::entry::{Life, PostingRule};
 use crate::error::Refusal;
 use crate::id::{Incarnation, MessageId, OriginId, ServerName};
@@ -111,6 +112,14 @@ pub enum Question {
         /// Which.
         incarnations: Vec<Incarnation>,
     },
+    /// Where are the live sites of this individual, or of this group's members, as far as the
+    /// holders of its registry can tell? The asker walks on through the others itself.
+    Sites {
+        /// The member of a pool.
+        name: Name,
+        /// What the name meant when it became a member: another entry of that name is none.
+        incarnation: Incarnation,
+    },
 }
 
 impl Question {
@@ -120,6 +129,7 @@ impl Question {
             Self::Resolve(name) => name.registry(),
             Self::IsIn { group, .. } => group.registry(),
             Self::ListedIn { registry, .. } | Self::Living { registry, .. } => registry,
+            Self::Sites { name, .. } => name.registry(),
         }
     }
 }
@@ -172,6 +182,13 @@ pub enum Answer {
     },
     /// What became of each, in the order of the question.
     Lives(Vec<Life>),
+    /// Live sites, as far as one registry reaches.
+    Sites {
+        /// Those found.
+        found: Vec<FoundSite>,
+        /// Members of other registries, with what their names meant.
+        elsewhere: Vec<(Name, Incarnation)>,
+    },
     /// Can't tell: not a holder, or a nested group could not be asked.
     Unavailable,
 }

@@ -12,6 +12,7 @@ use crate::bulk::{Imported, ImportedEntry};
 use crate::cell::SpaceId;
 use crate::cluster::{ServerInfo, ServerRole};
 use crate::compare::{CompareCounts, CompareView};
+use crate::connect::{Located, SiteDoor, SiteOffer};
 use crate::entry::{AsideChange, Conflict, Dangling, Depth, PostingRule, Quota};
 use crate::field::EntryKind;
 use crate::id::{Incarnation, MessageId, ServerName};
@@ -78,6 +79,15 @@ pub enum EntryChange {
     Sites(Vec<ServerName>),
     /// Where mail goes instead; empty for nowhere else.
     Forward(Vec<Name>),
+    /// The places where a protocol is spoken, instead of those given before; empty for nowhere.
+    ConnectSites {
+        /// Which protocol.
+        door: SiteDoor,
+        /// Where.
+        sites: Vec<SiteOffer>,
+        /// For how long unless it is said again; none for good.
+        lease_ms: Option<u64>,
+    },
     /// A further simple name.
     AliasAdd(Name),
     /// One fewer.
@@ -330,6 +340,15 @@ pub enum Request {
         /// As with `Dangling`.
         limit: u32,
     },
+    /// Where is a service now? An individual's live sites, or those of a group's members.
+    Find {
+        /// The individual or group.
+        name: Name,
+        /// Only where this protocol is spoken.
+        door: Option<SiteDoor>,
+        /// The version of the last answer: if that still holds, only this is said.
+        known: Option<u64>,
+    },
     /// Would a message be taken for this recipient?
     CheckRecipient {
         /// Who.
@@ -454,6 +473,10 @@ pub enum Reply {
         /// None on the last page.
         next: Option<String>,
     },
+    /// Where a service is now.
+    Located(Located),
+    /// As the version that was handed in said.
+    Unchanged,
     /// Yes.
     Ok,
     /// A new server is in.

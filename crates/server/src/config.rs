@@ -63,6 +63,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "pop3s",
             "ldap",
             "ldaps",
+            "dns",
         ],
     ),
     (
@@ -77,6 +78,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "pop3s",
             "ldap",
             "ldaps",
+            "dns",
         ],
     ),
     ("tls", &["certificate", "key"]),
@@ -108,6 +110,7 @@ The configuration (TOML; every key is optional):
     smtp = \"0.0.0.0:25\", submission = \"0.0.0.0:587\", submissions = \"0.0.0.0:465\",
     pop3 = \"0.0.0.0:110\", pop3s = \"0.0.0.0:995\",
     ldap = \"0.0.0.0:389\", ldaps = \"0.0.0.0:636\"
+    dns = \"off\"              services and names for DNS, UDP and TCP; the usual port is 53
   [advertise]                how others reach the doors (same keys); default: hostname and the door's port
   [tls]                      of the doors for mail programs; default: a certificate is made at each start
     certificate, key         PEM files, from the file's own folder
@@ -394,6 +397,8 @@ fn default_listen(door: Door) -> &'static str {
         Door::Pop3s => "0.0.0.0:995",
         Door::Ldap => "0.0.0.0:389",
         Door::Ldaps => "0.0.0.0:636",
+        // A machine may well have a resolver at port 53 already: it is opened when that is said.
+        Door::Dns => OFF,
     }
 }
 
@@ -538,7 +543,8 @@ mod tests {
         let config = parse("").unwrap();
         assert_eq!(config.data, Path::new("/etc/grapevine"));
         assert_eq!(config.alone, Alone::Accept);
-        assert_eq!(config.listen.len(), Door::ALL.len());
+        // DNS is opened when that is said.
+        assert_eq!(config.listen.len(), Door::ALL.len() - 1);
         assert_eq!(config.limits.message_bytes, MAX_MESSAGE_BYTES);
         assert_eq!(
             config.advertise[&Door::Rpc],

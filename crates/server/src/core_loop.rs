@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::core_task::{Answer, AnswerAsOf, CoreHandle, ToCore};
+use crate::dns::ZoneBoard;
 use crate::password_cache::Passwords;
 use crate::peers::Peers;
 use crate::reports;
@@ -45,6 +46,8 @@ pub(crate) struct CoreParts {
     pub(crate) peers: Peers,
     /// Checks passwords.
     pub(crate) passwords: Passwords,
+    /// What the DNS door answers from.
+    pub(crate) zones: ZoneBoard,
     /// Ends the thread.
     pub(crate) stop: CancellationToken,
     /// Is cancelled by the thread when the server can't go on.
@@ -92,6 +95,7 @@ pub(crate) async fn start(parts: CoreParts) -> Result<JoinHandle<()>, StartError
                         handle: parts.handle,
                         peers: parts.peers,
                         passwords: parts.passwords,
+                        zones: parts.zones,
                         failed: parts.failed,
                         clock: parts.clock,
                         runtime,
@@ -141,6 +145,7 @@ struct CoreLoop {
     handle: CoreHandle,
     peers: Peers,
     passwords: Passwords,
+    zones: ZoneBoard,
     failed: CancellationToken,
     clock: Clock,
     runtime: Handle,
@@ -316,6 +321,8 @@ impl CoreLoop {
                 }
                 Effect::Discard { staged } => self.store.discard(staged),
                 Effect::Servers(servers) => self.peers.update(servers),
+                Effect::Zone(zone) => self.zones.show(&zone),
+                Effect::ZoneGone(registry) => self.zones.hide(&registry),
                 Effect::Note(note) => log(&self.server, &note),
             }
         }

@@ -14,6 +14,7 @@ mod commands;
 mod config;
 mod core_loop;
 mod core_task;
+mod dns;
 mod doors;
 mod folder;
 mod http;

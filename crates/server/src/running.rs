@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::core_loop::{self, CoreParts, StartError};
 use crate::core_task::CoreHandle;
+use crate::dns::ZoneBoard;
 use crate::folder::{DataFolder, FolderError, ServerRecord};
 use crate::password_cache::Passwords;
 use crate::peers::Peers;
@@ -33,6 +34,8 @@ pub(crate) struct Running {
     pub(crate) peers: Peers,
     /// Checks passwords.
     pub(crate) passwords: Passwords,
+    /// What the DNS door answers from.
+    pub(crate) zones: ZoneBoard,
     /// Its own key.
     pub(crate) identity: Identity,
     /// Is cancelled when it can't go on.
@@ -96,6 +99,7 @@ impl Running {
             stop_peers.clone(),
         );
         core.set_peers(peers.clone());
+        let zones = ZoneBoard::default();
         let parts = CoreParts {
             config: core_config(config, record, &identity),
             start,
@@ -103,6 +107,7 @@ impl Running {
             inputs,
             peers: peers.clone(),
             passwords: passwords.clone(),
+            zones: zones.clone(),
             stop: stop_core.clone(),
             failed: failed.clone(),
             clock: Clock::start(),
@@ -112,6 +117,7 @@ impl Running {
             core,
             peers,
             passwords,
+            zones,
             identity,
             failed,
             store,

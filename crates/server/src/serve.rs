@@ -22,6 +22,7 @@ use crate::admin;
 use crate::client_calls::ClientCalls;
 use crate::config::{Config, HELP};
 use crate::core_task::CoreHandle;
+use crate::dns;
 use crate::doors::{DoorContext, DoorLimits, run_door, tls};
 use crate::folder::DataFolder;
 use crate::http::Http;
@@ -149,6 +150,10 @@ impl Open {
         if let Some(listener) = listeners.remove(&Door::Http) {
             let http = Http::new(running.core.clone(), prometheus);
             open.tasks.spawn(http.serve(listener, open.stop.clone()));
+        }
+        if let Some(listener) = listeners.remove(&Door::Dns) {
+            dns::open(listener, running.zones.clone(), &open.tasks, &open.stop)
+                .map_err(|error| Failure::new(format_args!("the door dns can't be opened for UDP: {error}; change listen.dns in {}, or close it with \"off\"", config.file.display())))?;
         }
         open.mail(listeners, config, running);
         let watching = watch_disk(running.core.clone(), reserve_seen, open.stop.clone());

@@ -40,6 +40,8 @@ fn moment(effect: &Effect) -> Option<Moment> {
         | Effect::Report(_)
         | Effect::Discard { .. }
         | Effect::Servers(_)
+        | Effect::Zone(_)
+        | Effect::ZoneGone(_)
         | Effect::Note(_) => None,
     }
 }
@@ -154,6 +156,8 @@ impl Cluster {
                     .map(|server| (server.name, server.public_key))
                     .collect();
             }
+            // No simulated server has a DNS door.
+            Effect::Zone(_) | Effect::ZoneGone(_) => {}
             Effect::Note(note) => {
                 let expected = self.errors_expected
                     || EXPECTED_ERRORS.iter().any(|text| note.text.contains(text));

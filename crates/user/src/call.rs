@@ -247,6 +247,7 @@ fn effect(request: &Request) -> Effect {
         | Request::MemberOf { .. }
         | Request::Conflicts { .. }
         | Request::Dangling { .. }
+        | Request::Find { .. }
         | Request::CheckRecipient { .. }
         | Request::MaySendAs { .. }
         | Request::Servers

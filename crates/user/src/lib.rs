@@ -10,6 +10,7 @@ mod call;
 pub mod import;
 mod inbox;
 mod link;
+mod nearest;
 mod patience;
 mod remembered;
 mod roster;
@@ -22,6 +23,7 @@ mod watch;
 
 pub use body::BodySource;
 pub use inbox::ReadError;
+pub use nearest::{Nearest, probe, random_below, rfc2782_order};
 pub use patience::Patience;
 pub use remembered::{KnownGrapevine, KnownServer, Remembered, write_private};
 pub use submit::{Accepted, SubmitError, new_message_id, wall_ms};

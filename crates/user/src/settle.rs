@@ -120,6 +120,7 @@ impl GrapevineUser {
             | Request::Aside { .. }
             | Request::Dangling { .. }
             | Request::DanglingRemove { .. }
+            | Request::Find { .. }
             | Request::CheckRecipient { .. }
             | Request::MaySendAs { .. }
             | Request::Servers
@@ -172,6 +173,15 @@ fn is_changed(view: &EntryView, change: &EntryChange) -> Option<bool> {
         EntryChange::Remark(remark) => Some(view.remark == *remark),
         EntryChange::Sites(sites) => Some(view.sites == *sites),
         EntryChange::Forward(names) => Some(view.forward == *names),
+        EntryChange::ConnectSites { door, sites, .. } => {
+            let shown = |place: &str| view.connect_sites.iter().any(|site| site == place);
+            let there = sites
+                .iter()
+                .all(|site| shown(&format!("{door} {}", site.place)));
+            let door = format!("{door} ");
+            let shown = view.connect_sites.iter().filter(|s| s.starts_with(&door));
+            Some(there && shown.count() == sites.len())
+        }
         EntryChange::AliasAdd(alias) => Some(view.aliases.contains(alias)),
         EntryChange::AliasRemove(alias) => Some(!view.aliases.contains(alias)),
         EntryChange::ListAdd(GroupList::Owners, member) => Some(view.owners.contains(member)),

@@ -129,7 +129,8 @@ impl Server {
                 Answer::Unavailable
                 | Answer::Resolved(_)
                 | Answer::Groups { .. }
-                | Answer::Lives(_) => unknown = Some(group),
+                | Answer::Lives(_)
+                | Answer::Sites { .. } => unknown = Some(group),
             }
         }
         match unknown {
@@ -214,7 +215,9 @@ impl Server {
         };
         let registrar = || self.is_registrar(memo, speaker, name.registry());
         let allowed = match change {
-            EntryChange::Password(_) | EntryChange::Forward(_) => {
+            EntryChange::Password(_)
+            | EntryChange::Forward(_)
+            | EntryChange::ConnectSites { .. } => {
                 self.is_self(speaker, entry.incarnation) || registrar()?
             }
             EntryChange::AppPasswordAdd(_) => self.is_self(speaker, entry.incarnation),

@@ -422,6 +422,7 @@ impl Server {
             | EntryChange::AppPasswordRemove(_)
             | EntryChange::Sites(_)
             | EntryChange::Forward(_)
+            | EntryChange::ConnectSites { .. }
             | EntryChange::AliasAdd(_)
             | EntryChange::AliasRemove(_) => Some(EntryKind::Individual),
             EntryChange::Posting(_)
@@ -497,6 +498,21 @@ impl Server {
                     })
                     .chain(gone)
                     .collect()
+            }
+            EntryChange::ConnectSites {
+                door,
+                sites,
+                lease_ms,
+            } => {
+                if name.registry().is_system() {
+                    return Ok(Err(Refusal::not_allowed(
+                        "a server's connect sites follow its configuration",
+                    )));
+                }
+                match self.connect_changes(&entry, door, sites, *lease_ms) {
+                    Ok(changes) => changes,
+                    Err(refusal) => return Ok(Err(refusal)),
+                }
             }
             EntryChange::AliasAdd(alias) => {
                 if alias.registry() != name.registry() {

@@ -14,6 +14,7 @@ use grapevine_model::{
 };
 
 use crate::codec::{self, Identity, Listed};
+use crate::registry::connect::leased_until;
 use crate::registry::listed_in::{ListedIn, Whom};
 use crate::registry::numbers;
 use crate::replication::digest::{compared, digest_of};
@@ -42,6 +43,12 @@ pub(crate) struct Database {
     numbers: BTreeSet<(u32, Incarnation)>,
     /// What died entries were called, the latest in any order.
     former: BTreeMap<Incarnation, String>,
+    /// Who has connect sites, and how many cells of them.
+    sited: BTreeMap<Incarnation, u64>,
+    /// Leased connect sites by the end of their lease.
+    leases: BTreeSet<(u64, CellKey)>,
+    /// Groups.
+    groups: BTreeSet<Incarnation>,
     living: u64,
     /// Cells that are compared, and the XOR of their digests.
     compared: u64,
@@ -61,6 +68,9 @@ impl Database {
             member_counts: BTreeMap::new(),
             numbers: BTreeSet::new(),
             former: BTreeMap::new(),
+            sited: BTreeMap::new(),
+            leases: BTreeSet::new(),
+            groups: BTreeSet::new(),
             living: 0,
             compared: 0,
             digest: 0,
@@ -189,6 +199,15 @@ impl Database {
                     .insert(group);
             }
         }
+        if let Some(value) = site_value(key, cell) {
+            *self.sited.entry(incarnation).or_default() += 1;
+            if let Some(until_ms) = leased_until(value) {
+                self.leases.insert((until_ms, key.clone()));
+            }
+        }
+        if is_group(key, cell) {
+            self.groups.insert(incarnation);
+        }
     }
 
     fn unindex(&mut self, key: &CellKey, cell: &Cell) {
@@ -239,6 +258,20 @@ impl Database {
             if groups.is_empty() {
                 self.nested.remove(&(incarnation, key.field));
             }
+        }
+        if let Some(value) = site_value(key, cell) {
+            if let Some(cells) = self.sited.get_mut(&incarnation) {
+                *cells -= 1;
+                if *cells == 0 {
+                    self.sited.remove(&incarnation);
+                }
+            }
+            if let Some(until_ms) = leased_until(value) {
+                self.leases.remove(&(until_ms, key.clone()));
+            }
+        }
+        if is_group(key, cell) {
+            self.groups.remove(&incarnation);
         }
     }
 
@@ -358,6 +391,29 @@ impl Database {
             .min_by_key(|entry| (entry.identity.created, entry.incarnation))
     }
 
+    /// Living individuals that have connect sites, expired ones included.
+    pub(crate) fn sited(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.sited.keys().filter_map(|who| self.entry(*who))
+    }
+
+    /// How many have connect sites.
+    pub(crate) fn sited_count(&self) -> usize {
+        self.sited.len()
+    }
+
+    /// Living groups.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.groups.iter().filter_map(|group| self.entry(*group))
+    }
+
+    /// Connect sites whose leases ended before a time, the longest ended first.
+    pub(crate) fn expired(&self, before_ms: u64) -> impl Iterator<Item = &CellKey> {
+        self.leases
+            .iter()
+            .take_while(move |(until_ms, _)| *until_ms < before_ms)
+            .map(|(_, key)| key)
+    }
+
     /// All living entries, in order of their names.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         self.names.iter().flat_map(move |(name, claims)| {
@@ -406,6 +462,22 @@ fn nested_group(key: &CellKey, listed: &Listed) -> Option<String> {
         .group
         .then(|| String::from_utf8(key.element.clone()).ok())
         .flatten()
+}
+
+/// The value of a connect site.
+fn site_value<'a>(key: &CellKey, cell: &'a Cell) -> Option<&'a [u8]> {
+    (key.field == Field::ConnectSite.number())
+        .then(|| cell.value.as_deref())
+        .flatten()
+}
+
+fn is_group(key: &CellKey, cell: &Cell) -> bool {
+    key.field == Field::Identity.number()
+        && cell
+            .value
+            .as_ref()
+            .and_then(|value| codec::decode::<Identity>(value).ok())
+            .is_some_and(|identity| identity.kind == EntryKind::Group)
 }
 
 /// The key of a single-valued field.

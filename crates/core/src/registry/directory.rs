@@ -289,6 +289,7 @@ impl Server {
                 self.resume(asking.parked, asking.question, answer);
             }
             (Question::IsIn { .. }, Answer::Level { .. })
+            | (Question::Sites { .. }, Answer::Sites { .. })
             | (Question::ListedIn { .. }, Answer::Groups { .. }) => {
                 self.resume(asking.parked, asking.question, answer);
             }
@@ -302,10 +303,12 @@ impl Server {
                 Question::Resolve(_)
                 | Question::IsIn { .. }
                 | Question::ListedIn { .. }
+                | Question::Sites { .. }
                 | Question::Living { .. },
                 Answer::Resolved(_)
                 | Answer::Level { .. }
                 | Answer::Groups { .. }
+                | Answer::Sites { .. }
                 | Answer::Lives(_),
             ) => {
                 self.ask_next(asking);
@@ -317,7 +320,7 @@ impl Server {
     pub(crate) fn answer_question(&self, memo: &Memo, question: &Question) -> Eval<Answer> {
         let lacking = match question {
             Question::Resolve(name) => self.first_lacking(memo, |r| r == name.registry()),
-            Question::IsIn { .. } => self.first_lacking(memo, |_| true),
+            Question::IsIn { .. } | Question::Sites { .. } => self.first_lacking(memo, |_| true),
             Question::ListedIn { registry, .. } | Question::Living { registry, .. } => {
                 self.first_lacking(memo, |r| r == registry)
             }
@@ -344,6 +347,7 @@ impl Server {
                     registry,
                     incarnations,
                 } => self.lives_here(registry, incarnations),
+                Question::Sites { name, incarnation } => self.sites_of_member(name, *incarnation),
             }
         } else {
             Answer::Unavailable

@@ -47,6 +47,7 @@ impl Server {
             // Memberships lead through any registry.
             Request::Check { .. }
             | Request::CheckMany { .. }
+            | Request::Find { .. }
             | Request::CheckRecipient { .. }
             | Request::MaySendAs { .. } => true,
             _ => false,

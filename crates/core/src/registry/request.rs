@@ -366,6 +366,9 @@ impl Server {
             } => Ok(self
                 .dangling(memo, speaker, registry, (after.as_deref(), *limit))?
                 .into()),
+            Request::Find { name, door, known } => {
+                Ok(self.find(memo, name, door.as_ref(), *known)?.into())
+            }
             Request::CheckRecipient { name } => {
                 Ok(self.check_recipient(memo, speaker, name)?.into())
             }
@@ -647,6 +650,7 @@ pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
         | Request::Delete { name }
         | Request::Change { name, .. }
         | Request::Aside { name, .. }
+        | Request::Find { name, .. }
         | Request::Show { name } => Some(name.registry()),
         Request::Import { registry, .. }
         | Request::Conflicts { registry, .. }
@@ -734,6 +738,7 @@ fn is_change(request: &Request) -> bool {
         | Request::MemberOf { .. }
         | Request::Conflicts { .. }
         | Request::Dangling { .. }
+        | Request::Find { .. }
         | Request::CheckRecipient { .. }
         | Request::MaySendAs { .. }
         | Request::Servers

@@ -33,10 +33,7 @@ impl Server {
             sites: entry.sites(),
             forward: entry.forward(),
             aliases: entry.aliases(),
-            connect_sites: entry
-                .list(Field::ConnectSite, None)
-                .map(|(site, _)| String::from_utf8_lossy(site).into_owned())
-                .collect(),
+            connect_sites: self.shown_sites(entry),
             members: entry.member_count(),
             owners: list(GroupList::Owners),
             friends: list(GroupList::Friends),

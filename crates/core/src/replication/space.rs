@@ -207,6 +207,9 @@ impl Server {
         if matches!(space, SpaceId::Registry(r) if r.as_str() == "gv") {
             self.gv_changed = true;
         }
+        if matches!(space, SpaceId::Registry(_)) {
+            self.zone_field_changed(key.field);
+        }
         Ok(Merge::Taken)
     }
 

@@ -7,8 +7,8 @@ use grapevine_core::{
     Config, Damaged, Effect, Input, Op, ReportOrder, Row, Server, Staged, Start, Table, Tables,
 };
 use grapevine_model::{
-    AsOf, BodyInfo, EntryChange, Envelope, ErrorKind, GroupList, Member, MessageId, Name, Now,
-    OriginId, PeerMessage, Refusal, Reply, Request, RequestId, Secret, Seen, ServerInfo,
+    AsOf, BodyInfo, Door, EntryChange, Envelope, ErrorKind, GroupList, Member, MessageId, Name,
+    Now, OriginId, PeerMessage, Refusal, Reply, Request, RequestId, Secret, Seen, ServerInfo,
     ServerName, ServerRole, Source, Speaker, Submission, Ticket,
 };
 
@@ -78,13 +78,23 @@ pub(crate) fn body(text: &str) -> BodyInfo {
     }
 }
 
+/// Servers called `dns...` have a DNS door and one for submission.
+fn doors(name: &str) -> BTreeMap<Door, String> {
+    if name.starts_with("dns") {
+        let at = |port: u16| format!("127.0.0.1:{port}");
+        [(Door::Dns, at(53)), (Door::Submission, at(587))].into()
+    } else {
+        BTreeMap::new()
+    }
+}
+
 fn config(name: &str) -> Config {
     let info = ServerInfo {
         name: server(name),
         public_key: name.as_bytes().to_vec(),
         origin: OriginId(0),
         role: ServerRole::Full,
-        doors: BTreeMap::new(),
+        doors: doors(name),
     };
     Config {
         server: server(name),
@@ -382,7 +392,7 @@ impl Cluster {
             Effect::Discard { staged } => {
                 self.nodes.get_mut(at).unwrap().staged.remove(&staged);
             }
-            Effect::Servers(_) => {}
+            Effect::Servers(_) | Effect::Zone(_) | Effect::ZoneGone(_) => {}
             Effect::Note(note) => {
                 assert_ne!(
                     note.level,

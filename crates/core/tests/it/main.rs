@@ -20,4 +20,5 @@ mod logins;
 mod memberships;
 mod posting;
 mod registries;
+mod services;
 mod watch;

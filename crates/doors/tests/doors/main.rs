@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod dns;
 mod fuzz;
 mod ldap;
 mod ldap_client;

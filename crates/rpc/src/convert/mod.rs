@@ -8,6 +8,7 @@
 mod bulk;
 mod cell;
 mod compare;
+mod connect;
 mod login;
 mod message;
 mod peer;

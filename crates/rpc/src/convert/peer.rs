@@ -6,6 +6,7 @@ use grapevine_model::{
 };
 
 use super::cell::{decode_updates, encode_updates};
+use super::connect::{decode_pool_member, encode_pool_member};
 use super::registry::{decode_as_of, decode_seen, encode_seen};
 use super::request::list;
 use super::{
@@ -353,6 +354,9 @@ fn encode_question(question: &Question) -> v1::ask::Question {
                 .map(incarnation_bytes)
                 .collect(),
         }),
+        Question::Sites { name, incarnation } => {
+            v1::ask::Question::Sites(encode_pool_member(name, *incarnation))
+        }
     }
 }
 
@@ -386,6 +390,10 @@ fn decode_question(question: v1::ask::Question) -> Wire<Question> {
                 .map(|bytes| incarnation(bytes))
                 .collect::<Wire<_>>()?,
         },
+        v1::ask::Question::Sites(member) => {
+            let (name, incarnation) = decode_pool_member(&member)?;
+            Question::Sites { name, incarnation }
+        }
     })
 }
 
@@ -431,6 +439,13 @@ fn encode_answer(answer: &Answer) -> v1::answered::Answer {
         Answer::Lives(lives) => Wired::Lives(v1::Lives {
             lives: lives.iter().map(encode_life).collect(),
         }),
+        Answer::Sites { found, elsewhere } => Wired::Sites(v1::PoolSites {
+            found: found.iter().map(Into::into).collect(),
+            elsewhere: elsewhere
+                .iter()
+                .map(|(name, incarnation)| encode_pool_member(name, *incarnation))
+                .collect(),
+        }),
         Answer::Unavailable => Wired::Unavailable(v1::Nothing {}),
     }
 }
@@ -473,6 +488,14 @@ fn decode_answer(answer: v1::answered::Answer) -> Wire<Answer> {
                 .map(decode_life)
                 .collect::<Wire<_>>()?,
         ),
+        Wired::Sites(sites) => Answer::Sites {
+            found: all(sites.found)?,
+            elsewhere: sites
+                .elsewhere
+                .iter()
+                .map(decode_pool_member)
+                .collect::<Wire<_>>()?,
+        },
         Wired::Unavailable(_) => Answer::Unavailable,
     })
 }

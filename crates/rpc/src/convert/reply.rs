@@ -164,6 +164,8 @@ impl From<&Reply> for v1::Reply {
                     seen: *seen,
                     next: next.clone(),
                 }),
+                Reply::Located(located) => Wired::Located(located.into()),
+                Reply::Unchanged => Wired::Unchanged(v1::Nothing {}),
                 Reply::Ok => Wired::Ok(v1::Nothing {}),
                 Reply::Welcome(welcome) => Wired::Welcome(v1::Welcome {
                     servers: infos(&welcome.servers),
@@ -239,6 +241,8 @@ impl TryFrom<v1::Reply> for Reply {
                 seen: page.seen,
                 next: page.next,
             },
+            Wired::Located(located) => Self::Located(located.try_into()?),
+            Wired::Unchanged(_) => Self::Unchanged,
             Wired::Ok(_) => Self::Ok,
             Wired::Welcome(welcome) => Self::Welcome(Welcome {
                 servers: all(welcome.servers)?,

@@ -9,7 +9,8 @@ use super::login::{app_id, label, source, source_bytes};
 use super::registry::{asked_for, decode_policy_change, encode_policy_change};
 use super::{
     Wire, all, all_parsed, chosen, enumerated, id_bytes, ids_bytes, incarnation, incarnation_bytes,
-    message_id, message_ids, name, need, parsed, registry, server, texts, token_digest, watch,
+    message_id, message_ids, name, need, optional, parsed, registry, server, texts, token_digest,
+    watch,
 };
 use crate::v1;
 use crate::wire::WireError;
@@ -97,6 +98,7 @@ impl From<Door> for v1::Door {
             Door::Pop3s => Self::Pop3s,
             Door::Ldap => Self::Ldap,
             Door::Ldaps => Self::Ldaps,
+            Door::Dns => Self::Dns,
         }
     }
 }
@@ -114,6 +116,7 @@ fn door(number: i32) -> Option<Door> {
         v1::Door::Pop3s => Door::Pop3s,
         v1::Door::Ldap => Door::Ldap,
         v1::Door::Ldaps => Door::Ldaps,
+        v1::Door::Dns => Door::Dns,
     })
 }
 
@@ -176,6 +179,15 @@ impl From<&EntryChange> for v1::EntryChange {
                 EntryChange::Forward(names) => Wired::Forward(v1::Names {
                     names: texts(names),
                 }),
+                EntryChange::ConnectSites {
+                    door,
+                    sites,
+                    lease_ms,
+                } => Wired::ConnectSites(v1::ConnectSites {
+                    door: door.to_string(),
+                    sites: sites.iter().map(Into::into).collect(),
+                    lease_ms: *lease_ms,
+                }),
                 EntryChange::AliasAdd(name) => Wired::AliasAdd(name.to_string()),
                 EntryChange::AliasRemove(name) => Wired::AliasRemove(name.to_string()),
                 EntryChange::Rename(name) => Wired::Rename(name.to_string()),
@@ -203,6 +215,11 @@ impl TryFrom<v1::EntryChange> for EntryChange {
             Wired::Remark(remark) => Self::Remark(value_text(remark)?),
             Wired::Sites(sites) => Self::Sites(all_parsed(&sites.servers)?),
             Wired::Forward(names) => Self::Forward(all_parsed(&names.names)?),
+            Wired::ConnectSites(connect) => Self::ConnectSites {
+                door: parsed(&connect.door)?,
+                sites: all(connect.sites)?,
+                lease_ms: connect.lease_ms,
+            },
             Wired::AliasAdd(alias) => Self::AliasAdd(name(&alias)?),
             Wired::AliasRemove(alias) => Self::AliasRemove(name(&alias)?),
             Wired::Rename(to) => Self::Rename(name(&to)?),
@@ -460,6 +477,11 @@ fn encode(request: &Request) -> v1::request::Request {
             after,
             limit,
         } => Wired::DanglingRemove(registry_page(registry, after, *limit)),
+        Request::Find { name, door, known } => Wired::Find(v1::Find {
+            name: name.to_string(),
+            door: door.as_ref().map(ToString::to_string),
+            known: *known,
+        }),
         Request::CheckRecipient { name } => Wired::CheckRecipient(name.to_string()),
         Request::MaySendAs { name } => Wired::MaySendAs(name.to_string()),
         Request::TokenCreate { digest, expires_ms } => Wired::TokenCreate(v1::TokenCreate {
@@ -621,6 +643,11 @@ impl TryFrom<v1::Request> for Request {
                 registry: registry(&page.registry)?,
                 after: page.after.map(value_text).transpose()?,
                 limit: page.limit,
+            },
+            Wired::Find(find) => Self::Find {
+                name: name(&find.name)?,
+                door: optional(find.door.as_ref())?,
+                known: find.known,
             },
             Wired::CheckRecipient(who) => Self::CheckRecipient { name: name(&who)? },
             Wired::MaySendAs(who) => Self::MaySendAs { name: name(&who)? },

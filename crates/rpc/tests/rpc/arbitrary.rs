@@ -373,6 +373,40 @@ fn dangling() -> BoxedStrategy<Dangling> {
         .boxed()
 }
 
+fn door() -> BoxedStrategy<SiteDoor> {
+    "[a-z][a-z0-9]{0,14}"
+        .prop_map(|text| text.parse().unwrap())
+        .boxed()
+}
+
+fn offer() -> BoxedStrategy<SiteOffer> {
+    let place = prop_oneof![
+        ("[a-z]{1,8}(\\.[a-z]{1,8}){0,2}", 1u16..)
+            .prop_map(|(host, port)| format!("{host}:{port}")),
+        (any::<std::net::Ipv4Addr>(), 1u16..).prop_map(|(host, port)| format!("{host}:{port}")),
+        (any::<std::net::Ipv6Addr>(), 1u16..).prop_map(|(host, port)| format!("[{host}]:{port}")),
+    ];
+    (place, any::<u16>(), any::<u16>(), "[a-z ]{0,20}")
+        .prop_map(|(place, priority, weight, note)| SiteOffer {
+            place: place.parse().unwrap(),
+            priority,
+            weight,
+            note: note.parse().unwrap(),
+        })
+        .boxed()
+}
+
+fn found_site() -> BoxedStrategy<FoundSite> {
+    (name(), door(), offer(), option::of(any::<u64>()))
+        .prop_map(|(name, door, offer, lease_ms)| FoundSite {
+            name,
+            door,
+            offer,
+            lease_ms,
+        })
+        .boxed()
+}
+
 fn change() -> BoxedStrategy<EntryChange> {
     prop_oneof![
         secret().prop_map(EntryChange::Password),
@@ -381,6 +415,13 @@ fn change() -> BoxedStrategy<EntryChange> {
         text().prop_map(EntryChange::Remark),
         servers().prop_map(EntryChange::Sites),
         names().prop_map(EntryChange::Forward),
+        (door(), vec(offer(), 0..3), option::of(any::<u64>())).prop_map(
+            |(door, sites, lease_ms)| EntryChange::ConnectSites {
+                door,
+                sites,
+                lease_ms
+            }
+        ),
         name().prop_map(EntryChange::AliasAdd),
         name().prop_map(EntryChange::AliasRemove),
         name().prop_map(EntryChange::Rename),
@@ -537,6 +578,8 @@ fn request_about_entries() -> BoxedStrategy<Request> {
                 wait_ms,
             }
         }),
+        (name(), option::of(door()), option::of(any::<u64>()))
+            .prop_map(|(name, door, known)| Request::Find { name, door, known }),
         name().prop_map(|name| Request::CheckRecipient { name }),
         name().prop_map(|name| Request::MaySendAs { name }),
     ]
@@ -986,6 +1029,14 @@ fn reply_about_entries() -> BoxedStrategy<Reply> {
                 next
             }
         ),
+        (vec(found_site(), 0..3), any::<bool>(), any::<u64>()).prop_map(
+            |(sites, partial, version)| Reply::Located(Located {
+                sites,
+                partial,
+                version
+            })
+        ),
+        Just(Reply::Unchanged),
         Just(Reply::Ok),
     ]
     .boxed()
@@ -1157,6 +1208,8 @@ fn question_message() -> BoxedStrategy<PeerMessage> {
                 incarnation
             }
         ),
+        (name(), incarnation())
+            .prop_map(|(name, incarnation)| Question::Sites { name, incarnation }),
         (
             registry(),
             list(),
@@ -1204,6 +1257,8 @@ fn question_message() -> BoxedStrategy<PeerMessage> {
         (vec((name(), incarnation()), 0..4), option::of(text()))
             .prop_map(|(groups, next)| Answer::Groups { groups, next }),
         vec(life, 0..4).prop_map(Answer::Lives),
+        (vec(found_site(), 0..3), vec((name(), incarnation()), 0..3))
+            .prop_map(|(found, elsewhere)| Answer::Sites { found, elsewhere }),
         Just(Answer::Unavailable),
     ];
     let result = prop_oneof![reply().prop_map(Ok), refusal().prop_map(Err)];

@@ -17,6 +17,8 @@ mod output;
 mod pam;
 mod registry;
 mod send;
+mod service;
+mod service_keep;
 mod session;
 mod status;
 mod trace;
@@ -96,6 +98,9 @@ pub(crate) enum Command {
     /// Groups: lists that get mail, open doors and name services.
     #[command(subcommand)]
     Group(group::GroupCommand),
+    /// Services: register live instances, find the nearest, watch them.
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// Send a message; its text, or all of it, comes on stdin.
     Send(send::SendArgs),
     /// List the messages in an inbox.
@@ -138,6 +143,7 @@ async fn carry_out(command: Command, globals: &Globals) -> Result<Done, Failure>
         Command::Registry(command) => registry::run(command, globals).await?,
         Command::Individual(command) => individual::run(command, globals).await?,
         Command::Group(command) => return group::run(command, globals).await,
+        Command::Service(command) => return service::run(command, globals).await,
         Command::Send(args) => send::run(args, globals).await?,
         Command::Inbox(args) => mailbox::inbox(args, globals).await?,
         Command::Read(args) => mailbox::read(args, globals).await?,

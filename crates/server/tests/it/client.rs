@@ -24,7 +24,7 @@ impl<'a> Person<'a> {
         }
     }
 
-    fn command(&self, args: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = program();
         command
             .args(args)
@@ -36,7 +36,7 @@ impl<'a> Person<'a> {
     }
 
     /// Runs with the servers of cluster.json.
-    fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         let dir = self.grapevine.dir.to_str().unwrap();
         self.command(&[args, &["--dir", dir]].concat())
             .output()

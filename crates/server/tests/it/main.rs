@@ -25,6 +25,7 @@ mod mail_source;
 mod pair;
 mod real_mail;
 mod reports;
+mod services;
 mod strangers;
 mod up;
 mod wire;

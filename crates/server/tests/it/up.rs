@@ -47,6 +47,7 @@ fn cluster_json_says_where_everything_is() {
             "submissions",
             "pop3",
             "pop3s",
+            "dns",
         ] {
             assert!(
                 server["doors"][door]
