@@ -467,7 +467,7 @@ fn nested_group(key: &CellKey, listed: &Listed) -> Option<String> {
 /// The value of a connect site.
 fn site_value<'a>(key: &CellKey, cell: &'a Cell) -> Option<&'a [u8]> {
     (key.field == Field::ConnectSite.number())
-        .then(|| cell.value.as_deref())
+        .then_some(cell.value.as_deref())
         .flatten()
 }
 

@@ -42,9 +42,9 @@ fn zone() -> Zone {
     let gone = site("old@pa.example", "any", "10.0.0.9:143", Some(1_004_000));
     let named = site("www@pa.example", "http", "www.example.org:80", None);
     let mut names = BTreeMap::new();
-    names.insert("imap1".into(), published(&[one.clone()], false));
-    names.insert("imap2".into(), published(&[two.clone()], false));
-    names.insert("old".into(), published(&[gone.clone()], false));
+    names.insert("imap1".into(), published(std::slice::from_ref(&one), false));
+    names.insert("imap2".into(), published(std::slice::from_ref(&two), false));
+    names.insert("old".into(), published(std::slice::from_ref(&gone), false));
     names.insert("www".into(), published(&[named], false));
     names.insert("imap".into(), published(&[one, two, gone], false));
     names.insert("far".into(), published(&[], true));
