@@ -71,6 +71,7 @@ pub fn app_password_may(request: &Request) -> Result<(), Refusal> {
         | Request::Entries { .. }
         | Request::MemberOf { .. }
         | Request::EntryOfNumber { .. }
+        | Request::Find { .. }
         | Request::Watch { .. }
         | Request::Members { .. }
         | Request::CheckRecipient { .. }
