@@ -333,7 +333,7 @@ impl Server {
                 },
             );
         }
-        self.origins_at_start();
+        self.origins_at_start()?;
         if let Some(bytes) = self.ledger.get(Table::Meta, META_WELCOME)? {
             let servers: Vec<ServerInfo> = codec::decode(&bytes)?;
             self.servers_named(&servers);
@@ -787,7 +787,7 @@ impl Server {
         }
     }
 
-    fn send_beat(&mut self, to: &ServerName) {
+    pub(crate) fn send_beat(&mut self, to: &ServerName) {
         let beat = Beat {
             origin: self.clock.origin(),
             time: self.clock.last().max(Hlc::at_ms(self.now.wall_ms)),

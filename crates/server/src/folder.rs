@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `server.json` | the server's name and the life of this disk |
 //! | `server.key`, `server.crt` | what it proves to other servers |
+//! | `this-disk.json` | which file it is itself: a copy of the folder is known by it |
 //! | `start.json` | how its Grapevine begins, until the first start has made it durable |
 //! | `store/` | the store; locked by the one process that runs the server |
 //! | `admin.sock` | the operator's door: the file's permissions decide |
@@ -13,7 +14,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use grapevine_core::Start;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const CONFIG_FILE: &str = "grapevine.toml";
 const SERVER_FILE: &str = "server.json";
 const START_FILE: &str = "start.json";
+const MARKER_FILE: &str = "this-disk.json";
 
 /// A server's data folder.
 #[derive(Debug, Clone)]
@@ -39,6 +41,23 @@ pub(crate) struct ServerRecord {
     pub(crate) name: ServerName,
     /// The life of this disk.
     pub(crate) origin: OriginId,
+}
+
+/// What the marker file says of itself. A copy, a restored backup, says the same of another file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Marker {
+    inode: u64,
+    /// Nanoseconds since 1970 when the file was made; none where the file system does not say.
+    born_ns: Option<u64>,
+}
+
+/// Whether a folder is the one that its server wrote last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Provenance {
+    /// It is, as far as can be told.
+    Own,
+    /// It was copied from somewhere else.
+    Copied,
 }
 
 /// How a server's Grapevine begins.
@@ -145,6 +164,50 @@ impl DataFolder {
         }
     }
 
+    /// Whether this folder was copied, as from a backup. A folder that was moved within its file
+    /// system was not; an image of the whole file system can't be told from it (the other servers
+    /// notice that).
+    ///
+    /// # Errors
+    /// The marker can't be read.
+    pub(crate) fn provenance(&self) -> Result<Provenance, FolderError> {
+        let path = self.dir.join(MARKER_FILE);
+        let said = match self.read_json::<Marker>(MARKER_FILE) {
+            // Of an older release, or cut short by a crash: nothing is known against it.
+            Ok(None) | Err(_) => return Ok(Provenance::Own),
+            Ok(Some(said)) => said,
+        };
+        let is = marker_of(&path).map_err(at(&path))?;
+        let same_birth =
+            said.born_ns.is_none() || is.born_ns.is_none() || said.born_ns == is.born_ns;
+        Ok(if said.inode == is.inode && same_birth {
+            Provenance::Own
+        } else {
+            Provenance::Copied
+        })
+    }
+
+    /// Marks the folder as its server's own. Only when what follows from a copy is durable.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(crate) fn mark(&self) -> Result<(), FolderError> {
+        let path = self.dir.join(MARKER_FILE);
+        let marked = || {
+            // The file says which one it is itself: it is written in place, after it is there.
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&path)?;
+            let marker = marker_of(&path)?;
+            file.write_all(&serde_json::to_vec(&marker).map_err(io::Error::other)?)?;
+            file.sync_all()
+        };
+        marked().map_err(at(&path))
+    }
+
     /// The folder itself.
     pub(crate) fn path(&self) -> &Path {
         &self.dir
@@ -178,6 +241,16 @@ impl DataFolder {
             .and_then(|bytes| write_private(&path, &bytes))
             .map_err(at(&path))
     }
+}
+
+fn marker_of(path: &Path) -> io::Result<Marker> {
+    let metadata = fs::metadata(path)?;
+    let born = metadata.created().ok();
+    let since = born.and_then(|born| born.duration_since(std::time::UNIX_EPOCH).ok());
+    Ok(Marker {
+        inode: metadata.ino(),
+        born_ns: since.and_then(|since| u64::try_from(since.as_nanos()).ok()),
+    })
 }
 
 /// Makes a folder that nobody else on the machine can look into.
@@ -239,6 +312,31 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(folder.path()), 0o700);
         assert_eq!(mode(&folder.path().join(SERVER_FILE)), 0o600);
+    }
+
+    #[test]
+    fn a_copied_folder_is_known_as_one_and_a_moved_one_is_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let (here, moved) = (temp.path().join("s1"), temp.path().join("moved"));
+        let copy = temp.path().join("copy");
+        for dir in [&here, &copy] {
+            fs::create_dir(dir).unwrap();
+        }
+        let folder = DataFolder::at(&here);
+        assert_eq!(folder.provenance().unwrap(), Provenance::Own, "no marker");
+        folder.mark().unwrap();
+        folder.mark().unwrap();
+        assert_eq!(folder.provenance().unwrap(), Provenance::Own);
+        fs::copy(here.join(MARKER_FILE), copy.join(MARKER_FILE)).unwrap();
+        let copied = DataFolder::at(&copy);
+        assert_eq!(copied.provenance().unwrap(), Provenance::Copied);
+        copied.mark().unwrap();
+        assert_eq!(copied.provenance().unwrap(), Provenance::Own);
+        fs::rename(&here, &moved).unwrap();
+        let folder = DataFolder::at(&moved);
+        assert_eq!(folder.provenance().unwrap(), Provenance::Own);
+        fs::write(moved.join(MARKER_FILE), b"").unwrap();
+        assert_eq!(folder.provenance().unwrap(), Provenance::Own, "cut short");
     }
 
     #[test]

@@ -104,6 +104,12 @@ impl Http {
             status.fetching.len() as u64,
         );
         gauge("grapevine_alarms", status.alarms.len() as u64);
+        let compare = &status.compare;
+        metrics::counter!("grapevine_compared_total").absolute(compare.compared);
+        metrics::counter!("grapevine_cells_differed_total").absolute(compare.differed);
+        metrics::counter!("grapevine_cells_healed_total").absolute(compare.healed);
+        metrics::counter!("grapevine_rows_rebuilt_total").absolute(compare.rebuilt);
+        gauge("grapevine_updates_quarantined", compare.quarantined);
         for peer in &status.peers {
             let up = if peer.up { 1.0 } else { 0.0 };
             metrics::gauge!("grapevine_peer_up", "server" => peer.server.to_string()).set(up);

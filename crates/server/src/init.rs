@@ -137,7 +137,9 @@ impl First {
 
     /// Runs the server without its doors for as long as it takes.
     async fn create(&self, server: &NewServer) -> Result<(), Failure> {
-        let running = Running::start(&server.config).await.map_err(Failure::new)?;
+        let running = Running::start(&server.config, crate::running::Claim::None)
+            .await
+            .map_err(Failure::new)?;
         let requests = [
             Request::RegistryCreate {
                 registry: self.registry.clone(),

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use grapevine_core::{Config as CoreConfig, Damaged, Start, Table, Tables};
-use grapevine_model::{ServerInfo, ServerRole};
+use grapevine_model::{Request, ServerInfo, ServerRole, Speaker};
 use grapevine_rpc::tls::{Identity, IdentityError};
 use grapevine_store::{OpenError, Options, Store};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::core_loop::{self, CoreParts, StartError};
 use crate::core_task::CoreHandle;
 use crate::dns::ZoneBoard;
-use crate::folder::{DataFolder, FolderError, ServerRecord};
+use crate::folder::{DataFolder, FolderError, Provenance, ServerRecord};
 use crate::password_cache::Passwords;
 use crate::peers::Peers;
 
@@ -45,6 +45,15 @@ pub(crate) struct Running {
     stop_core: CancellationToken,
     stop_peers: CancellationToken,
     peer_tasks: TaskTracker,
+}
+
+/// What whoever starts the server says of its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// Nothing: the folder itself shows whether it was copied.
+    None,
+    /// That it was brought back from a backup.
+    Restored,
 }
 
 /// Why it did not start, in one line.
@@ -77,12 +86,13 @@ pub(crate) enum RunError {
 
 impl Running {
     /// Starts a server from its data folder.
-    pub(crate) async fn start(config: &Config) -> Result<Self, RunError> {
+    pub(crate) async fn start(config: &Config, claim: Claim) -> Result<Self, RunError> {
         let folder = DataFolder::at(&config.data);
         let record = folder.record()?;
         let identity = Identity::open(folder.path())?;
         let store = open_store(&folder).await?;
-        let start = beginning(&folder, &store)?;
+        let start = beginning(&folder, &store, claim)?;
+        let restored = matches!(start, Start::Restored);
         let passwords = Passwords::new()
             .map_err(|error| RunError::System(format!("no random bytes: {error}")))?;
         let (core, inputs) = CoreHandle::new(
@@ -113,6 +123,12 @@ impl Running {
             clock: Clock::start(),
         };
         let thread = core_loop::start(parts).await?;
+        if restored {
+            tracing::warn!(data = %folder.path().display(), "this folder was brought back from a backup: the server goes on under a new origin and fetches what it lacks");
+            // Whatever the core answers comes after its new origin is durable.
+            let _ = core.request(Speaker::Operator, Request::Status).await;
+        }
+        folder.mark()?;
         Ok(Self {
             core,
             peers,
@@ -176,11 +192,16 @@ async fn open_store(folder: &DataFolder) -> Result<Arc<Store>, RunError> {
 }
 
 /// A store that remembers a server goes on; else the folder says how it begins.
-fn beginning(folder: &DataFolder, store: &Store) -> Result<Start, RunError> {
+fn beginning(folder: &DataFolder, store: &Store, claim: Claim) -> Result<Start, RunError> {
     let remembered = store.view().scan(Table::Meta, &[], &[u8::MAX], 1)?;
     if !remembered.is_empty() {
         folder.forget_beginning();
-        return Ok(Start::Resume);
+        let copied = folder.provenance()? == Provenance::Copied;
+        return Ok(if copied || claim == Claim::Restored {
+            Start::Restored
+        } else {
+            Start::Resume
+        });
     }
     match folder.beginning()? {
         Some(beginning) => Ok(beginning.into()),

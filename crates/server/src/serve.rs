@@ -31,7 +31,7 @@ use crate::out::{Failure, say};
 use crate::peer_service::PeerService;
 use crate::recent_listings::RecentListings;
 use crate::rpc_service::{ClientService, Entrance};
-use crate::running::Running;
+use crate::running::{Claim, Running};
 
 /// What is under way when the server stops may go on for so long; the doors' own grace is shorter.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
@@ -54,6 +54,10 @@ pub(crate) struct Args {
     /// Only read the configuration and say whether it is sound.
     #[arg(long)]
     check: bool,
+    /// The data folder was brought back from a backup or a snapshot: go on under a new origin. A copy
+    /// made file by file is noticed without this.
+    #[arg(long)]
+    restored: bool,
     /// How log lines look, whatever the configuration says.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -78,7 +82,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         .install_recorder()
         .map_err(Failure::new)?;
     let mut told = Told::new(args.until_stdin_ends).map_err(Failure::new)?;
-    let running = Running::start(&config).await.map_err(Failure::new)?;
+    let claim = if args.restored {
+        Claim::Restored
+    } else {
+        Claim::None
+    };
+    let running = Running::start(&config, claim).await.map_err(Failure::new)?;
     let open = match Open::doors(&config, &running, prometheus).await {
         Ok(open) => open,
         Err(failure) => {

@@ -143,6 +143,22 @@ impl Disk {
         self.content().damaged.insert((table, key));
     }
 
+    /// Loses a row silently, as a sector that was never written: reading it finds nothing, or what
+    /// stood there before.
+    pub fn lose(&mut self, table: Table, key: &[u8], before: Option<Vec<u8>>) {
+        let mut content = self.content();
+        let Content {
+            visible, durable, ..
+        } = &mut *content;
+        for layer in [visible, durable] {
+            let rows = &mut layer.tables[table as usize];
+            match &before {
+                Some(value) => rows.insert(key.to_vec(), value.clone()),
+                None => rows.remove(key),
+            };
+        }
+    }
+
     /// Takes a commit. Ask `advance` at the time given.
     pub fn begin(
         &mut self,

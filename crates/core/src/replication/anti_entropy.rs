@@ -5,7 +5,8 @@
 //! joined when its last page is in. Stamps too far ahead are kept apart (see `quarantine`).
 
 use grapevine_model::{
-    Field, MailboxEntry, MessageId, PeerMessage, ServerName, SpaceId, Stamp, Update, VersionVector,
+    Field, Hlc, MailboxEntry, MessageId, PeerMessage, ServerName, SpaceId, Stamp, Update,
+    VersionVector,
 };
 
 use crate::codec;
@@ -163,7 +164,8 @@ impl Server {
         if !self.admit(&space, &updates) {
             return Ok(());
         }
-        let last = updates.last().map(|update| update.cell.dot);
+        let dots: Vec<Stamp> = updates.iter().map(|update| update.cell.dot).collect();
+        let last = dots.last().copied();
         let updates = self.sift(from, &space, updates);
         let lacking = self.lacking_bodies(&space, &updates)?;
         if !lacking.is_empty() {
@@ -171,6 +173,13 @@ impl Server {
             return Ok(());
         }
         self.merge_all(&space, &updates)?;
+        let known = self
+            .spaces
+            .get(&space)
+            .map_or(Hlc(0), |s| s.row.vector.get(previous.origin));
+        if self.was_set_back(from, known, previous, &dots) {
+            return Ok(());
+        }
         let (quarantine, Some(state)) = (&self.quarantine, self.spaces.get_mut(&space)) else {
             return Ok(());
         };

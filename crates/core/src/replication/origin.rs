@@ -20,6 +20,9 @@ use crate::tables::{Damaged, Table};
 /// have it done for ever.
 const MOST_REBORN: u32 = 3;
 
+/// `Meta` key of the last write of this disk in spaces that were forgotten since.
+const META_WRITTEN: &[u8] = b"written";
+
 /// What is known of how far origins have written.
 #[derive(Debug, Default)]
 pub(crate) struct Origins {
@@ -27,6 +30,10 @@ pub(crate) struct Origins {
     last: BTreeMap<OriginId, Hlc>,
     /// This server's own entry in each vector when it started.
     resumed: BTreeMap<SpaceId, Hlc>,
+    /// The last write of this disk when the server started.
+    at_start: Hlc,
+    /// The first that this run has given out.
+    first_given: Option<Hlc>,
     reborn: u32,
     /// Whether `gv` has named this server's origin since it took it.
     pub(crate) described: bool,
@@ -36,8 +43,12 @@ pub(crate) struct Origins {
 
 impl Server {
     /// The spaces are loaded: how far had this server come?
-    pub(crate) fn origins_at_start(&mut self) {
+    pub(crate) fn origins_at_start(&mut self) -> Result<(), Damaged> {
         let own = self.clock.origin();
+        if let Some(bytes) = self.ledger.get(Table::Meta, META_WRITTEN)? {
+            let written: Stamp = codec::decode(&bytes)?;
+            self.origins.last.insert(written.origin, written.time);
+        }
         let spaces: Vec<SpaceId> = self.spaces.keys().cloned().collect();
         for space in spaces {
             self.note_origins(&space);
@@ -46,6 +57,44 @@ impl Server {
                 self.origins.resumed.insert(space, resumed);
             }
         }
+        self.origins.at_start = self.origins.last.get(&own).copied().unwrap_or_default();
+        Ok(())
+    }
+
+    /// This server writes, and this is the first dot of it.
+    pub(crate) fn note_given(&mut self, dot: Stamp) {
+        let first = self.origins.first_given.get_or_insert(dot.time);
+        *first = (*first).min(dot.time);
+    }
+
+    /// A space is forgotten, and with it perhaps the last write of this disk.
+    pub(crate) fn remember_written(&mut self) {
+        let origin = self.clock.origin();
+        if let Some(time) = self.origins.last.get(&origin).copied() {
+            let written = Stamp { time, origin };
+            self.ledger
+                .put(Table::Meta, META_WRITTEN.to_vec(), codec::encode(&written));
+        }
+    }
+
+    /// Whether a push of a server's own writes leaves out one that is known here: its disk was set
+    /// back. It is told so at once, and its push raises no vector.
+    pub(crate) fn was_set_back(
+        &mut self,
+        from: &ServerName,
+        known: Hlc,
+        previous: Stamp,
+        dots: &[Stamp],
+    ) -> bool {
+        let own = self.peers.get(from).and_then(|peer| peer.origin);
+        let contradicts = own == Some(previous.origin)
+            && previous.time < known
+            && dots.last().is_some_and(|last| last.time > known)
+            && !dots.iter().any(|dot| dot.time == known);
+        if contradicts {
+            self.send_beat(from);
+        }
+        contradicts
     }
 
     /// A space's vector may have been raised.
@@ -70,7 +119,10 @@ impl Server {
     pub(crate) fn take_seen(&mut self, from: &ServerName, seen: Stamp) -> Result<(), Damaged> {
         let own = self.clock.origin();
         let last = self.origins.last.get(&own).copied().unwrap_or_default();
-        if seen.origin != own || seen.time <= last || seen.time.wall_ms() > self.drift_limit_ms() {
+        let first = self.origins.first_given.unwrap_or(Hlc(u64::MAX));
+        // Neither from before this start, nor given out since.
+        let foreign = seen.time > self.origins.at_start && (seen.time > last || seen.time < first);
+        if seen.origin != own || !foreign || seen.time.wall_ms() > self.drift_limit_ms() {
             return Ok(());
         }
         if self.origins.reborn >= MOST_REBORN {
@@ -91,6 +143,8 @@ impl Server {
         let origin = OriginId::server(self.random_u128() as u64);
         self.clock.be_reborn(origin);
         self.origins.described = false;
+        self.origins.at_start = Hlc(0);
+        self.origins.first_given = None;
         self.ledger
             .put(Table::Meta, META_ORIGIN.to_vec(), codec::encode(&origin));
         let spaces: Vec<SpaceId> = self.spaces.keys().cloned().collect();

@@ -309,6 +309,7 @@ impl Server {
                 self.ledger.delete(table, key);
             }
         }
+        self.remember_written();
         self.ledger.delete(Table::Vectors, prefix);
         if let Some(state) = self.spaces.get_mut(space) {
             let (partners, digest) = std::mem::take(&mut state.counted);

@@ -97,6 +97,9 @@ impl Server {
         let Some(last) = updates.last().map(|update| update.cell.dot) else {
             return Ok(());
         };
+        if let Some(first) = updates.first() {
+            self.note_given(first.cell.dot);
+        }
         if let Some(state) = self.spaces.get_mut(space) {
             state.row.vector.raise(origin, last.time);
         }

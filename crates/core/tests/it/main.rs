@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod compare;
 mod delivery;
 mod harness;
 mod import;

@@ -7,6 +7,7 @@
 
 mod bulk;
 pub(crate) mod cluster_file;
+mod compare;
 mod compose;
 mod group;
 mod import;
@@ -112,6 +113,8 @@ pub(crate) enum Command {
     Import(import::ImportCommand),
     /// Ask all servers at once how they are.
     Status(status::StatusArgs),
+    /// Compare registries with their other copies, cell by cell, and mend what differs.
+    Compare(compare::CompareArgs),
     /// Where a message is, how many copies there are, and why it waits.
     Trace(trace::TraceArgs),
     /// Let people in by Grapevine's passwords and groups: for PAM's pam_exec.
@@ -149,6 +152,7 @@ async fn carry_out(command: Command, globals: &Globals) -> Result<Done, Failure>
         Command::Read(args) => mailbox::read(args, globals).await?,
         Command::Import(command) => import::run(command, globals).await?,
         Command::Status(args) => status::run(args, globals).await?,
+        Command::Compare(args) => compare::run(args, globals).await?,
         Command::Trace(args) => trace::run(args, globals).await?,
         Command::Pam(args) => return pam::run(args, globals).await,
         Command::Login(args) => login::run(args, globals).await?,

@@ -234,6 +234,13 @@ fn alarms(status: &ServerStatus) -> Vec<String> {
             queue.without_deputy
         ));
     }
+    if status.compare.quarantined > 0 {
+        alarms.push(format!(
+            "{} updates are kept apart: {}",
+            status.compare.quarantined,
+            status.compare.quarantine.join("; ")
+        ));
+    }
     if queue.dead_letters > 0 {
         alarms.push(format!("{} dead letters", queue.dead_letters));
     }
@@ -288,6 +295,7 @@ fn server_json(status: &ServerStatus) -> Value {
         "queue": status.queue,
         "peers": peers,
         "alarms": status.alarms,
+        "compare": status.compare,
     })
 }
 

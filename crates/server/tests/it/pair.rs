@@ -196,6 +196,88 @@ fn five_commands_make_a_pair_and_a_sixth_retires_one() {
     }
 }
 
+/// Copies a folder as `cp -r` does.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (kind, to) = (entry.file_type().unwrap(), to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &to);
+        } else if kind.is_file() {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+fn as_operator(dir: &Path, args: &[&str]) -> serde_json::Value {
+    let said = program()
+        .args(args)
+        .args(["--json", "--operator"])
+        .arg(dir)
+        .output()
+        .unwrap();
+    assert!(said.status.success(), "{args:?}: {}", stderr(&said));
+    serde_json::from_slice(&said.stdout).unwrap_or_default()
+}
+
+fn members(dir: &Path) -> String {
+    as_operator(dir, &["group", "members", "club@pa.example"]).to_string()
+}
+
+#[test]
+fn a_restored_folder_catches_up_and_both_servers_write() {
+    let temp = tempfile::tempdir().unwrap();
+    let first = Process::serve(&init(&temp));
+    let token = token(&first.dir);
+    let (dir, joined) = join(&temp, &token, "s2");
+    assert!(joined.status.success(), "{}", stderr(&joined));
+    let second = Process::serve(&dir);
+    let one = first.dir.clone();
+    let club = "club@pa.example";
+    as_operator(&one, &["group", "create", club]);
+    as_operator(&one, &["group", "add", club, "stays@example.org"]);
+    as_operator(&one, &["group", "add", club, "goes@example.org"]);
+    wait_for("s2 to have it", || members(&dir).contains("goes@"));
+    assert_eq!(second.stop(), Some(0));
+    let backup = temp.path().join("backup");
+    copy(&dir, &backup);
+    // Life goes on after the backup, at both.
+    let second = Process::serve(&dir);
+    as_operator(&dir, &["group", "remove", club, "goes@example.org"]);
+    as_operator(&dir, &["group", "add", club, "came@example.org"]);
+    wait_for("s1 to have it", || members(&one).contains("came@"));
+    assert_eq!(second.stop(), Some(0));
+    fs::remove_dir_all(&dir).unwrap();
+    copy(&backup, &dir);
+    let second = Process::serve(&dir);
+    assert!(second.log().contains("brought back from a backup"));
+    wait_for("s2 to have what it forgot", || {
+        members(&dir) == members(&one)
+    });
+    let there = members(&dir);
+    assert!(
+        there.contains("stays@") && there.contains("came@"),
+        "{there}"
+    );
+    assert!(!there.contains("goes@"), "{there}");
+    as_operator(&dir, &["group", "add", club, "second@example.org"]);
+    as_operator(&one, &["group", "add", club, "first@example.org"]);
+    wait_for("both to have both", || {
+        [&one, &dir].iter().all(|dir| {
+            let there = members(dir);
+            there.contains("second@") && there.contains("first@")
+        })
+    });
+    let compared = as_operator(&dir, &["compare", "pa.example"]);
+    assert_eq!(compared[0]["with"][0]["differed"], 0, "{compared}");
+    assert_eq!(compared[0]["with"][0]["failure"], serde_json::Value::Null);
+    for process in [first, second] {
+        assert!(!process.log().contains("\"ERROR\""), "{}", process.log());
+        assert_eq!(process.stop(), Some(0));
+    }
+}
+
 #[test]
 fn a_token_lets_one_server_in_and_no_second_one() {
     let temp = tempfile::tempdir().unwrap();

@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod compare;
 mod determinism;
 mod mail;
 mod names;
