@@ -109,8 +109,6 @@ fn times(patience: Patience, dice: &mut Dice) -> Times {
             Patience::Minutes => dice.between(20_000, 60_000),
         },
         hint_ms: dice.between(1_000, 20_000),
-        // Every copy is compared several times in a run; honest disks must give nothing to heal.
-        compare_ms: 30_000,
         history_ms: 3_600_000,
         orphan_ms: 60_000,
         ..Times::default()
