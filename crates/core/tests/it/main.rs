@@ -19,6 +19,7 @@ mod lists;
 mod lockout;
 mod logins;
 mod memberships;
+mod names;
 mod posting;
 mod registries;
 mod services;

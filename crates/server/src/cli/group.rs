@@ -4,7 +4,8 @@
 use grapevine_model::{Check, EntryChange, GroupList, Member, Name, Reply, Request, WatchTarget};
 use serde_json::json;
 
-use super::individual::{change, delete, one, show};
+use super::individual::{change, delete, one};
+use super::names::{self, PostingArgs, RenameArgs, ShowArgs};
 use super::output::print_json;
 use super::session::{Need, Session, odd};
 use super::watch::{self, WatchArgs};
@@ -34,9 +35,17 @@ pub(crate) enum GroupCommand {
         group: Name,
     },
     /// Show a group.
-    Show {
+    Show(ShowArgs),
+    /// Give a group another name: its lists and its own memberships stay.
+    Rename(RenameArgs),
+    /// Show or set who may post to a group.
+    Posting(PostingArgs),
+    /// Set the remark.
+    Remark {
         /// Which.
         group: Name,
+        /// Free text.
+        text: String,
     },
     /// Add members: individuals, groups, outside addresses, `*@registry`, `*`.
     Add {
@@ -143,9 +152,11 @@ pub(super) async fn run(command: GroupCommand, globals: &Globals) -> Result<Done
             change(globals, &what, [request]).await?;
         }
         GroupCommand::Delete { group } => delete(globals, group).await?,
-        GroupCommand::Show { group } => {
-            let session = Session::open(globals, Need::Somebody).await?;
-            show(&session, group).await?;
+        GroupCommand::Show(args) => names::show_entry(globals, args).await?,
+        GroupCommand::Rename(args) => names::rename(globals, args).await?,
+        GroupCommand::Posting(args) => names::posting(globals, args).await?,
+        GroupCommand::Remark { group, text } => {
+            one(globals, group, EntryChange::Remark(text)).await?;
         }
         GroupCommand::Add { group, members } => {
             edit(globals, group, GroupList::Members, members, Vec::new()).await?;

@@ -1,4 +1,5 @@
-//! `grapevine individual`: create, delete, show, passwd, sites, forward, alias, remark.
+//! `grapevine individual`: create, delete, show, rename, passwd, sites, forward,
+//! alias, remark, quota.
 //!
 //! A new password comes from a file or from the terminal, and travels inside TLS;
 //! the server that takes it hashes it.
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use grapevine_model::{EntryChange, Name, Reply, Request, Secret, ServerName, WatchTarget};
 
 use super::Globals;
+use super::names::{self, QuotaArgs, RenameArgs, ShowArgs};
 use super::output::{print_json, print_written};
 use super::session::{Need, Session, odd};
 use super::view::{entry_json, print_entry};
@@ -34,10 +36,11 @@ pub(crate) enum IndividualCommand {
         name: Name,
     },
     /// Show an individual.
-    Show {
-        /// Whom.
-        name: Name,
-    },
+    Show(ShowArgs),
+    /// Give an individual another name: its mail, mailbox and memberships stay.
+    Rename(RenameArgs),
+    /// Show or set how much an inbox may hold.
+    Quota(QuotaArgs),
     /// Tell what changes in an individual, as it comes.
     Watch {
         /// Whom.
@@ -123,10 +126,9 @@ pub(super) async fn run(command: IndividualCommand, globals: &Globals) -> Result
             change(globals, &what, [request]).await
         }
         IndividualCommand::Delete { name } => delete(globals, name).await,
-        IndividualCommand::Show { name } => {
-            let session = Session::open(globals, Need::Somebody).await?;
-            show(&session, name).await
-        }
+        IndividualCommand::Show(args) => names::show_entry(globals, args).await,
+        IndividualCommand::Rename(args) => names::rename(globals, args).await,
+        IndividualCommand::Quota(args) => names::quota(globals, args).await,
         IndividualCommand::Watch { name, args } => {
             watch::run(globals, WatchTarget::Entry(name), args).await
         }

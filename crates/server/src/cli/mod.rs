@@ -14,6 +14,7 @@ mod import;
 mod individual;
 mod login;
 mod mailbox;
+mod names;
 mod output;
 mod pam;
 mod registry;

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Globals;
 use super::bulk;
+use super::names::{self, ConflictsArgs, DanglingArgs, SettleArgs};
 use super::output::{print_json, print_written};
 use super::session::{Need, Session, odd};
 use super::view::{print_registry, registry_json};
@@ -48,6 +49,12 @@ pub(crate) enum RegistryCommand {
     Import(bulk::ImportArgs),
     /// Write all entries to a file, without secrets.
     Export(bulk::ExportArgs),
+    /// List the entries that stand aside because an earlier one has their name.
+    Conflicts(ConflictsArgs),
+    /// Delete or rename an entry that stands aside.
+    Settle(SettleArgs),
+    /// List members, owners and friends that point at nobody, and remove them if asked to.
+    Dangling(DanglingArgs),
     /// Show or change which servers hold a registry.
     Holders {
         /// Which.
@@ -90,6 +97,9 @@ pub(super) async fn run(command: RegistryCommand, globals: &Globals) -> Result<(
             let written = session.change(Request::RegistryDelete { registry }).await?;
             print_written(session.json, &what, &written);
         }
+        RegistryCommand::Conflicts(args) => names::conflicts(globals, args).await?,
+        RegistryCommand::Settle(args) => names::settle(globals, args).await?,
+        RegistryCommand::Dangling(args) => names::dangling(globals, args).await?,
         RegistryCommand::List => {
             let session = Session::open(globals, Need::Anybody).await?;
             let Reply::Registries(registries) = session.user.call(Request::RegistryList).await?

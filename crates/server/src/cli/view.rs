@@ -1,6 +1,6 @@
 //! Registries and entries as commands show them: a block of lines, or JSON.
 
-use grapevine_model::{EntryKind, EntryView, RegistryView};
+use grapevine_model::{EntryKind, EntryView, PostingRule, Quota, RegistryView};
 use serde_json::{Value, json};
 
 use super::output::{count, printable};
@@ -16,17 +16,20 @@ pub(super) fn print_entry(view: &EntryView) {
         }
     };
     line("remark", view.remark.clone());
+    line("former names", joined(&view.former));
     match view.kind {
         EntryKind::Individual => {
             line("inbox sites", joined(&view.sites));
             line("forwarded to", joined(&view.forward));
             line("aliases", joined(&view.aliases));
             line("connect sites", view.connect_sites.join(", "));
+            line("quota", quota(view.quota));
         }
         EntryKind::Group => {
             line("members", view.members.to_string());
             line("owners", joined(&view.owners));
             line("friends", joined(&view.friends));
+            line("posting", posting(&view.posting));
         }
     }
     line("incarnation", view.incarnation.to_string());
@@ -35,6 +38,37 @@ pub(super) fn print_entry(view: &EntryView) {
             "conflict",
             "an earlier entry has this name; this one stands aside".to_owned(),
         );
+    }
+    if view.aside > 0 {
+        let others = count(
+            view.aside.into(),
+            "other entry claims",
+            "other entries claim",
+        );
+        let registry = view.name.registry();
+        line(
+            "conflict",
+            format!("{others} this name: see `registry conflicts {registry}`"),
+        );
+    }
+}
+
+fn quota(quota: Quota) -> String {
+    let octets = quota.octets.map(|most| count(most, "octet", "octets"));
+    let messages = quota
+        .messages
+        .map(|most| count(most, "message", "messages"));
+    let limits: Vec<String> = octets.into_iter().chain(messages).collect();
+    limits.join(", ")
+}
+
+fn posting(rule: &PostingRule) -> String {
+    match rule {
+        PostingRule::Anyone => "anyone".to_owned(),
+        PostingRule::Authenticated => "whoever has logged in".to_owned(),
+        PostingRule::Members => "members and owners".to_owned(),
+        PostingRule::Owners => "owners".to_owned(),
+        PostingRule::Group(group) => format!("members of {group}, and owners"),
     }
 }
 
@@ -53,6 +87,10 @@ pub(super) fn entry_json(view: &EntryView) -> Value {
         "owners": view.owners,
         "friends": view.friends,
         "conflict": view.conflict,
+        "former": view.former,
+        "quota": view.quota,
+        "posting": view.posting,
+        "aside": view.aside,
     })
 }
 
