@@ -3,7 +3,7 @@
 use grapevine_core::Start;
 use grapevine_model::{
     AsideChange, Check, Conflict, Dangle, Dangling, EntryChange, EntryView, ErrorKind, GroupList,
-    Incarnation, Quota, Reply, Request, Secret, Speaker,
+    Incarnation, Quota, Reply, Request, Secret, Source, Speaker,
 };
 
 use crate::harness::{Cluster, add, name, remove};
@@ -84,6 +84,7 @@ fn a_renamed_individual_keeps_mail_login_and_memberships() {
     let login = Request::Authenticate {
         name: name("needham@pa"),
         password: Secret("needham@pa".into()),
+        source: Source::Local,
     };
     match cluster.ok("s1", Speaker::Anonymous, login) {
         Reply::Authenticated(a) => assert_eq!(a.name.to_string(), "Roger@pa"),
@@ -258,6 +259,7 @@ fn of_two_creations_the_earlier_keeps_the_name_and_the_other_answers_nothing() {
             let login = Request::Authenticate {
                 name: name("smith@pa"),
                 password: Secret(password.into()),
+                source: Source::Local,
             };
             assert_eq!(cluster.ask(at, Speaker::Anonymous, login).is_ok(), right);
         }
