@@ -14,6 +14,8 @@ pub enum Door {
     Rpc,
     /// The console, `/metrics`, `/healthz`, `/readyz`.
     Http,
+    /// The API inside TLS.
+    Https,
     /// SMTP receiving.
     Smtp,
     /// SMTP submission with STARTTLS.
@@ -34,7 +36,7 @@ pub enum Door {
 
 impl Door {
     /// All doors.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Rpc,
         Self::Http,
         Self::Smtp,
@@ -45,6 +47,7 @@ impl Door {
         Self::Ldap,
         Self::Ldaps,
         Self::Dns,
+        Self::Https,
     ];
 
     /// Its name in files and connect sites.
@@ -52,6 +55,7 @@ impl Door {
         match self {
             Self::Rpc => "rpc",
             Self::Http => "http",
+            Self::Https => "https",
             Self::Smtp => "smtp",
             Self::Submission => "submission",
             Self::Submissions => "submissions",

@@ -56,6 +56,7 @@ const KEYS: &[(&str, &[&str])] = &[
         &[
             "rpc",
             "http",
+            "https",
             "smtp",
             "submission",
             "submissions",
@@ -71,6 +72,7 @@ const KEYS: &[(&str, &[&str])] = &[
         &[
             "rpc",
             "http",
+            "https",
             "smtp",
             "submission",
             "submissions",
@@ -106,7 +108,8 @@ The configuration (TOML; every key is optional):
   log_format = \"text\"        or \"json\"
   [listen]                   where each door listens, as \"host:port\"; \"off\" closes it
     rpc = \"0.0.0.0:7101\"     other servers and GrapevineUser; never closed
-    http = \"127.0.0.1:7102\"  /healthz, /readyz, /metrics
+    http = \"127.0.0.1:7102\"  /healthz, /readyz, /metrics, the API for this machine
+    https = \"off\"            the API (/api/v1) for all, with the certificate of the doors for mail programs
     smtp = \"0.0.0.0:25\", submission = \"0.0.0.0:587\", submissions = \"0.0.0.0:465\",
     pop3 = \"0.0.0.0:110\", pop3s = \"0.0.0.0:995\",
     ldap = \"0.0.0.0:389\", ldaps = \"0.0.0.0:636\"
@@ -384,12 +387,14 @@ impl LimitsTable {
     }
 }
 
-/// Where a door listens when nothing is said: the standard ports, and loopback for `http`, which
-/// has no log-in.
+/// Where a door listens when nothing is said: the standard ports, and loopback for `http`, where what
+/// is said can be read on the way.
 fn default_listen(door: Door) -> &'static str {
     match door {
         Door::Rpc => "0.0.0.0:7101",
         Door::Http => "127.0.0.1:7102",
+        // The API with its log-in for other machines: opened where somebody wants it.
+        Door::Https => OFF,
         Door::Smtp => "0.0.0.0:25",
         Door::Submission => "0.0.0.0:587",
         Door::Submissions => "0.0.0.0:465",

@@ -87,7 +87,7 @@ impl Places {
             text.push_str("\n[listen]   # \"off\" closes a door\n");
         }
         for (door, port) in &self.ports {
-            // The http door has no log-in.
+            // What is said there can be read on the way.
             let host = if *door == Door::Http {
                 "127.0.0.1"
             } else {

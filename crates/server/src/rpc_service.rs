@@ -145,8 +145,12 @@ impl grapevine_server::Grapevine for ClientService {
                 "only a watch has one answer after the other",
             ));
         };
-        let answers = match self.speaker(from, caller).await {
-            Ok(speaker) => follow(self.core.clone(), speaker, target, since, self.stop.clone()),
+        let source = from.source;
+        let answers = match self.identity(from, caller).await {
+            Ok(identity) => {
+                let (calls, stop) = (self.calls.clone(), self.stop.clone());
+                follow(calls, (identity, source), target, since, stop)
+            }
             Err(refusal) => {
                 let (sender, receiver) = mpsc::channel(1);
                 // It has room for one, and its receiver is here.

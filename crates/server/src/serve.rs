@@ -25,7 +25,7 @@ use crate::core_task::CoreHandle;
 use crate::dns;
 use crate::doors::{DoorContext, DoorLimits, run_door, tls};
 use crate::folder::DataFolder;
-use crate::http::Http;
+use crate::http::{self, Api, HttpLimits, Probes};
 use crate::logs::{self, LogFormat, LogLevel};
 use crate::out::{Failure, say};
 use crate::peer_service::PeerService;
@@ -157,8 +157,13 @@ impl Open {
         open.tasks
             .spawn(tidy_metrics(prometheus.clone(), open.stop.clone()));
         if let Some(listener) = listeners.remove(&Door::Http) {
-            let http = Http::new(running.core.clone(), prometheus);
-            open.tasks.spawn(http.serve(listener, open.stop.clone()));
+            let probes = Probes::new(running.core.clone(), prometheus);
+            let router = probes.router().merge(open.api(running));
+            open.http(listener, router, None, config);
+        }
+        if let Some(listener) = listeners.remove(&Door::Https) {
+            let tls = Some(open.tls.clone());
+            open.http(listener, open.api(running), tls, config);
         }
         if let Some(listener) = listeners.remove(&Door::Dns) {
             dns::open(listener, running.zones.clone(), &open.tasks, &open.stop)
@@ -199,6 +204,33 @@ impl Open {
             }
         });
         Ok(())
+    }
+
+    fn api(&self, running: &Running) -> axum::Router {
+        let api = Api {
+            calls: ClientCalls {
+                core: running.core.clone(),
+                passwords: running.passwords.clone(),
+            },
+            stop: self.stop.clone(),
+        };
+        api.router()
+    }
+
+    fn http(
+        &self,
+        listener: TcpListener,
+        router: axum::Router,
+        tls: Option<tls::Reloadable>,
+        config: &Config,
+    ) {
+        let limits = HttpLimits {
+            connections: config.limits.connections,
+            per_client: config.limits.connections_per_address,
+        };
+        let end = (self.stop.clone(), self.tasks.clone());
+        self.tasks
+            .spawn(http::serve(listener, router, tls, limits, end));
     }
 
     fn admin(&self, listener: UnixListener, config: &Config, running: &Running) {

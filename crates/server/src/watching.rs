@@ -4,30 +4,34 @@
 
 use std::time::Duration;
 
-use grapevine_model::{Refusal, Reply, Request, Since, Speaker, WatchTarget};
+use grapevine_model::{Refusal, Reply, Request, Since, Source, WatchTarget};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::core_task::{Answer, CoreHandle};
+use crate::client_calls::{ClientCalls, Identity};
+use crate::core_task::Answer;
 
 /// The core waits so long for a change; then the client hears at least that the stream lives.
-pub(crate) const WAIT_MS: u32 = 15_000;
+const WAIT_MS: u32 = 15_000;
 /// Batches that are asked for ahead of the client.
 const AHEAD: usize = 1;
-/// A stream ends after so long, and its client shows its credentials anew when it goes on.
+/// A stream ends after so long, and its client shows its credentials anew when it goes on: so long, at
+/// most, it outlives a password that was changed.
 const STREAM_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// The batches of a watch, the refusal that ends it last. Ends when the receiver is dropped, when the
 /// server stops, and after ten minutes.
 pub(crate) fn follow(
-    core: CoreHandle,
-    speaker: Speaker,
+    calls: ClientCalls,
+    (identity, source): (Identity, Source),
     target: WatchTarget,
     mut since: Since,
     stop: CancellationToken,
 ) -> mpsc::Receiver<Answer> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     let batches = async move {
+        // The first batch comes at once, if only to say where the watch begins.
+        let mut wait_ms = 0;
         loop {
             let Ok(permit) = sender.reserve().await else {
                 return;
@@ -35,10 +39,10 @@ pub(crate) fn follow(
             let request = Request::Watch {
                 target: target.clone(),
                 since: since.clone(),
-                wait_ms: WAIT_MS,
+                wait_ms,
             };
             let answer = tokio::select! {
-                answer = core.request(speaker.clone(), request) => answer,
+                answer = calls.answer(&identity, source, request, Vec::new()) => answer.0,
                 () = stop.cancelled() => Err(stopping()),
                 () = sender.closed() => return,
             };
@@ -49,6 +53,7 @@ pub(crate) fn follow(
                 }
                 Ok(_) | Err(_) => false,
             };
+            wait_ms = WAIT_MS;
             permit.send(answer);
             if !goes_on {
                 return;

@@ -91,6 +91,7 @@ impl From<Door> for v1::Door {
         match door {
             Door::Rpc => Self::Rpc,
             Door::Http => Self::Http,
+            Door::Https => Self::Https,
             Door::Smtp => Self::Smtp,
             Door::Submission => Self::Submission,
             Door::Submissions => Self::Submissions,
@@ -109,6 +110,7 @@ fn door(number: i32) -> Option<Door> {
         v1::Door::Unspecified => return None,
         v1::Door::Rpc => Door::Rpc,
         v1::Door::Http => Door::Http,
+        v1::Door::Https => Door::Https,
         v1::Door::Smtp => Door::Smtp,
         v1::Door::Submission => Door::Submission,
         v1::Door::Submissions => Door::Submissions,

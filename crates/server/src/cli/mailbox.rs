@@ -281,7 +281,7 @@ fn show(session: &Session, listed: &ListedMessage, body: &[u8]) {
     }
 }
 
-fn listing_json(owner: &Name, listing: &InboxListing) -> Value {
+pub(crate) fn listing_json(owner: &Name, listing: &InboxListing) -> Value {
     let messages: Vec<Value> = listing
         .messages
         .iter()

@@ -100,7 +100,7 @@ pub(super) fn print_written(json: bool, what: &str, written: &Written) {
 }
 
 /// The same for programs.
-pub(super) fn written_json(written: &Written) -> Value {
+pub(crate) fn written_json(written: &Written) -> Value {
     json!({
         "done": true,
         "copies": written.copies,

@@ -276,7 +276,7 @@ fn as_json(answers: &[Answer], registries: &BTreeMap<RegistryName, RegistryState
     json!({ "servers": servers, "registries": registries })
 }
 
-fn server_json(status: &ServerStatus) -> Value {
+pub(crate) fn server_json(status: &ServerStatus) -> Value {
     let registries: Vec<Value> = status
         .registries
         .iter()

@@ -73,7 +73,7 @@ fn posting(rule: &PostingRule) -> String {
 }
 
 /// An entry for programs.
-pub(super) fn entry_json(view: &EntryView) -> Value {
+pub(crate) fn entry_json(view: &EntryView) -> Value {
     json!({
         "name": view.name,
         "kind": view.kind,
@@ -109,7 +109,7 @@ pub(super) fn print_registry(view: &RegistryView) {
 }
 
 /// A registry for programs.
-pub(super) fn registry_json(view: &RegistryView) -> Value {
+pub(crate) fn registry_json(view: &RegistryView) -> Value {
     json!({
         "registry": view.registry,
         "holders": view.holders,

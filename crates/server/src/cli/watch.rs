@@ -51,7 +51,7 @@ pub(super) async fn run(
     };
     let mut watch = session.user.watch(target.clone(), since);
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
-    let mut waiting = false;
+    let (mut waiting, mut told) = (false, false);
     let ended = loop {
         let batch = tokio::select! {
             batch = watch.next() => batch,
@@ -59,7 +59,7 @@ pub(super) async fn run(
         };
         match batch {
             Ok(changes) => {
-                waiting = false;
+                (waiting, told) = (false, true);
                 print_batch(session.json, &changes);
                 if args.once && !changes.more && changes.course == Course::Continues {
                     break Ok(());
@@ -77,7 +77,7 @@ pub(super) async fn run(
             Err(refusal) => break Err(refusal),
         }
     };
-    if let Some(token) = watch.token() {
+    if let Some(token) = watch.token().filter(|_| told) {
         if session.json {
             say(json!({ "token": token }));
         } else {

@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use accept::run_door;
 pub(crate) use limits::DoorLimits;
+pub(crate) use slots::{Slot, Slots};
 
 /// What the doors of a server share.
 pub(crate) struct DoorContext<B> {

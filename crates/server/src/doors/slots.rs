@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The connections of one door.
 #[derive(Clone)]
-pub(super) struct Slots {
+pub(crate) struct Slots {
     shared: Arc<Shared>,
 }
 
@@ -25,14 +25,14 @@ struct Taken {
 }
 
 /// One connection's place; dropped, it is free again.
-pub(super) struct Slot {
+pub(crate) struct Slot {
     shared: Arc<Shared>,
     client: IpAddr,
 }
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
+pub(crate) enum Full {
     /// The door is full.
     Door,
     /// This client has all it may have.
@@ -41,7 +41,7 @@ pub(super) enum Full {
 
 impl Full {
     /// For metrics.
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Door => "door",
             Self::Client => "client",
@@ -50,7 +50,7 @@ impl Full {
 }
 
 impl Slots {
-    pub(super) fn new(most: usize, most_per_client: usize) -> Self {
+    pub(crate) fn new(most: usize, most_per_client: usize) -> Self {
         Self {
             shared: Arc::new(Shared {
                 most,
@@ -61,7 +61,7 @@ impl Slots {
     }
 
     /// A place for a connection from `address`.
-    pub(super) fn take(&self, address: IpAddr) -> Result<Slot, Full> {
+    pub(crate) fn take(&self, address: IpAddr) -> Result<Slot, Full> {
         let client = client_of(address);
         let mut taken = self.shared.taken();
         if taken.all >= self.shared.most {

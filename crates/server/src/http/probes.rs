@@ -1,4 +1,4 @@
-//! The HTTP door: `/healthz` (alive), `/readyz` (has its registries), `/metrics`.
+//! The probes: `/healthz` (alive), `/readyz` (has its registries), `/metrics`.
 //!
 //! Must never say ready before the server has fetched what it is to hold, nor let a scrape cost more
 //! than one look at the core's status.
@@ -13,9 +13,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use grapevine_model::{Reply, Request, ServerStatus, Speaker};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
 use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use crate::core_task::CoreHandle;
 
@@ -24,15 +22,15 @@ const STATUS_FRESH: Duration = Duration::from_millis(250);
 /// A core that does not answer within this is not ready for anybody.
 const STATUS_LIMIT: Duration = Duration::from_secs(5);
 
-/// What the door shows.
-pub(crate) struct Http {
+/// What the probes show.
+pub(crate) struct Probes {
     core: CoreHandle,
     prometheus: PrometheusHandle,
     last: Mutex<Option<(Instant, Arc<ServerStatus>)>>,
 }
 
-impl Http {
-    /// A door that shows this server.
+impl Probes {
+    /// Probes of this server.
     pub(crate) fn new(core: CoreHandle, prometheus: PrometheusHandle) -> Self {
         Self {
             core,
@@ -41,19 +39,13 @@ impl Http {
         }
     }
 
-    /// Serves until the server stops.
-    pub(crate) async fn serve(self, listener: TcpListener, stop: CancellationToken) {
-        let router = Router::new()
+    /// Their routes.
+    pub(crate) fn router(self) -> Router {
+        Router::new()
             .route("/healthz", get(async || "alive\n"))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
-            .with_state(Arc::new(self));
-        let served = axum::serve(listener, router)
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await;
-        if let Err(error) = served {
-            tracing::warn!(%error, "the http door has failed");
-        }
+            .with_state(Arc::new(self))
     }
 
     async fn status(&self) -> Result<Arc<ServerStatus>, String> {
@@ -119,7 +111,7 @@ impl Http {
     }
 }
 
-async fn readyz(State(http): State<Arc<Http>>) -> (StatusCode, String) {
+async fn readyz(State(http): State<Arc<Probes>>) -> (StatusCode, String) {
     match http.status().await {
         Ok(status) if status.fetching.is_empty() => (StatusCode::OK, "ready\n".to_owned()),
         Ok(status) => {
@@ -131,7 +123,7 @@ async fn readyz(State(http): State<Arc<Http>>) -> (StatusCode, String) {
     }
 }
 
-async fn metrics(State(http): State<Arc<Http>>) -> impl IntoResponse {
+async fn metrics(State(http): State<Arc<Probes>>) -> impl IntoResponse {
     let status = http.status().await.ok();
     http.gather(status.as_deref());
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];

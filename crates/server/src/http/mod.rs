@@ -1,0 +1,19 @@
+//! The HTTP doors: `http` (probes, and the API on loopback) and `https` (the API).
+//!
+//! Nothing is decided here: each operation becomes one request to the core, the same that a caller by
+//! RPC makes, and its answer becomes JSON.
+
+mod api;
+mod bodies;
+mod credentials;
+mod door;
+mod events;
+mod openapi;
+mod operations;
+mod probes;
+mod problem;
+mod render;
+
+pub(crate) use api::Api;
+pub(crate) use door::{HttpLimits, serve};
+pub(crate) use probes::Probes;

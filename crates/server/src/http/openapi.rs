@@ -1,0 +1,208 @@
+//! The OpenAPI document, made of the table of operations and the schemas here.
+
+use serde_json::{Map, Value, json};
+
+use super::operations::{Gives, OPERATIONS, Operation, Verb};
+
+/// The document (OpenAPI 3.1.0).
+pub(super) fn document() -> Value {
+    let mut paths = Map::new();
+    for operation in OPERATIONS {
+        let path = paths
+            .entry(operation.path)
+            .or_insert_with(|| Value::Object(Map::new()));
+        if let Some(path) = path.as_object_mut() {
+            path.insert(verb(operation.verb).to_owned(), described(operation));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Grapevine",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Names, access lists, servers and inboxes. Every answer says as of when it is (Grapevine-As-Of). A change gives a token (Grapevine-Seen); handed in with later requests, at any server, the answers are at least as new. Errors are problem details (RFC 9457); `kind` says what to do.",
+            "license": { "name": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{}, { "basic": [] }, { "ticket": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "basic": { "type": "http", "scheme": "basic", "description": "An individual's name and password; inside TLS, or from the server's own machine." }, "ticket": { "type": "http", "scheme": "bearer", "description": "A ticket that /login gave, at any server." } },
+            "schemas": schemas(),
+        },
+    })
+}
+
+fn verb(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Get => "get",
+        Verb::Post => "post",
+        Verb::Put => "put",
+        Verb::Delete => "delete",
+    }
+}
+
+fn described(operation: &Operation) -> Value {
+    let text = json!({ "type": "string" });
+    let parameter = |name: &str, place: &str, required: bool| {
+        let schema = match name {
+            "limit" => json!({ "type": "integer", "minimum": 1 }),
+            "list" => json!({ "enum": ["members", "owners", "friends"] }),
+            _ => text.clone(),
+        };
+        json!({ "name": name, "in": place, "required": required, "schema": schema })
+    };
+    let in_path = operation
+        .path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| parameter(name, "path", true));
+    let in_query = operation
+        .query
+        .iter()
+        .map(|name| parameter(name, "query", *name == "who"));
+    let mut parameters: Vec<Value> = in_path.chain(in_query).collect();
+    let content = match operation.gives {
+        Gives::Json(schema) => json!({ "application/json": { "schema": reference(schema) } }),
+        Gives::Events => {
+            parameters.push(parameter("Last-Event-ID", "header", false));
+            json!({ "text/event-stream": { "schema": text } })
+        }
+        Gives::Message => json!({ "message/rfc822": { "schema": text } }),
+    };
+    if matches!(operation.gives, Gives::Json(_)) {
+        parameters.push(parameter("Grapevine-Seen", "header", false));
+        parameters.push(parameter("If-None-Match", "header", false));
+    }
+    let mut value = json!({
+        "operationId": format!("{:?}", operation.op),
+        "summary": operation.summary,
+        "parameters": parameters,
+        "responses": {
+            "200": { "description": "Done", "content": content },
+            "default": {
+                "description": "Not done, and why",
+                "content": { "application/problem+json": { "schema": reference("Problem") } },
+            },
+        },
+    });
+    if let (Some(schema), Some(object)) = (operation.body, value.as_object_mut()) {
+        let body = json!({
+            "required": true,
+            "content": { "application/json": { "schema": reference(schema) } },
+        });
+        object.insert("requestBody".to_owned(), body);
+    }
+    value
+}
+
+fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+fn object(required: &[&str], properties: Value) -> Value {
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+fn closed(required: &[&str], properties: Value) -> Value {
+    let mut schema = object(required, properties);
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("additionalProperties".to_owned(), json!(false));
+    }
+    schema
+}
+
+fn schemas() -> Value {
+    let text = || json!({ "type": "string" });
+    let texts = || json!({ "type": "array", "items": { "type": "string" } });
+    let number = || json!({ "type": "integer" });
+    let yes_or_no = || json!({ "type": "boolean" });
+    let maybe_text = || json!({ "type": ["string", "null"] });
+    let maybe_number = || json!({ "type": ["integer", "null"] });
+    let list = || json!({ "enum": ["members", "owners", "friends"] });
+    let any = || json!({});
+    json!({
+        "Document": { "type": "object" },
+        "Login": closed(&[], json!({ "life_ms": maybe_number() })),
+        "Ticket": object(&["ticket", "expires_ms"], json!({ "ticket": text(), "expires_ms": number() })),
+        "Empty": closed(&[], json!({})),
+        "NewRegistry": closed(&["registry"], json!({ "registry": text(), "holders": texts(), "registrars": texts() })),
+        "Policy": { "oneOf": [
+            closed(&["alone"], json!({ "alone": { "enum": ["default", "accept", "refuse"] } })),
+            closed(&["stale"], json!({ "stale": { "oneOf": [
+                { "enum": ["answer", "refuse"] },
+                closed(&["answer-for-ms"], json!({ "answer-for-ms": number() })),
+            ] } })),
+            closed(&["offer"], json!({ "offer": text() })),
+            closed(&["withdraw"], json!({ "withdraw": text() })),
+        ] },
+        "NewIndividual": closed(&["name"], json!({ "name": text(), "password": maybe_text(), "sites": texts() })),
+        "NewGroup": closed(&["name"], json!({ "name": text(), "remark": text(), "owners": texts() })),
+        "NewPassword": closed(&["password"], json!({ "password": text() })),
+        "Remark": closed(&["remark"], json!({ "remark": text() })),
+        "Sites": closed(&["sites"], json!({ "sites": texts() })),
+        "Forward": closed(&["forward"], json!({ "forward": texts() })),
+        "Checks": closed(&["who"], json!({ "list": list(), "who": texts() })),
+        "Written": object(&["done", "copies"], json!({ "done": yes_or_no(), "copies": number(), "stamp": maybe_text() })),
+        "Registries": texts(),
+        "Registry": object(&["registry", "holders", "registrars"], json!({
+            "registry": text(), "holders": texts(), "registrars": texts(), "entries": maybe_number(),
+        })),
+        "Entry": object(&["name", "kind", "incarnation"], json!({
+            "name": text(), "kind": { "enum": ["individual", "group"] }, "incarnation": text(), "remark": text(),
+            "sites": texts(), "forward": texts(), "aliases": texts(), "connect_sites": texts(), "members": number(),
+            "owners": texts(), "friends": texts(), "conflict": yes_or_no(),
+        })),
+        "Entries": object(&["entries"], json!({ "entries": { "type": "array", "items": reference("Entry") }, "next": maybe_text() })),
+        "Members": object(&["members"], json!({ "members": texts(), "next": maybe_text() })),
+        "Check": object(&["answer"], json!({ "answer": yes_or_no() })),
+        "CheckAnswers": object(&["answers"], json!({ "answers": { "type": "array", "items": { "type": ["boolean", "null"] } } })),
+        "Servers": { "type": "array", "items": object(&["name", "role", "doors"], json!({
+            "name": text(), "role": text(), "public_key": text(), "doors": { "type": "object" },
+        })) },
+        "Status": object(&["server", "role", "registries"], json!({
+            "server": text(), "role": text(), "registries": { "type": "array" }, "fetching": texts(), "mailboxes": number(),
+            "queue": { "type": "object" }, "peers": { "type": "array" }, "alarms": texts(),
+        })),
+        "Trace": object(&["message", "server"], json!({ "message": any(), "server": text() })),
+        "Inbox": object(&["name", "messages"], json!({
+            "name": text(), "incarnation": text(), "sites": texts(), "partial": yes_or_no(), "messages": { "type": "array" },
+        })),
+        "Problem": object(&["type", "title", "status", "detail", "kind"], json!({
+            "type": text(), "title": text(), "status": number(), "detail": text(),
+            "kind": { "enum": ["invalid", "not-authenticated", "not-allowed", "not-found", "conflict", "too-large", "unavailable", "unknown", "internal"] },
+        })),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_operation_is_described_once_and_every_schema_is_there_and_used() {
+        let document = document();
+        let described: usize = document["paths"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|path| path.as_object().unwrap().len())
+            .sum();
+        assert_eq!(described, OPERATIONS.len());
+        let ids: BTreeSet<String> = OPERATIONS.iter().map(|o| format!("{:?}", o.op)).collect();
+        assert_eq!(ids.len(), OPERATIONS.len());
+        let text = document.to_string();
+        let used: BTreeSet<&str> = text
+            .split("#/components/schemas/")
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap())
+            .collect();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let there: BTreeSet<&str> = schemas.keys().map(String::as_str).collect();
+        assert_eq!(used, there);
+    }
+}
