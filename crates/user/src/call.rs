@@ -15,15 +15,31 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use grapevine_model::{EntryChange, ErrorKind, Refusal, Reply, Request, ServerName, Written};
+use grapevine_model::{AsOf, EntryChange, ErrorKind, Refusal, Reply, Request, ServerName, Written};
 
 use crate::link::{Attempt, Link};
 use crate::user::GrapevineUser;
 
+/// An answer, and as of when it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The answer.
+    pub reply: Reply,
+    /// Which holder has read the registry for it, when, and whether it was cut off; none if no
+    /// registry was read.
+    pub as_of: Option<AsOf>,
+}
+
+impl From<Reply> for Answered {
+    fn from(reply: Reply) -> Self {
+        Self { reply, as_of: None }
+    }
+}
+
 /// What came of trying all servers.
 pub(crate) enum Outcome {
     /// Somebody answered.
-    Done(Reply),
+    Done(Answered),
     /// Somebody said no; `doubt` names a server that may have done it before.
     Refused {
         refusal: Refusal,
@@ -49,9 +65,17 @@ enum Who {
 impl GrapevineUser {
     /// Asks, at whichever server can answer.
     pub async fn call(&self, request: Request) -> Result<Reply, Refusal> {
+        self.call_as_of(request)
+            .await
+            .map(|answered| answered.reply)
+    }
+
+    /// Asks, at whichever server can answer, and says as of when the answer is. What this user has
+    /// seen done goes along: it is not answered with less.
+    pub async fn call_as_of(&self, request: Request) -> Result<Answered, Refusal> {
         let outcome = self.try_all(&request).await;
         let result = match outcome {
-            Outcome::Done(reply) => Ok(reply),
+            Outcome::Done(answered) => Ok(answered),
             Outcome::Refused {
                 refusal,
                 doubt: None,
@@ -60,7 +84,7 @@ impl GrapevineUser {
                 refusal,
                 doubt: Some(server),
             } => match self.already_so(&request).await {
-                Some(true) => Ok(done_before()),
+                Some(true) => Ok(done_before().into()),
                 Some(false) | None => Err(Refusal::new(
                     ErrorKind::Unknown,
                     format!(
@@ -178,8 +202,18 @@ impl GrapevineUser {
                 Who::Login => self.login(),
                 Who::Nobody => None,
             };
-            match next.link.call(login.as_ref(), request, limit).await {
-                Attempt::Done(reply) => {
+            let seen = self.seen();
+            let answer = next
+                .link
+                .call_after(login.as_ref(), request, &seen, limit)
+                .await;
+            match answer {
+                Attempt::Done(answered) => {
+                    match &answered.reply {
+                        Reply::Written(written) => self.has_seen(&written.seen),
+                        Reply::Imported(imported) => self.has_seen(&imported.written.seen),
+                        _ => {}
+                    }
                     // Waiting for a second disk says nothing about the way to the server.
                     // Nor does waiting for a change.
                     let latency = match (effect(request), request) {
@@ -187,7 +221,7 @@ impl GrapevineUser {
                         (Effect::Reads, _) => Some(begun.elapsed()),
                     };
                     self.well(&next, latency);
-                    return Outcome::Done(reply);
+                    return Outcome::Done(answered);
                 }
                 Attempt::Refused(refusal) => match refusal.kind {
                     ErrorKind::Unavailable => why = format!("{}: {refusal}", next.name),

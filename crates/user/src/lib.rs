@@ -14,6 +14,7 @@ mod nearest;
 mod patience;
 mod remembered;
 mod roster;
+mod seen;
 mod settle;
 mod submit;
 mod transform;
@@ -22,6 +23,7 @@ mod user;
 mod watch;
 
 pub use body::BodySource;
+pub use call::Answered;
 pub use inbox::ReadError;
 pub use nearest::{Nearest, probe, random_below, rfc2782_order};
 pub use patience::Patience;

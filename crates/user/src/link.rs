@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_model::{ErrorKind, Refusal, Reply, Request};
+use grapevine_model::{ErrorKind, Refusal, Reply, Request, Seen};
 use grapevine_rpc::tls::client_config;
 use grapevine_rpc::v1::grapevine_client::GrapevineClient;
 use grapevine_rpc::v1::{BodyPart, ReadBodyRequest, SubmitPart};
 use grapevine_rpc::{
-    Caller, Credentials, Timeouts, WireError, connect, decode_reply, encode_call, grapevine_client,
-    is_ticket,
+    Caller, Credentials, Timeouts, WireError, connect, decode_reply_as_of, encode_call_after,
+    grapevine_client, is_ticket,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -22,6 +22,7 @@ use tokio_stream::Stream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status, Streaming};
 
+use crate::call::Answered;
 use crate::trust::{Expected, Handshake};
 use crate::user::Login;
 
@@ -94,10 +95,26 @@ impl Link {
         request: &Request,
         limit: Duration,
     ) -> Attempt<Reply> {
-        let call = encode_call(&caller(login), request);
+        match self.call_after(login, request, &[], limit).await {
+            Attempt::Done(answered) => Attempt::Done(answered.reply),
+            Attempt::Refused(refusal) => Attempt::Refused(refusal),
+            Attempt::NotSent(why) => Attempt::NotSent(why),
+            Attempt::Lost(why) => Attempt::Lost(why),
+        }
+    }
+
+    /// The same of a client that has seen this.
+    pub(crate) async fn call_after(
+        &self,
+        login: Option<&Login>,
+        request: &Request,
+        seen: &[Seen],
+        limit: Duration,
+    ) -> Attempt<Answered> {
+        let call = encode_call_after(&caller(login), request, seen);
         let mut client = self.client.clone();
         match tokio::time::timeout(limit, client.call(call)).await {
-            Ok(answer) => self.reply(answer.map(tonic::Response::into_inner)),
+            Ok(answer) => self.answered(answer.map(tonic::Response::into_inner)),
             Err(_) => Attempt::Lost(format!("no answer within {} ms", limit.as_millis())),
         }
     }
@@ -121,9 +138,18 @@ impl Link {
     }
 
     fn reply(&self, answer: Result<grapevine_rpc::v1::CallReply, Status>) -> Attempt<Reply> {
-        match answer.map(decode_reply) {
-            Ok(Ok(Ok(reply))) => Attempt::Done(reply),
-            Ok(Ok(Err(refusal))) => Attempt::Refused(refusal),
+        match self.answered(answer) {
+            Attempt::Done(answered) => Attempt::Done(answered.reply),
+            Attempt::Refused(refusal) => Attempt::Refused(refusal),
+            Attempt::NotSent(why) => Attempt::NotSent(why),
+            Attempt::Lost(why) => Attempt::Lost(why),
+        }
+    }
+
+    fn answered(&self, answer: Result<grapevine_rpc::v1::CallReply, Status>) -> Attempt<Answered> {
+        match answer.map(decode_reply_as_of) {
+            Ok(Ok((Ok(reply), as_of))) => Attempt::Done(Answered { reply, as_of }),
+            Ok(Ok((Err(refusal), _))) => Attempt::Refused(refusal),
             Ok(Err(error @ (WireError::Invalid(_) | WireError::Newer(_)))) => {
                 Attempt::Lost(format!("its answer was {error}"))
             }

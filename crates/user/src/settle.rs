@@ -9,7 +9,7 @@ use grapevine_model::{
     Source,
 };
 
-use crate::call::Outcome;
+use crate::call::{Answered, Outcome};
 use crate::user::GrapevineUser;
 
 /// What a read found.
@@ -32,7 +32,10 @@ impl GrapevineUser {
                     registry: registry.clone(),
                 };
                 match self.try_all(&show).await {
-                    Outcome::Done(Reply::Registry(view)) => Some(
+                    Outcome::Done(Answered {
+                        reply: Reply::Registry(view),
+                        ..
+                    }) => Some(
                         registrars
                             .iter()
                             .all(|name| view.registrars.contains(&Member::Name(name.clone()))),
@@ -133,7 +136,10 @@ impl GrapevineUser {
     async fn entry(&self, name: &Name) -> Seen<EntryView> {
         let show = Request::Show { name: name.clone() };
         match self.try_all(&show).await {
-            Outcome::Done(Reply::Entry(view)) => Seen::There(*view),
+            Outcome::Done(Answered {
+                reply: Reply::Entry(view),
+                ..
+            }) => Seen::There(*view),
             other if nothing(&other) => Seen::Nothing,
             _ => Seen::CantTell,
         }

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use grapevine_model::{Name, Refusal, Reply, Request, Secret, ServerInfo, ServerName};
+use grapevine_model::{Name, Refusal, Reply, Request, Secret, Seen, ServerInfo, ServerName};
 
 use crate::link::{Attempt, Link};
 use crate::patience::Patience;
 use crate::remembered::{KnownGrapevine, KnownServer, Remembered};
 use crate::roster::{Ranked, Roster};
+use crate::seen::SeenBefore;
 use crate::trust::{Expected, Fingerprint, ServerKey};
 
 /// Servers that are asked at once while finding: enough for the nearest to be among them, few
@@ -109,6 +110,8 @@ pub(crate) struct Inner {
     roster: Mutex<Roster>,
     links: Mutex<BTreeMap<(String, ServerKey), Link>>,
     login: Mutex<Option<Login>>,
+    seen: Mutex<SeenBefore>,
+    infos: Mutex<Vec<ServerInfo>>,
     pub(crate) patience: Patience,
     state_file: Option<PathBuf>,
     notices: Mutex<Vec<Notice>>,
@@ -192,6 +195,8 @@ impl GrapevineUser {
             });
         }
         let user = Self::new(roster, login, patience, None, seeds.state_file, notices);
+        locked(&user.inner.seen).learn(&found.infos);
+        *locked(&user.inner.infos) = found.infos;
         user.remember();
         user.measure_others(&found.key);
         Ok(user)
@@ -218,6 +223,8 @@ impl GrapevineUser {
                 roster: Mutex::new(roster),
                 links: Mutex::default(),
                 login: Mutex::new(login),
+                seen: Mutex::default(),
+                infos: Mutex::default(),
                 patience,
                 state_file,
                 notices: Mutex::new(notices),
@@ -242,6 +249,29 @@ impl GrapevineUser {
                 known.servers.iter().find(same).cloned()
             })
             .collect()
+    }
+
+    /// Tokens of what this user has seen done: sent along with every request, and to be kept between
+    /// runs by whoever wants an answer as new then.
+    pub fn seen(&self) -> Vec<Seen> {
+        locked(&self.inner.seen).tokens(crate::submit::wall_ms())
+    }
+
+    /// From now on with tokens from an earlier run; those of another Grapevine are not sent.
+    pub fn remember_seen(&self, seen: impl IntoIterator<Item = Seen>) {
+        let mut before = locked(&self.inner.seen);
+        before.remember(seen);
+        before.learn(&locked(&self.inner.infos));
+    }
+
+    /// From now on with these tokens, wherever they are from.
+    pub fn has_seen(&self, seen: &[Seen]) {
+        locked(&self.inner.seen).note(seen);
+    }
+
+    /// From now on as if it had seen nothing: answers may be older.
+    pub fn forget_seen(&self) {
+        locked(&self.inner.seen).forget();
     }
 
     /// Who speaks.
@@ -284,6 +314,7 @@ impl GrapevineUser {
 
     /// The servers are these: somebody trusted says so.
     pub(crate) fn learn(&self, infos: &[ServerInfo]) {
+        locked(&self.inner.seen).learn(infos);
         if locked(&self.inner.roster).replace(infos) {
             self.remember();
         }

@@ -1,7 +1,7 @@
 //! `grapevine group`: create, delete, show, its lists, joining and leaving, and the
 //! question that opens doors: `check G X` answers yes (0), no (1), can't tell (5).
 
-use grapevine_model::{Check, EntryChange, GroupList, Member, Name, Reply, Request, WatchTarget};
+use grapevine_model::{Check, EntryChange, GroupList, MAX_CHECKS, Member, Name, Reply, Request, WatchTarget};
 use serde_json::json;
 
 use super::individual::{change, delete, one};
@@ -90,11 +90,13 @@ pub(crate) enum GroupCommand {
         group: Name,
     },
     /// Is somebody in a group, over nested groups and registries? Exit code 0 yes, 1 no, 5 can't tell.
+    /// Of several, 0 if all are in it.
     Check {
         /// The group.
         group: Name,
-        /// Who.
-        who: Name,
+        /// Who; up to 1000 are asked for at once.
+        #[arg(required = true, value_name = "WHO")]
+        who: Vec<Name>,
         /// In which of its lists.
         #[arg(long, default_value = "members")]
         list: ListName,
@@ -177,7 +179,10 @@ pub(super) async fn run(command: GroupCommand, globals: &Globals) -> Result<Done
         }
         GroupCommand::Check { group, who, list } => {
             let session = Session::open(globals, Need::Anybody).await?;
-            return check(&session, group, list.into(), who).await;
+            return match <[Name; 1]>::try_from(who) {
+                Ok([who]) => check(&session, group, list.into(), who).await,
+                Err(who) => check_many(&session, group, list.into(), who).await,
+            };
         }
     }
     Ok(Done::Yes)
@@ -223,7 +228,7 @@ async fn print_list(session: &Session, group: &Name, list: GroupList) -> Result<
             after,
             limit: PAGE,
         };
-        let Reply::Members { members, next, .. } = session.user.call(request).await? else {
+        let Reply::Members { members, next, .. } = session.ask(request).await?.reply else {
             return Err(odd());
         };
         for member in &members {
@@ -253,7 +258,8 @@ async fn check(
     who: Name,
 ) -> Result<Done, Failure> {
     let request = Request::Check { group, list, who };
-    let Reply::Check(answer) = session.user.call(request).await? else {
+    let answered = session.ask(request).await?;
+    let Reply::Check(answer) = answered.reply else {
         return Err(odd());
     };
     let (word, done) = match answer {
@@ -261,9 +267,63 @@ async fn check(
         Check::No => ("no", Done::AnsweredNo),
     };
     if session.json {
-        print_json(&json!({ "answer": word }));
+        print_json(&json!({ "answer": word, "as_of": answered.as_of }));
     } else {
         say(word);
     }
     Ok(done)
+}
+
+/// Many at once: all are answered, and what can't be told of one is an error in the end.
+async fn check_many(
+    session: &Session,
+    group: Name,
+    list: GroupList,
+    who: Vec<Name>,
+) -> Result<Done, Failure> {
+    let mut done = Done::Yes;
+    let mut unknown = Vec::new();
+    let mut answers = serde_json::Map::new();
+    for some in who.chunks(MAX_CHECKS) {
+        let request = Request::CheckMany {
+            group: group.clone(),
+            list,
+            who: some.to_vec(),
+        };
+        let Reply::Checks(checks) = session.ask(request).await?.reply else {
+            return Err(odd());
+        };
+        if checks.len() != some.len() {
+            return Err(odd());
+        }
+        for (who, check) in some.iter().zip(checks) {
+            let word = match check {
+                Some(Check::Yes) => "yes",
+                Some(Check::No) => {
+                    done = Done::AnsweredNo;
+                    "no"
+                }
+                None => {
+                    unknown.push(who.to_string());
+                    "unavailable"
+                }
+            };
+            if session.json {
+                answers.insert(who.to_string(), json!(word));
+            } else {
+                say(format_args!("{who}: {word}"));
+            }
+        }
+    }
+    if session.json {
+        print_json(&json!({ "answers": answers }));
+    }
+    if unknown.is_empty() {
+        Ok(done)
+    } else {
+        Err(Failure::unavailable(format_args!(
+            "can't tell now of {}; try again later",
+            unknown.join(", ")
+        )))
+    }
 }

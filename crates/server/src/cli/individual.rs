@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use grapevine_model::{EntryChange, Name, Reply, Request, Secret, ServerName, WatchTarget};
 
+use serde_json::json;
+
 use super::Globals;
 use super::names::{self, QuotaArgs, RenameArgs, ShowArgs};
 use super::output::{print_json, print_written};
@@ -206,11 +208,14 @@ pub(super) async fn change(
 
 /// Shows an entry of either kind.
 pub(super) async fn show(session: &Session, name: Name) -> Result<(), Failure> {
-    let Reply::Entry(view) = session.user.call(Request::Show { name }).await? else {
+    let answered = session.ask(Request::Show { name }).await?;
+    let Reply::Entry(view) = answered.reply else {
         return Err(odd());
     };
     if session.json {
-        print_json(&entry_json(&view));
+        let mut json = entry_json(&view);
+        json["as_of"] = json!(answered.as_of);
+        print_json(&json);
     } else {
         print_entry(&view);
     }

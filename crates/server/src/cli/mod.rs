@@ -23,6 +23,7 @@ mod service;
 mod service_keep;
 mod session;
 pub(crate) mod status;
+mod tokens;
 mod trace;
 pub(crate) mod view;
 pub(crate) mod watch;
@@ -83,6 +84,15 @@ pub(crate) struct Globals {
         help_heading = "Who and where"
     )]
     pub(crate) operator: Option<PathBuf>,
+    /// Answer with this change or newer: a token that a change printed with --json, or `none` for
+    /// whatever the server has. What was done from here before counts by itself.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        global = true,
+        help_heading = "Who and where"
+    )]
+    pub(crate) after: Vec<tokens::After>,
     /// Print JSON.
     #[arg(long, global = true, help_heading = "Who and where")]
     pub(crate) json: bool,

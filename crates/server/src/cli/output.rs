@@ -105,6 +105,7 @@ pub(crate) fn written_json(written: &Written) -> Value {
         "done": true,
         "copies": written.copies,
         "stamp": written.stamp.map(stamp_text),
+        "tokens": written.seen,
     })
 }
 

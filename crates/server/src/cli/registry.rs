@@ -1,6 +1,9 @@
-//! `grapevine registry`: create, delete, list, show, holders.
+//! `grapevine registry`: create, delete, list, show, holders, owners, policy.
 
-use grapevine_model::{Name, RegistryName, Reply, Request, ServerName, WatchTarget};
+use grapevine_model::{
+    AlonePolicy, EntryChange, GroupList, Member, Name, PolicyChange, RegistryName, Reply, Request,
+    ServerName, StalePolicy, WatchTarget,
+};
 use serde_json::json;
 
 use super::Globals;
@@ -66,6 +69,76 @@ pub(crate) enum RegistryCommand {
         #[arg(long, value_name = "SERVER")]
         remove: Vec<ServerName>,
     },
+    /// Show or change who administers a registry.
+    Owners {
+        /// Which.
+        registry: RegistryName,
+        /// One more.
+        #[arg(long, value_name = "NAME")]
+        add: Vec<Member>,
+        /// One fewer.
+        #[arg(long, value_name = "NAME")]
+        remove: Vec<Member>,
+    },
+    /// Show or change what is decided about a registry's copies.
+    Policy {
+        /// Which.
+        registry: RegistryName,
+        /// When no second server can be reached: take changes and mail with one copy, refuse them, or
+        /// do as the server's configuration says.
+        #[arg(long, value_enum)]
+        alone: Option<AloneWord>,
+        /// A holder that is cut off from most others answers and says so (`answer`), answers for so
+        /// long (`30s`, `10m`, `2h`), or not at all (`refuse`).
+        #[arg(long, value_name = "answer|TIME|refuse", value_parser = stale_policy)]
+        stale: Option<StalePolicy>,
+        /// Offer a server to the registrars as a holder (for owners of gv@gv); none offered: all are.
+        #[arg(long, value_name = "SERVER")]
+        offer: Vec<ServerName>,
+        /// Offer it no longer.
+        #[arg(long, value_name = "SERVER")]
+        withdraw: Vec<ServerName>,
+    },
+}
+
+/// What to do when no second server can be reached, on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum AloneWord {
+    /// Take it with one copy; the second follows.
+    Accept,
+    /// Refuse it for now.
+    Refuse,
+    /// As the server's configuration says.
+    Default,
+}
+
+impl From<AloneWord> for AlonePolicy {
+    fn from(word: AloneWord) -> Self {
+        match word {
+            AloneWord::Accept => Self::Accept,
+            AloneWord::Refuse => Self::Refuse,
+            AloneWord::Default => Self::Default,
+        }
+    }
+}
+
+fn stale_policy(text: &str) -> Result<StalePolicy, String> {
+    let wrong = || "write `answer`, `refuse`, or a time: 30s, 10m, 2h".to_owned();
+    match text {
+        "answer" => return Ok(StalePolicy::Answer),
+        "refuse" => return Ok(StalePolicy::Refuse),
+        _ => {}
+    }
+    let unit_ms = match text.chars().last() {
+        Some('s') => 1_000,
+        Some('m') => 60_000,
+        Some('h') => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    let number = text.get(..text.len() - 1).ok_or_else(wrong)?;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let ms = number.checked_mul(unit_ms).ok_or_else(wrong)?;
+    Ok(StalePolicy::AnswerForMs(ms))
 }
 
 /// Does it.
@@ -126,17 +199,58 @@ pub(super) async fn run(command: RegistryCommand, globals: &Globals) -> Result<(
             add,
             remove,
         } => holders(globals, registry, add, remove).await?,
+        RegistryCommand::Owners {
+            registry,
+            add,
+            remove,
+        } => {
+            let name = registry.group();
+            let added = add
+                .into_iter()
+                .map(|who| EntryChange::ListAdd(GroupList::Owners, who));
+            let removed = remove
+                .into_iter()
+                .map(|who| EntryChange::ListRemove(GroupList::Owners, who));
+            let requests = added.chain(removed).map(|change| Request::Change {
+                name: name.clone(),
+                change,
+            });
+            change_and_show(globals, registry, requests.collect()).await?;
+        }
+        RegistryCommand::Policy {
+            registry,
+            alone,
+            stale,
+            offer,
+            withdraw,
+        } => {
+            let changes = (alone
+                .map(|word| PolicyChange::Alone(word.into()))
+                .into_iter())
+            .chain(stale.map(PolicyChange::Stale))
+            .chain(offer.into_iter().map(PolicyChange::Offer))
+            .chain(withdraw.into_iter().map(PolicyChange::Withdraw));
+            let requests = changes.map(|change| Request::RegistryPolicy {
+                registry: registry.clone(),
+                change,
+            });
+            let requests = requests.collect();
+            change_and_show(globals, registry, requests).await?;
+        }
     }
     Ok(())
 }
 
 async fn show(session: &Session, registry: RegistryName) -> Result<(), Failure> {
     let request = Request::RegistryShow { registry };
-    let Reply::Registry(view) = session.user.call(request).await? else {
+    let answered = session.ask(request).await?;
+    let Reply::Registry(view) = answered.reply else {
         return Err(odd());
     };
     if session.json {
-        print_json(&registry_json(&view));
+        let mut json = registry_json(&view);
+        json["as_of"] = json!(answered.as_of);
+        print_json(&json);
     } else {
         print_registry(&view);
     }
@@ -149,23 +263,59 @@ async fn holders(
     add: Vec<ServerName>,
     remove: Vec<ServerName>,
 ) -> Result<(), Failure> {
-    let need = match (add.is_empty(), remove.is_empty()) {
-        (true, true) => Need::Anybody,
-        _ => Need::Somebody,
+    // First more, then fewer: never without a holder in between.
+    let of = |registry: &RegistryName, server| (registry.clone(), server);
+    let added = add.into_iter().map(|server| {
+        let (registry, server) = of(&registry, server);
+        Request::HolderAdd { registry, server }
+    });
+    let removed = remove.into_iter().map(|server| {
+        let (registry, server) = of(&registry, server);
+        Request::HolderRemove { registry, server }
+    });
+    let requests = added.chain(removed).collect();
+    change_and_show(globals, registry, requests).await
+}
+
+/// Changes, in their order, and then how the registry is.
+async fn change_and_show(
+    globals: &Globals,
+    registry: RegistryName,
+    requests: Vec<Request>,
+) -> Result<(), Failure> {
+    let need = if requests.is_empty() {
+        Need::Anybody
+    } else {
+        Need::Somebody
     };
     let session = Session::open(globals, need).await?;
-    // First more, then fewer: never without a holder in between.
-    for server in add {
-        let registry = registry.clone();
-        session
-            .change(Request::HolderAdd { registry, server })
-            .await?;
-    }
-    for server in remove {
-        let registry = registry.clone();
-        session
-            .change(Request::HolderRemove { registry, server })
-            .await?;
+    for request in requests {
+        session.change(request).await?;
     }
     show(&session, registry).await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_staleness_policy_is_a_word_or_a_time() {
+        assert_eq!(stale_policy("answer"), Ok(StalePolicy::Answer));
+        assert_eq!(stale_policy("refuse"), Ok(StalePolicy::Refuse));
+        assert_eq!(stale_policy("10m"), Ok(StalePolicy::AnswerForMs(600_000)));
+        for wrong in [
+            "",
+            "s",
+            "10",
+            "-1s",
+            "1.5h",
+            "99999999999999999999h",
+            "10 m",
+            "1\u{e9}",
+        ] {
+            assert!(stale_policy(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 
 use grapevine_model::{ErrorKind, Name, Refusal, Reply, Request, Secret, Written};
 use grapevine_user::{
-    ConnectError, Fingerprint, FirstContact, GrapevineUser, Login, Notice, Pin, Seed, Seeds,
-    ServerKey, write_private,
+    Answered, ConnectError, Fingerprint, FirstContact, GrapevineUser, Login, Notice, Pin, Seed,
+    Seeds, ServerKey, write_private,
 };
 use serde::{Deserialize, Serialize};
 
 use super::Globals;
 use super::cluster_file::{CLUSTER_FILE, ClusterFile, DEFAULT_FOLDER};
+use super::output::span;
+use super::tokens::{After, TokenFile};
 use crate::ask;
 use crate::clock::wall_ms;
 use crate::out::{Failure, complain};
@@ -25,6 +27,7 @@ const ADMIN_SOCKET: &str = "admin.sock";
 /// The servers known, and the login saved, in the person's configuration folder.
 const SERVERS_FILE: &str = "servers.json";
 const LOGIN_FILE: &str = "login.json";
+const TOKENS_FILE: &str = "seen.json";
 
 /// Where things are remembered between commands.
 #[derive(Debug, Clone)]
@@ -90,6 +93,11 @@ impl ConfigFolder {
         self.0.as_ref().map(|folder| folder.join(LOGIN_FILE))
     }
 
+    /// The file of what was seen done.
+    fn tokens_file(&self) -> TokenFile {
+        TokenFile::at(self.0.as_ref().map(|folder| folder.join(TOKENS_FILE)))
+    }
+
     fn saved_login(&self) -> Option<SavedLogin> {
         let bytes = std::fs::read(self.login_file()?).ok()?;
         serde_json::from_slice(&bytes).ok()
@@ -129,6 +137,8 @@ pub(super) struct Session {
     pub(super) user: GrapevineUser,
     /// Whether JSON is wanted.
     pub(super) json: bool,
+    /// Where what was seen done is kept; nowhere for an operator, who speaks to one server.
+    tokens: Option<TokenFile>,
 }
 
 impl Session {
@@ -152,10 +162,22 @@ impl Session {
                 .map_err(not_connected)?,
         };
         tell(&user);
+        let tokens = (!operator).then(|| folder.tokens_file());
+        if globals.after.contains(&After::Nothing) {
+            user.forget_seen();
+        } else if let Some(tokens) = &tokens {
+            user.remember_seen(tokens.read());
+        }
+        for after in &globals.after {
+            if let After::Token(seen) = after {
+                user.has_seen(std::slice::from_ref(seen));
+            }
+        }
         renew(&user, &folder).await;
         Ok(Self {
             user,
             json: globals.json,
+            tokens,
         })
     }
 
@@ -192,9 +214,29 @@ impl Session {
     /// Asks for a change.
     pub(super) async fn change(&self, request: Request) -> Result<Written, Failure> {
         match self.user.call(request).await? {
-            Reply::Written(written) => Ok(written),
+            Reply::Written(written) => {
+                if let Some(tokens) = &self.tokens {
+                    tokens.keep(&written.seen);
+                }
+                Ok(written)
+            }
             _ => Err(odd()),
         }
+    }
+
+    /// Asks a question, and says so when the answer may be old.
+    pub(super) async fn ask(&self, request: Request) -> Result<Answered, Failure> {
+        let answered = self.user.call_as_of(request).await?;
+        if let Some(as_of) = &answered.as_of
+            && let Some(since_ms) = as_of.cut_off_since_ms
+        {
+            complain(format_args!(
+                "note: {} has been cut off from the other holders for {}: what they have done since is not in this answer",
+                as_of.server,
+                span(as_of.at_ms.saturating_sub(since_ms))
+            ));
+        }
+        Ok(answered)
     }
 }
 

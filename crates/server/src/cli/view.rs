@@ -1,9 +1,11 @@
 //! Registries and entries as commands show them: a block of lines, or JSON.
 
-use grapevine_model::{EntryKind, EntryView, PostingRule, Quota, RegistryView};
+use grapevine_model::{
+    AlonePolicy, EntryKind, EntryView, PostingRule, Quota, RegistryView, StalePolicy,
+};
 use serde_json::{Value, json};
 
-use super::output::{count, printable};
+use super::output::{count, printable, span};
 use crate::out::say;
 
 /// Prints an entry.
@@ -98,7 +100,31 @@ pub(crate) fn entry_json(view: &EntryView) -> Value {
 pub(super) fn print_registry(view: &RegistryView) {
     say(format_args!("{} (registry)", view.registry));
     say(format_args!("  holders       {}", joined(&view.holders)));
+    let fetching: Vec<_> = (view.holders.iter())
+        .filter(|holder| !view.ready.is_empty() && !view.ready.contains(holder))
+        .collect();
+    if !fetching.is_empty() {
+        say(format_args!("  fetching      {}", joined(&fetching)));
+    }
     say(format_args!("  registrars    {}", joined(&view.registrars)));
+    let alone = match view.policy.alone {
+        AlonePolicy::Default => "as each server is configured",
+        AlonePolicy::Accept => "accept with one copy",
+        AlonePolicy::Refuse => "refuse",
+    };
+    say(format_args!("  alone         {alone}"));
+    let stale = match view.policy.stale {
+        StalePolicy::Answer => "answer, and say so".to_owned(),
+        StalePolicy::AnswerForMs(ms) => format!("answer for {}", span(ms)),
+        StalePolicy::Refuse => "refuse".to_owned(),
+    };
+    say(format_args!("  cut off       {stale}"));
+    if !view.policy.offered.is_empty() {
+        say(format_args!(
+            "  offered       {}",
+            joined(&view.policy.offered)
+        ));
+    }
     match view.entries {
         Some(entries) => say(format_args!(
             "  entries       {}",
@@ -115,6 +141,8 @@ pub(crate) fn registry_json(view: &RegistryView) -> Value {
         "holders": view.holders,
         "registrars": view.registrars,
         "entries": view.entries,
+        "ready": view.ready,
+        "policy": view.policy,
     })
 }
 
