@@ -4,6 +4,7 @@
 //! does with them stands in `registry/`, `replication/`, `delivery/` and
 //! `mailbox/`, each file one mechanism.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use grapevine_model::{
@@ -21,6 +22,7 @@ use crate::delivery::deputy::Held;
 use crate::delivery::steer::Deposits;
 use crate::effect::{Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
+use crate::registry::closures::Closures;
 use crate::registry::connect::MOST_AHEAD_MS;
 use crate::registry::database::Database;
 use crate::registry::directory::{Asking, Hint, Memo};
@@ -116,6 +118,8 @@ pub struct Server {
     pub(crate) mend_needed: bool,
     // Requests under way.
     pub(crate) hints: BTreeMap<Name, Hint>,
+    /// In a cell: what is remembered changes no answer, so those who only read may remember.
+    pub(crate) closures: RefCell<Closures>,
     pub(crate) asking: BTreeMap<u64, Asking>,
     pub(crate) parked: BTreeMap<u64, Parked>,
     pub(crate) news: News,
@@ -214,6 +218,7 @@ impl Server {
             gv_changed: false,
             mend_needed: true,
             hints: BTreeMap::new(),
+            closures: RefCell::default(),
             asking: BTreeMap::new(),
             parked: BTreeMap::new(),
             news: News::default(),

@@ -5,7 +5,8 @@
 
 use grapevine_model::{
     Check, EntryChange, Envelope, EnvelopeRecipient, GroupList, Hlc, InboxListing, Member,
-    MessageId, Name, OriginId, Reply, Request, ReturnContent, Secret, Speaker, Submission,
+    MessageId, Name, OriginId, Reply, Request, ReturnContent, Secret, Speaker, Stamp, Submission,
+    Written,
 };
 
 use crate::clock::EPOCH_MS;
@@ -14,7 +15,9 @@ use crate::dice::Dice;
 use crate::effects::hash;
 use crate::event::{ActorIndex, Ask, CallId, NodeIndex, Outcome};
 use crate::invariants::removed_stays_removed::{IN, OUT};
-use crate::invariants::{denied_has_no_effect, removed_stays_removed, unknown_is_never_empty};
+use crate::invariants::{
+    denied_has_no_effect, own_writes_are_read, removed_stays_removed, unknown_is_never_empty,
+};
 use crate::oracle::{Accepted, Deletion, Key, Oracle, Sent, WriteId};
 use crate::workload::{self, Errand};
 use crate::world::{Person, World};
@@ -72,6 +75,8 @@ enum JobKind {
     Write(WriteId),
     CheckStable(Name, Name, Check),
     CheckClub(Name, Name),
+    /// Is it as the write with this stamp left it?
+    ReadBack(Key, Stamp),
     Truth(String, Truth),
     CreateLate(Name),
     Whatever,
@@ -357,7 +362,18 @@ impl Client {
                     stage.oracle.deleted(&self.person.name, &ids, deletion);
                 }
             }
-            JobKind::Write(write) => stage.oracle.written(stage.cluster, &write, outcome),
+            JobKind::Write(write) => {
+                stage.oracle.written(stage.cluster, &write, outcome);
+                if let Outcome::Done(Reply::Written(written)) = outcome {
+                    self.read_back(stage, write.key(), written);
+                }
+            }
+            JobKind::ReadBack(key, stamp) => {
+                let question = format!("{key:?} at node {node}");
+                let writes = stage.oracle.writes.get(&key).map_or(&[][..], Vec::as_slice);
+                let found = own_writes_are_read::checked(&question, writes, stamp, outcome);
+                note(stage, own_writes_are_read::NAME, found);
+            }
             JobKind::CheckStable(group, who, truth) => {
                 let question = format!("{who} in {group} at node {node}");
                 let found = unknown_is_never_empty::checked(&question, truth, outcome);
@@ -397,6 +413,25 @@ impl Client {
             let pause_us = self.dice.between(self.pace_us / 10, self.pace_us * 2);
             stage.cluster.wake_in(self.me, pause_us);
         }
+    }
+
+    /// What was written is often read again at once, at whichever server.
+    fn read_back(&mut self, stage: &mut Stage<'_>, key: &Key, written: &Written) {
+        let (Key::Member { group, who }, Some(stamp)) = (key, written.stamp) else {
+            return;
+        };
+        if self.dice.chance(300) {
+            return;
+        }
+        self.server = any_server(stage.cluster, &mut self.dice);
+        let check = Request::Check {
+            group: group.clone(),
+            list: GroupList::Members,
+            who: who.clone(),
+        };
+        let ask = Ask::After(written.seen.clone(), check);
+        let call = self.call(stage, self.person.speaker(), ask);
+        self.start(stage, call, JobKind::ReadBack(key.clone(), stamp));
     }
 
     fn submitted(

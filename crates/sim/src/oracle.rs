@@ -123,6 +123,13 @@ pub enum WriteFate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteId(Key, usize);
 
+impl WriteId {
+    /// What it writes.
+    pub fn key(&self) -> &Key {
+        &self.0
+    }
+}
+
 /// The oracle.
 #[derive(Debug, Default)]
 pub struct Oracle {

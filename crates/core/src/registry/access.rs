@@ -14,69 +14,7 @@ use crate::registry::directory::{Eval, Held, MOST_QUESTIONS, Memo, Need};
 use crate::registry::policy::chooses_holders;
 use crate::server::Server;
 
-/// Groups that one closure may visit at one server.
-const MOST_VISITED: usize = 100_000;
-
 impl Server {
-    /// As far as the registries held here tell: is somebody in a list of a group?
-    pub(crate) fn level(
-        &self,
-        group: &Name,
-        list: GroupList,
-        who: &Name,
-        incarnation: Option<Incarnation>,
-    ) -> Answer {
-        let mut visited = BTreeSet::new();
-        let mut frontier = vec![(group.clone(), list)];
-        let mut elsewhere = BTreeSet::new();
-        while let Some((group, list)) = frontier.pop() {
-            if !visited.insert((group.clone(), list)) || visited.len() > MOST_VISITED {
-                continue;
-            }
-            if self.may_read(group.registry()).is_err() {
-                return Answer::Unavailable;
-            }
-            let Some(entry) = self.entry(&group).filter(|e| e.kind() == EntryKind::Group) else {
-                continue;
-            };
-            if listed(&entry, list, who, incarnation) {
-                return Answer::Level {
-                    found: true,
-                    elsewhere: Vec::new(),
-                };
-            }
-            for nested in entry.nested(list) {
-                let Ok(nested) = nested.parse::<Name>() else {
-                    continue;
-                };
-                match self.held(nested.registry()) {
-                    // The membership points at the incarnation that the name meant then.
-                    Held::Here => {
-                        let meant = entry
-                            .listed(list, &nested.key())
-                            .and_then(|l| l.incarnation);
-                        let now = match meant {
-                            Some(_) => self.called_now(&nested, meant),
-                            None => Some(nested),
-                        };
-                        frontier.extend(now.map(|group| (group, GroupList::Members)));
-                    }
-                    Held::Elsewhere => {
-                        elsewhere.insert(nested);
-                    }
-                    Held::Unknown => {}
-                }
-            }
-        }
-        if visited.len() > MOST_VISITED {
-            return Answer::Unavailable;
-        }
-        Answer::Level {
-            found: false,
-            elsewhere: elsewhere.into_iter().collect(),
-        }
-    }
-
     /// Is somebody in a list of a group, over nested groups of all registries?
     pub(crate) fn is_in(
         &self,
@@ -107,8 +45,9 @@ impl Server {
                         who,
                         incarnation,
                     };
-                    match memo.get(&question) {
-                        Some(answer) => answer.clone(),
+                    let known = memo.get(&question).cloned();
+                    match known.or_else(|| self.told(memo, &question)) {
+                        Some(answer) => answer,
                         None if memo.len() >= MOST_QUESTIONS => Answer::Unavailable,
                         None => return Err(Need::Ask(Box::new(question))),
                     }
@@ -335,7 +274,7 @@ impl Server {
 }
 
 /// Whether a list names somebody himself, by incarnation or by wildcard.
-fn listed(
+pub(super) fn listed(
     entry: &crate::registry::database::Entry<'_>,
     list: GroupList,
     who: &Name,

@@ -1,14 +1,222 @@
-//! Many memberships in one question.
+//! Is somebody in a list: the walk over nested groups within the registries held here, remembered in
+//! `closures`, and the questions for one and for many that are answered from it.
 //!
-//! Guards P7: what can't be told of one name is said of that name, and the others are answered.
+//! Guards P5 and P7. Cycles end, and what is visited is bounded; a walk that was cut short, and a
+//! registry that may not be read now, make the answer "can't tell", never no.
 
-use grapevine_model::{Check, ErrorKind, GroupList, MAX_CHECKS, Name, Refusal, Reply, Resolution};
+use std::collections::BTreeSet;
 
-use crate::registry::directory::{Eval, MOST_QUESTIONS, Memo, Need};
+use grapevine_model::{
+    Answer, Check, EntryKind, ErrorKind, GroupList, Incarnation, MAX_CHECKS, Name, Question,
+    Refusal, Reply, Resolution,
+};
+
+use crate::registry::access::listed;
+use crate::registry::closures::Reach;
+use crate::registry::directory::{Eval, Held, Hint, MOST_QUESTIONS, Memo, Need};
 use crate::registry::request::{Outcome, Stop};
 use crate::server::Server;
 
+/// Groups that one closure may visit at one server.
+const MOST_VISITED: usize = 100_000;
+
 impl Server {
+    /// As far as the registries held here tell: is somebody in a list of a group?
+    pub(crate) fn level(
+        &self,
+        group: &Name,
+        list: GroupList,
+        who: &Name,
+        as_whom: Option<Incarnation>,
+    ) -> Answer {
+        let here = |found, elsewhere| Answer::Level { found, elsewhere };
+        let Some(root) = self.living(group) else {
+            return here(false, Vec::new());
+        };
+        let key = (root, list);
+        if let Some(reach) = self.closures.borrow().reach(key)
+            && let Some((before, found)) = reach.answers.get(who)
+            && *before == as_whom
+            && self.all_readable(reach)
+        {
+            let elsewhere = if *found {
+                Vec::new()
+            } else {
+                reach.elsewhere.clone()
+            };
+            return here(*found, elsewhere);
+        }
+        self.level_afresh(group, key, who, as_whom)
+    }
+
+    /// The same where no answer is remembered; what the list reaches may be.
+    fn level_afresh(
+        &self,
+        group: &Name,
+        key: (Incarnation, GroupList),
+        who: &Name,
+        as_whom: Option<Incarnation>,
+    ) -> Answer {
+        let known = self.closures.borrow().reach(key).is_some();
+        if !known {
+            let reach = self.follow(group, key.1);
+            if reach.cut_short {
+                // Not to be remembered: another time it may be whole.
+                return match self.listed_in(&reach, who, as_whom) {
+                    true => Answer::Level {
+                        found: true,
+                        elsewhere: Vec::new(),
+                    },
+                    false => Answer::Unavailable,
+                };
+            }
+            self.closures.borrow_mut().remember(key, reach);
+        }
+        let (found, elsewhere) = {
+            let closures = self.closures.borrow();
+            let Some(reach) = closures.reach(key) else {
+                return Answer::Unavailable;
+            };
+            if !self.all_readable(reach) {
+                return match self.listed_in(&self.follow(group, key.1), who, as_whom) {
+                    true => Answer::Level {
+                        found: true,
+                        elsewhere: Vec::new(),
+                    },
+                    false => Answer::Unavailable,
+                };
+            }
+            let found = self.listed_in(reach, who, as_whom);
+            let elsewhere = if found {
+                Vec::new()
+            } else {
+                reach.elsewhere.clone()
+            };
+            (found, elsewhere)
+        };
+        self.closures.borrow_mut().found(key, who, as_whom, found);
+        Answer::Level { found, elsewhere }
+    }
+
+    fn all_readable(&self, reach: &Reach) -> bool {
+        (reach.registries.iter()).all(|registry| self.may_read(registry).is_ok())
+    }
+
+    fn listed_in(&self, reach: &Reach, who: &Name, as_whom: Option<Incarnation>) -> bool {
+        reach.groups.iter().any(|(registry, group, list)| {
+            self.database(registry)
+                .and_then(|database| database.entry(*group))
+                .is_some_and(|entry| listed(&entry, *list, who, as_whom))
+        })
+    }
+
+    /// Follows a list to all groups that it reaches within the registries held here.
+    fn follow(&self, group: &Name, list: GroupList) -> Reach {
+        let mut reach = Reach::default();
+        let mut visited = BTreeSet::new();
+        let mut elsewhere = BTreeSet::new();
+        let mut frontier = vec![(group.clone(), list)];
+        while let Some((group, list)) = frontier.pop() {
+            if visited.len() >= MOST_VISITED {
+                reach.cut_short = true;
+                break;
+            }
+            if !visited.insert((group.clone(), list)) {
+                continue;
+            }
+            reach.names.insert(group.clone());
+            if self.may_read(group.registry()).is_err() {
+                reach.cut_short = true;
+                continue;
+            }
+            let Some(entry) = self.entry(&group).filter(|e| e.kind() == EntryKind::Group) else {
+                continue;
+            };
+            reach.registries.insert(group.registry().clone());
+            reach
+                .groups
+                .push((group.registry().clone(), entry.incarnation, list));
+            for nested in entry.nested(list) {
+                let Ok(nested) = nested.parse::<Name>() else {
+                    continue;
+                };
+                match self.held(nested.registry()) {
+                    // The membership points at the incarnation that the name meant then.
+                    Held::Here => {
+                        let meant = entry
+                            .listed(list, &nested.key())
+                            .and_then(|l| l.incarnation);
+                        reach.names.insert(nested.clone());
+                        reach.meant.extend(meant);
+                        let now = match meant {
+                            Some(_) => self.called_now(&nested, meant),
+                            None => Some(nested),
+                        };
+                        frontier.extend(now.map(|group| (group, GroupList::Members)));
+                    }
+                    Held::Elsewhere => {
+                        elsewhere.insert(nested);
+                    }
+                    Held::Unknown => {}
+                }
+            }
+        }
+        reach.elsewhere = elsewhere.into_iter().collect();
+        reach
+    }
+
+    /// What a holder of another registry has said lately, unless the client has seen something newer.
+    pub(crate) fn told(&self, memo: &Memo, question: &Question) -> Option<Answer> {
+        let closures = self.closures.borrow();
+        let newer = memo
+            .seen()
+            .iter()
+            .any(|seen| self.database(&seen.registry).is_none());
+        let told = closures.told(question, self.now.mono_ms);
+        told.filter(|_| !newer).cloned()
+    }
+
+    /// A holder of another registry has answered.
+    pub(crate) fn remember_told(&mut self, question: Question, answer: Answer) {
+        let now_ms = self.now.mono_ms;
+        let until_ms = now_ms.saturating_add(self.config.times.closure_ms);
+        self.closures
+            .get_mut()
+            .tell(question, answer, now_ms, until_ms);
+    }
+
+    /// What a name means in a registry held here.
+    fn living(&self, name: &Name) -> Option<Incarnation> {
+        self.entry(name).map(|entry| entry.incarnation)
+    }
+
+    /// What somebody's name means now, or meant `closure_ms` ago at most.
+    fn as_whom(&self, memo: &Memo, who: &Name) -> Eval<Option<Incarnation>> {
+        if self.held(who.registry()) == Held::Here {
+            return Ok(self.living(who));
+        }
+        let times = self.config.times;
+        let young = |hint: &Hint| {
+            hint.until_ms.saturating_add(times.closure_ms)
+                > self.now.mono_ms.saturating_add(times.hint_ms)
+        };
+        let question = Question::Resolve(who.clone());
+        let stale = self.hints.get(who).is_some_and(|hint| !young(hint));
+        if stale
+            && memo.get(&question).is_none()
+            && self.holdings.contains_key(who.registry())
+            && !self.planted_hint_trusted
+        {
+            return Err(Need::Ask(Box::new(question)));
+        }
+        Ok(match self.resolve(memo, who)? {
+            Resolution::Individual { incarnation, .. } | Resolution::Group { incarnation, .. } => {
+                Some(incarnation)
+            }
+            Resolution::NoSuch => None,
+        })
+    }
+
     /// Is each of these in a list of a group held here?
     pub(crate) fn check_many(
         &mut self,
@@ -44,12 +252,7 @@ impl Server {
         list: GroupList,
         who: &Name,
     ) -> Eval<Check> {
-        let incarnation = match self.resolve(memo, who)? {
-            Resolution::Individual { incarnation, .. } | Resolution::Group { incarnation, .. } => {
-                Some(incarnation)
-            }
-            Resolution::NoSuch => None,
-        };
+        let incarnation = self.as_whom(memo, who)?;
         let yes = self.is_in(memo, group, list, who, incarnation)?;
         Ok(if yes { Check::Yes } else { Check::No })
     }

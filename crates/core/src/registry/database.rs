@@ -302,6 +302,13 @@ impl Database {
             == Some(entry.incarnation)
     }
 
+    /// How many entries, living or not, have or had a name.
+    pub(crate) fn claimants(&self, folded: &str) -> usize {
+        let count =
+            |claims: Option<&BTreeSet<(Stamp, Incarnation)>>| claims.map_or(0, BTreeSet::len);
+        count(self.names.get(folded)).saturating_add(count(self.had_names.get(folded)))
+    }
+
     /// Whether an entry is the one that its name stands for.
     pub(crate) fn has_its_name(&self, entry: &Entry<'_>) -> bool {
         self.find_present(&entry.folded())
@@ -451,13 +458,20 @@ fn claimed(key: &CellKey, cell: &Cell) -> Option<Claim> {
     }
 }
 
+/// The name that a cell gives to its entry, now or formerly.
+pub(crate) fn claimed_name(key: &CellKey, cell: &Cell) -> Option<String> {
+    match claimed(key, cell)? {
+        Claim::Name(name, _) | Claim::Former(name, _) => Some(name),
+    }
+}
+
 /// What a cell of a list of a group says.
 pub(crate) fn listed_cell(key: &CellKey, cell: &Cell) -> Option<Listed> {
     list_of(key.field)?;
     codec::decode(cell.value.as_ref()?).ok()
 }
 
-fn nested_group(key: &CellKey, listed: &Listed) -> Option<String> {
+pub(crate) fn nested_group(key: &CellKey, listed: &Listed) -> Option<String> {
     listed
         .group
         .then(|| String::from_utf8(key.element.clone()).ok())

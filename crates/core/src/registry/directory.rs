@@ -288,8 +288,11 @@ impl Server {
                 self.remember(name.clone(), resolution.clone());
                 self.resume(asking.parked, asking.question, answer);
             }
-            (Question::IsIn { .. }, Answer::Level { .. })
-            | (Question::Sites { .. }, Answer::Sites { .. })
+            (Question::IsIn { .. }, Answer::Level { .. }) => {
+                self.remember_told(asking.question.clone(), answer.clone());
+                self.resume(asking.parked, asking.question, answer);
+            }
+            (Question::Sites { .. }, Answer::Sites { .. })
             | (Question::ListedIn { .. }, Answer::Groups { .. }) => {
                 self.resume(asking.parked, asking.question, answer);
             }

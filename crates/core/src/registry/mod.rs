@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod change;
 pub(crate) mod closure;
+pub(crate) mod closures;
 pub(crate) mod connect;
 mod dangling;
 pub(crate) mod database;

@@ -260,6 +260,7 @@ impl Server {
             self.meet_servers();
         }
         if servers_changed || holdings_changed {
+            self.closures.get_mut().forget_all();
             let mine: Vec<RegistryName> = self
                 .holdings
                 .iter()

@@ -262,6 +262,7 @@ impl Server {
                 self.mend_needed = true;
                 self.note_info(format!("{space} fetched from {from}"), None);
                 self.gv_changed = true;
+                self.closures.get_mut().forget_all();
             }
             self.say_have(from, &space);
         } else {

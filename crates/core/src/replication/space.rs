@@ -10,6 +10,7 @@ use grapevine_model::{
 };
 
 use crate::codec::{self, SpaceRow};
+use crate::registry::database::claimed_name;
 use crate::server::Server;
 use crate::tables::{Damaged, Table};
 
@@ -147,6 +148,7 @@ impl Server {
                     .or_insert_with(|| crate::registry::database::Database::new(registry.clone()));
             }
             self.save_space(space);
+            self.closures.get_mut().forget_all();
         }
     }
 
@@ -178,9 +180,25 @@ impl Server {
                 let Some(database) = self.databases.get_mut(registry) else {
                     return Ok(Merge::Kept);
                 };
+                let old = database.cell(key).cloned();
                 match database.merge(key, cell) {
                     (Merge::Kept, _) => return Ok(Merge::Kept),
                     (Merge::Taken, replaced) => {
+                        if !self.planted_closure_kept {
+                            let named = [Some(cell), old.as_ref()].into_iter().flatten();
+                            let claimants = named
+                                .filter_map(|cell| claimed_name(key, cell))
+                                .map(|name| database.claimants(&name))
+                                .max();
+                            let closures = self.closures.get_mut();
+                            closures.cell_changes(
+                                registry,
+                                key,
+                                old.as_ref(),
+                                cell,
+                                claimants.unwrap_or(0),
+                            );
+                        }
                         self.watches.touch(registry, Incarnation(key.item));
                         replaced
                     }
@@ -326,6 +344,7 @@ impl Server {
         self.spaces.remove(space);
         if let SpaceId::Registry(registry) = space {
             self.databases.remove(registry);
+            self.closures.get_mut().forget_all();
             self.watches.touch_all(registry);
         }
         Ok(())

@@ -1,7 +1,9 @@
 //! `grapevine group`: create, delete, show, its lists, joining and leaving, and the
 //! question that opens doors: `check G X` answers yes (0), no (1), can't tell (5).
 
-use grapevine_model::{Check, EntryChange, GroupList, MAX_CHECKS, Member, Name, Reply, Request, WatchTarget};
+use grapevine_model::{
+    Check, EntryChange, GroupList, MAX_CHECKS, Member, Name, Reply, Request, WatchTarget,
+};
 use serde_json::json;
 
 use super::individual::{change, delete, one};

@@ -6,6 +6,7 @@ pub mod holders_converge;
 pub mod mailboxes_converge;
 pub mod nobody_else;
 pub mod one_copy;
+pub mod own_writes_are_read;
 pub mod queues_end;
 pub mod removed_stays_removed;
 pub mod stamps_rise;

@@ -68,6 +68,16 @@ fn a_missing_access_check_is_found() {
 }
 
 #[test]
+fn a_token_that_is_not_looked_at_is_found() {
+    is_found(Planted::TokenIgnored, 40);
+}
+
+#[test]
+fn a_membership_remembered_for_ever_is_found() {
+    is_found(Planted::ClosureKept, 10);
+}
+
+#[test]
 fn every_planted_mistake_has_its_test() {
     // A new one is to be added above.
     assert_eq!(Planted::ALL.len(), 13);
