@@ -34,6 +34,10 @@ impl WireError {
 }
 
 /// What one frame brings.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, made and taken apart at once"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// A message that is no body.

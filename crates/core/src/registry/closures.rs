@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    Answer, Cell, CellKey, Field, GroupList, Incarnation, Name, Question, RegistryName,
+    Answer, Cell, CellKey, Field, GroupList, Incarnation, Member, Name, Question, RegistryName,
 };
 
 use crate::registry::database::{claimed_name, list_field, listed_cell, nested_group};
@@ -107,13 +107,13 @@ impl Closures {
             let group = is_group(key, new) || old.is_some_and(|old| is_group(key, old));
             let who = std::str::from_utf8(&key.element)
                 .ok()
-                .and_then(|text| text.parse::<Name>().ok());
+                .and_then(|text| text.parse::<Member>().ok());
             for of in keys {
                 match &who {
                     _ if group => self.forget(of),
-                    Some(who) => self.forget_answer(of, who),
-                    // A wildcard.
-                    None => self.forget_answers(of),
+                    Some(Member::Name(who)) => self.forget_answer(of, who),
+                    // A wildcard is about many.
+                    Some(Member::Anyone | Member::AnyoneIn(_)) | None => self.forget_answers(of),
                 }
             }
             return;

@@ -75,9 +75,9 @@ impl Server {
             };
             let ours = state.row.vector.clone();
             let now_ms = self.now.mono_ms;
-            if !ours.covers_all(&theirs)
-                && !self.quarantine.only_behind(&space, &ours, &theirs, now_ms)
-            {
+            let lacks = !ours.covers_all(&theirs)
+                && !self.quarantine.only_behind(&space, &ours, &theirs, now_ms);
+            if lacks || !self.spaces.get(&space).is_some_and(|state| state.row.ready) {
                 self.send(
                     from,
                     PeerMessage::Pull {

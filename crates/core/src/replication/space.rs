@@ -95,7 +95,8 @@ impl Server {
         let Some(state) = self.spaces.get_mut(space) else {
             return;
         };
-        let digest = space_digest(space, &state.row.vector);
+        // What is not fetched yet differs from what is, even where there is nothing in it.
+        let digest = space_digest(space, &state.row.vector) ^ u64::from(!state.row.ready);
         let (old_partners, old_digest) =
             std::mem::replace(&mut state.counted, (partners.clone(), digest));
         let bucket = bucket(space);

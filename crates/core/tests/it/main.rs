@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod closure;
 mod compare;
 mod delivery;
 mod harness;
@@ -20,6 +21,7 @@ mod lockout;
 mod logins;
 mod memberships;
 mod names;
+mod news;
 mod posting;
 mod registries;
 mod services;

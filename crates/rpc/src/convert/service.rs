@@ -178,10 +178,6 @@ pub fn decode_reply(reply: v1::CallReply) -> Result<Result<Reply, Refusal>, Wire
 }
 
 /// The answer, and as of when it is.
-#[expect(
-    clippy::type_complexity,
-    reason = "a result within a result, and no more"
-)]
 pub fn decode_reply_as_of(
     reply: v1::CallReply,
 ) -> Result<(Result<Reply, Refusal>, Option<AsOf>), WireError> {

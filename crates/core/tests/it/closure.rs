@@ -1,0 +1,301 @@
+//! Memberships: what is remembered is what would be worked out afresh, at every moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use grapevine_core::Input;
+use grapevine_model::{Check, ErrorKind, GroupList, Name, Reply, Request, RequestId, Speaker};
+use proptest::prelude::*;
+
+use crate::harness::{Cluster, add, name, remove};
+
+fn check(cluster: &mut Cluster, at: &str, group: &str, who: &str) -> bool {
+    let request = Request::Check {
+        group: name(group),
+        list: GroupList::Members,
+        who: name(who),
+    };
+    match cluster.ok(at, Speaker::Operator, request) {
+        Reply::Check(Check::Yes) => true,
+        Reply::Check(Check::No) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+const GROUPS: [&str; 6] = ["g0@pa", "g1@pa", "g2@pa", "g3@es", "g4@es", "g5@es"];
+const PEOPLE: [&str; 3] = ["birrell@pa", "needham@pa", "bob@es"];
+
+/// Two registries on both servers, with groups and people.
+fn world() -> Cluster {
+    let mut cluster = Cluster::new(2);
+    cluster.ok(
+        "s1",
+        Speaker::Operator,
+        Request::RegistryCreate {
+            registry: "es".parse().unwrap(),
+            holders: Vec::new(),
+            registrars: vec![name("registrar@pa")],
+        },
+    );
+    cluster.individual("bob@es");
+    for group in GROUPS {
+        cluster.group(group, &[], &["registrar@pa"]);
+    }
+    cluster.pass(2_000);
+    cluster
+}
+
+/// The truth, by the plainest means.
+fn reaches(lists: &BTreeMap<&str, BTreeSet<&str>>, group: &str, who: &str) -> bool {
+    let mut visited = BTreeSet::new();
+    let mut frontier = vec![group];
+    while let Some(group) = frontier.pop() {
+        if !visited.insert(group.to_owned()) {
+            continue;
+        }
+        for member in lists.get(group).into_iter().flatten() {
+            if *member == who || (*member == "*@es" && who.ends_with("@es")) {
+                return true;
+            }
+            frontier.push(member);
+        }
+    }
+    false
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Edit {
+    Add(usize, usize),
+    Remove(usize, usize),
+    /// Deleted and made anew: it inherits nothing, not even its place in other groups.
+    Anew(usize),
+}
+
+fn member(number: usize) -> &'static str {
+    let all = [
+        "birrell@pa",
+        "needham@pa",
+        "bob@es",
+        "*@es",
+        "g0@pa",
+        "g1@pa",
+        "g2@pa",
+        "g3@es",
+        "g4@es",
+        "g5@es",
+    ];
+    all[number % all.len()]
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        5 => (0..6usize, 0..10usize).prop_map(|(g, m)| Edit::Add(g, m)),
+        3 => (0..6usize, 0..10usize).prop_map(|(g, m)| Edit::Remove(g, m)),
+        1 => (0..6usize).prop_map(Edit::Anew),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn what_is_remembered_is_what_would_be_worked_out_afresh(
+        edits in proptest::collection::vec((edit(), any::<bool>()), 1..40)
+    ) {
+        let mut cluster = world();
+        let mut lists: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (edit, second) in edits {
+            let at = if second { "s2" } else { "s1" };
+            match edit {
+                Edit::Add(g, m) => {
+                    cluster.ok(at, Speaker::Operator, add(GROUPS[g], GroupList::Members, member(m)));
+                    lists.entry(GROUPS[g]).or_default().insert(member(m));
+                }
+                Edit::Remove(g, m) => {
+                    cluster.ok(at, Speaker::Operator, remove(GROUPS[g], GroupList::Members, member(m)));
+                    lists.entry(GROUPS[g]).or_default().remove(member(m));
+                }
+                Edit::Anew(g) => {
+                    cluster.ok(at, Speaker::Operator, Request::Delete { name: name(GROUPS[g]) });
+                    let create = Request::GroupCreate {
+                        name: name(GROUPS[g]),
+                        remark: String::new(),
+                        owners: vec![name("registrar@pa").into()],
+                    };
+                    cluster.ok(at, Speaker::Operator, create);
+                    lists.remove(GROUPS[g]);
+                    for members in lists.values_mut() {
+                        members.remove(GROUPS[g]);
+                    }
+                }
+            }
+            cluster.pump();
+            // Asked at both, and each twice: worked out, and remembered.
+            for at in ["s1", "s2", "s1", "s2"] {
+                for group in GROUPS {
+                    for who in PEOPLE {
+                        let is = check(&mut cluster, at, group, who);
+                        prop_assert_eq!(is, reaches(&lists, group, who), "{} in {} at {} after {:?}", who, group, at, edit);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn many_are_checked_in_one_question_and_too_many_are_refused() {
+    let mut cluster = world();
+    cluster.ok(
+        "s1",
+        Speaker::Operator,
+        add("g0@pa", GroupList::Members, "g3@es"),
+    );
+    cluster.ok(
+        "s1",
+        Speaker::Operator,
+        add("g3@es", GroupList::Members, "bob@es"),
+    );
+    let question = |who: Vec<Name>| Request::CheckMany {
+        group: name("g0@pa"),
+        list: GroupList::Members,
+        who,
+    };
+    let who = [
+        "bob@es",
+        "birrell@pa",
+        "nobody@pa",
+        "nobody@elsewhere.example",
+    ];
+    let asked = question(who.iter().map(|who| name(who)).collect());
+    let answers = cluster.ok("s2", Speaker::Operator, asked);
+    let (yes, no) = (Some(Check::Yes), Some(Check::No));
+    assert_eq!(answers, Reply::Checks(vec![yes, no, no, no]));
+    let most = vec![name("bob@es"); grapevine_model::MAX_CHECKS];
+    let all = cluster.ok("s1", Speaker::Operator, question(most.clone()));
+    assert_eq!(all, Reply::Checks(vec![yes; grapevine_model::MAX_CHECKS]));
+    let more = [most, vec![name("bob@es")]].concat();
+    assert_eq!(
+        cluster.refused("s1", Speaker::Operator, question(more)),
+        ErrorKind::TooLarge
+    );
+}
+
+#[test]
+fn a_change_in_a_registry_held_elsewhere_is_seen_within_the_stated_time() {
+    let mut cluster = Cluster::new(3);
+    for (registry, holder) in [("es", "s2"), ("fr", "s3")] {
+        cluster.ok(
+            "s1",
+            Speaker::Operator,
+            Request::RegistryCreate {
+                registry: registry.parse().unwrap(),
+                holders: vec![holder.parse().unwrap()],
+                registrars: vec![name("registrar@pa")],
+            },
+        );
+    }
+    cluster.pass(2_000);
+    cluster.group("near@pa", &[], &[]);
+    cluster.group("far@es", &["birrell@pa"], &[]);
+    cluster.ok(
+        "s1",
+        Speaker::Operator,
+        add("near@pa", GroupList::Members, "far@es"),
+    );
+    cluster.pass(1_000);
+    assert!(check(&mut cluster, "s1", "near@pa", "birrell@pa"));
+    let written = cluster.ok(
+        "s2",
+        Speaker::Operator,
+        remove("far@es", GroupList::Members, "birrell@pa"),
+    );
+    // Whoever knows of the change sees it at once.
+    let Reply::Written(written) = written else {
+        panic!()
+    };
+    let request = Request::Check {
+        group: name("near@pa"),
+        list: GroupList::Members,
+        who: name("birrell@pa"),
+    };
+    let told = cluster.ask_after("s1", Speaker::Operator, request, &written.seen);
+    assert_eq!(told, Ok(Reply::Check(Check::No)));
+    // Everybody else when what was said has grown old.
+    cluster.pass(grapevine_core::Times::default().closure_ms);
+    assert!(!check(&mut cluster, "s1", "near@pa", "birrell@pa"));
+    // And when nobody can be asked any more, it is neither.
+    cluster.pass(10_000);
+    cluster.kill("s2");
+    let request = Request::Check {
+        group: name("near@pa"),
+        list: GroupList::Members,
+        who: name("birrell@pa"),
+    };
+    assert_eq!(
+        cluster.refused("s1", Speaker::Operator, request),
+        ErrorKind::Unavailable
+    );
+}
+
+/// Prints checks a second; run with `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn checks_per_second() {
+    let mut cluster = world();
+    for (group, nested) in [
+        ("g0@pa", "g1@pa"),
+        ("g1@pa", "g2@pa"),
+        ("g2@pa", "g3@es"),
+        ("g3@es", "g4@es"),
+    ] {
+        cluster.ok(
+            "s1",
+            Speaker::Operator,
+            add(group, GroupList::Members, nested),
+        );
+    }
+    cluster.ok(
+        "s1",
+        Speaker::Operator,
+        add("g4@es", GroupList::Members, "bob@es"),
+    );
+    cluster.pump();
+    let now = cluster.now;
+    let who: Vec<Name> = (0..grapevine_model::MAX_CHECKS)
+        .map(|n| name(PEOPLE[n % PEOPLE.len()]))
+        .collect();
+    let server = &mut cluster
+        .nodes
+        .get_mut(&"s1".parse().unwrap())
+        .unwrap()
+        .server;
+    let mut measure = |what: &str, request: Request, each: usize, times: usize| {
+        let begun = Instant::now();
+        for n in 0..times {
+            let (id, request) = (RequestId(1 << 40 | n as u64), request.clone());
+            let (speaker, seen) = (Speaker::Operator, Vec::new());
+            server.handle(
+                now,
+                Input::Request {
+                    id,
+                    speaker,
+                    request,
+                    seen,
+                },
+            );
+            server.flush();
+            while server.poll_effect().is_some() {}
+        }
+        let rate = (each * times) as f64 / begun.elapsed().as_secs_f64();
+        eprintln!("{what}: {rate:.0} checks/s");
+    };
+    let (group, list) = (name("g0@pa"), GroupList::Members);
+    let one = Request::Check {
+        group: group.clone(),
+        list,
+        who: name("bob@es"),
+    };
+    measure("one by one", one, 1, 200_000);
+    let request = Request::CheckMany { group, list, who };
+    measure("in thousands", request, grapevine_model::MAX_CHECKS, 2_000);
+}
