@@ -240,6 +240,7 @@ fn a_change_in_a_registry_held_elsewhere_is_seen_within_the_stated_time() {
 /// Prints checks a second; run with `--ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
+#[expect(clippy::disallowed_methods, reason = "it measures how long it takes")]
 fn checks_per_second() {
     let mut cluster = world();
     for (group, nested) in [
