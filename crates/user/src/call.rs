@@ -37,6 +37,10 @@ impl From<Reply> for Answered {
 }
 
 /// What came of trying all servers.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, taken apart at once"
+)]
 pub(crate) enum Outcome {
     /// Somebody answered.
     Done(Answered),

@@ -63,7 +63,7 @@ impl SeenBefore {
                 },
             })
             .collect();
-        tokens.sort_by(|a, b| b.stamp.time.cmp(&a.stamp.time));
+        tokens.sort_by_key(|seen| std::cmp::Reverse(seen.stamp.time));
         tokens.truncate(MAX_SEEN);
         tokens
     }

@@ -183,6 +183,7 @@ fn a_cut_off_holder_answers_as_its_registrys_policy_says() {
     let login = Request::Authenticate {
         name: name("birrell@pa"),
         password: grapevine_model::Secret("birrell@pa".into()),
+        source: grapevine_model::Source::Local,
     };
     assert_eq!(
         cluster.refused("s1", Speaker::Anonymous, login),

@@ -72,7 +72,7 @@ impl TokenFile {
             !seen.iter().any(newer)
         });
         kept.extend(seen.iter().cloned());
-        kept.sort_by(|a, b| b.stamp.time.cmp(&a.stamp.time));
+        kept.sort_by_key(|seen| std::cmp::Reverse(seen.stamp.time));
         kept.truncate(MOST_KEPT);
         let kept = Kept {
             seen: kept.into_iter().collect(),
