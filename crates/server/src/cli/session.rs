@@ -201,6 +201,8 @@ impl Session {
         Ok(Self {
             user,
             json: globals.json,
+            // It only asks, for programs that let people in.
+            tokens: None,
         })
     }
 
