@@ -62,6 +62,10 @@ enum Question {
     Compare,
     /// The groups that the person is a member of.
     Groups,
+    /// A change of the person's description, each time another one.
+    Modify,
+    /// The person becomes a member of the group; each is asked for once.
+    AddMember,
 }
 
 /// Does it.
@@ -72,6 +76,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Figures> {
     let secret = password(&args.password_file)?;
     let question = args.question;
     let (base, group, people) = (args.base, args.group, args.people);
+    let clients = args.clients;
     let connector = args.target.check()?;
     if connector.tls() == Tls::Starttls {
         bail!("--tls none or implicit");
@@ -94,10 +99,17 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Figures> {
             };
             let (mut latencies, mut errors) = (Latencies::default(), Errors::default());
             let mut dice = n.wrapping_mul(2_654_435_761).wrapping_add(1);
+            let mut turn = 0;
             while Instant::now() < until {
                 dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let person = format!("{people}{}", (dice >> 8) % count);
-                let request = ask(question, &base, &group, &person);
+                let which = match question {
+                    Question::Search | Question::Compare | Question::Groups => (dice >> 8) % count,
+                    // Each client has people of its own, so that no change is one that is there.
+                    Question::Modify | Question::AddMember => (turn * clients + n) % count,
+                };
+                turn += 1;
+                let person = format!("{people}{which}");
+                let request = ask(question, &base, &group, &person, turn);
                 let asked = Instant::now();
                 match client.ask(&request).await {
                     Ok(code) if code == expected(question) => latencies.note(asked.elapsed()),
@@ -132,7 +144,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Figures> {
 
 fn expected(question: Question) -> i64 {
     match question {
-        Question::Search | Question::Groups => 0,
+        Question::Search | Question::Groups | Question::Modify | Question::AddMember => 0,
         Question::Compare => 6,
     }
 }
@@ -159,7 +171,7 @@ async fn log_in(
     }
 }
 
-fn ask(question: Question, base: &str, group: &str, person: &str) -> Vec<u8> {
+fn ask(question: Question, base: &str, group: &str, person: &str, turn: u32) -> Vec<u8> {
     let dn = format!("uid={person},{base}");
     let pair = |attribute: &str, value: &str| {
         [
@@ -182,7 +194,23 @@ fn ask(question: Question, base: &str, group: &str, person: &str) -> Vec<u8> {
         .concat();
         message(&element(0x63, &body))
     };
+    let modify = |whom: &str, how: u8, attribute: &str, value: &str| {
+        let values = element(0x31, &element(0x04, value.as_bytes()));
+        let attribute = element(0x04, attribute.as_bytes());
+        let change = [
+            element(0x0a, &[how]),
+            element(0x30, &[attribute, values].concat()),
+        ]
+        .concat();
+        let changes = element(0x30, &element(0x30, &change));
+        message(&element(
+            0x66,
+            &[element(0x04, whom.as_bytes()), changes].concat(),
+        ))
+    };
     match question {
+        Question::Modify => modify(&dn, 2, "description", &format!("turn {turn}")),
+        Question::AddMember => modify(group, 0, "member", &dn),
         Question::Search => search(pair("uid", person), "mail"),
         Question::Groups => search(pair("member", &dn), "1.1"),
         Question::Compare => {

@@ -1,4 +1,4 @@
-//! `grapevine-load`: load on any SMTP, POP3, LDAP or DNS server, so that Grapevine and its peers are measured by one program.
+//! `grapevine-load`: load on any SMTP, POP3, HTTP, LDAP or DNS server, so that Grapevine and its peers are measured by one program.
 //!
 //! Must never know whom it measures: it speaks the standard protocols only, and depends on no crate of Grapevine. Numbers go to
 //! standard output as `key=value` lines, one a line, for people and scripts alike.
@@ -6,6 +6,7 @@
 mod connect;
 mod dns;
 mod figures;
+mod http;
 mod ldap;
 mod lines;
 mod pop3;
@@ -15,7 +16,7 @@ use std::io::Write as _;
 
 use clap::Parser;
 
-/// Load on any SMTP, POP3, LDAP or DNS server.
+/// Load on any SMTP, POP3, HTTP, LDAP or DNS server.
 #[derive(Debug, Parser)]
 #[command(name = "grapevine-load", version)]
 struct Cli {
@@ -29,6 +30,8 @@ enum What {
     Smtp(smtp::Args),
     /// Retrieve all messages of a mailbox
     Pop3(pop3::Args),
+    /// Make one kind of HTTP request
+    Http(http::Args),
     /// Ask a directory questions
     Ldap(ldap::Args),
     /// Ask a name server one question over UDP
@@ -41,6 +44,7 @@ async fn main() -> anyhow::Result<()> {
     let figures = match Cli::parse().what {
         What::Smtp(args) => smtp::run(args).await?,
         What::Pop3(args) => pop3::run(args).await?,
+        What::Http(args) => http::run(args).await?,
         What::Ldap(args) => ldap::run(args).await?,
         What::Dns(args) => dns::run(args).await?,
     };
