@@ -76,7 +76,16 @@ impl ClientCalls {
         source: Source,
     ) -> Result<Identity, Refusal> {
         if grapevine_rpc::is_ticket(&password.0) {
-            return self.by_ticket(&password).await;
+            // Whoever asks about a name and a password wants to know about this name.
+            return match self.by_ticket(&password).await? {
+                Identity::Individual(proved) if proved.who.name == name => {
+                    Ok(Identity::Individual(proved))
+                }
+                Identity::Individual(_) | Identity::Speaker(_) => Err(Refusal::new(
+                    ErrorKind::NotAuthenticated,
+                    "this ticket is somebody else's",
+                )),
+            };
         }
         let ask = Request::Authenticate {
             name,

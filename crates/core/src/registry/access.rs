@@ -138,6 +138,17 @@ impl Server {
         }
     }
 
+    /// Whether the speaker is an individual that is not surely gone: what is left of a login whose
+    /// entry was deleted does nothing to the memberships of whoever has its name now.
+    fn is_somebody(&self, speaker: &Speaker) -> bool {
+        match speaker {
+            Speaker::Individual { name, incarnation } => {
+                !self.gives_nothing(name, Some(*incarnation))
+            }
+            Speaker::Anonymous | Speaker::Operator | Speaker::Server(_) => false,
+        }
+    }
+
     /// Whether the speaker may make this change to an entry held here.
     pub(crate) fn may_change(
         &self,
@@ -187,7 +198,7 @@ impl Server {
                 if matches!(speaker, Speaker::Individual { name, .. } if name == who) =>
             {
                 let leaving = matches!(change, EntryChange::ListRemove(..));
-                leaving
+                (leaving && self.is_somebody(speaker))
                     || self.is_owner(memo, speaker, name)?
                     || self.speaks_for(memo, speaker, name, GroupList::Friends)?
             }
@@ -195,11 +206,11 @@ impl Server {
                 self.is_owner(memo, speaker, name)?
             }
             EntryChange::Join => {
-                matches!(speaker, Speaker::Individual { .. })
+                self.is_somebody(speaker)
                     && (self.speaks_for(memo, speaker, name, GroupList::Friends)?
                         || self.is_owner(memo, speaker, name)?)
             }
-            EntryChange::Leave => matches!(speaker, Speaker::Individual { .. }),
+            EntryChange::Leave => self.is_somebody(speaker),
         };
         Ok(if allowed {
             Ok(())

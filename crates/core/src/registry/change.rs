@@ -12,6 +12,7 @@ use grapevine_model::{
 use crate::codec::{self, Identity, Listed};
 use crate::registry::database::{element, list_field, single};
 use crate::registry::directory::{Eval, Memo, Need};
+use crate::registry::listing::may_read;
 use crate::registry::rename::deletion;
 use crate::registry::request::{Outcome, ReplyTo, Stop};
 use crate::replication::push::Change;
@@ -677,13 +678,14 @@ impl Server {
             .ok_or_else(|| Refusal::not_found(name)))
     }
 
+    /// A page of a list of a group, for those who may see entries.
     pub(crate) fn members(
         &self,
+        speaker: &Speaker,
         group: &Name,
-        list: GroupList,
-        after: Option<&str>,
-        limit: u32,
+        (list, after, limit): (GroupList, Option<&str>, u32),
     ) -> Result<Reply, Refusal> {
+        may_read(speaker)?;
         let Some(entry) = self.entry(group) else {
             return Err(Refusal::not_found(group));
         };

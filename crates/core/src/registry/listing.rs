@@ -70,7 +70,7 @@ impl Server {
 }
 
 /// Whether somebody may see entries.
-fn may_read(speaker: &Speaker) -> Result<(), Refusal> {
+pub(super) fn may_read(speaker: &Speaker) -> Result<(), Refusal> {
     match speaker {
         Speaker::Individual { .. } | Speaker::Operator | Speaker::Server(_) => Ok(()),
         Speaker::Anonymous => Err(Refusal::new(ErrorKind::NotAuthenticated, "log in first")),

@@ -321,7 +321,9 @@ impl Server {
                 list,
                 after,
                 limit,
-            } => Ok(self.members(group, *list, after.as_deref(), *limit).into()),
+            } => Ok(self
+                .members(speaker, group, (*list, after.as_deref(), *limit))
+                .into()),
             Request::Entries {
                 registry,
                 after,

@@ -19,6 +19,8 @@ mod listing;
 mod lists;
 mod lockout;
 mod logins;
+mod matrix;
+mod matrix_samples;
 mod memberships;
 mod names;
 mod news;

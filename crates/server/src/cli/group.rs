@@ -176,7 +176,7 @@ pub(super) async fn run(command: GroupCommand, globals: &Globals) -> Result<Done
         GroupCommand::Owners(args) => list(globals, args, GroupList::Owners).await?,
         GroupCommand::Friends(args) => list(globals, args, GroupList::Friends).await?,
         GroupCommand::Members { group } => {
-            let session = Session::open(globals, Need::Anybody).await?;
+            let session = Session::open(globals, Need::Somebody).await?;
             print_list(&session, &group, GroupList::Members).await?;
         }
         GroupCommand::Check { group, who, list } => {
@@ -192,7 +192,7 @@ pub(super) async fn run(command: GroupCommand, globals: &Globals) -> Result<Done
 
 async fn list(globals: &Globals, args: ListArgs, list: GroupList) -> Result<(), Failure> {
     if args.add.is_empty() && args.remove.is_empty() {
-        let session = Session::open(globals, Need::Anybody).await?;
+        let session = Session::open(globals, Need::Somebody).await?;
         return print_list(&session, &args.group, list).await;
     }
     edit(globals, args.group, list, args.add, args.remove).await

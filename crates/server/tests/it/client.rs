@@ -122,7 +122,7 @@ pub(crate) fn administer(person: &Person<'_>, group: &str) {
         person.exit(&["group", "check", "nobody@pa.example", BIRRELL]),
         4
     );
-    let members = person.json(&["group", "members", group]);
+    let members = person.json(&["group", "members", group, "--as", NEEDHAM]);
     assert_eq!(members, serde_json::json!(["*@ms", NEEDHAM]));
     person.done(&[
         "group",
