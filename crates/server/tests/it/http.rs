@@ -110,7 +110,7 @@ fn answers_by_http_are_those_by_rpc() {
         let by_rpc = person.json(&[*command, &["--as", BIRRELL]].concat());
         assert_eq!(done(&birrell.get(path)), by_rpc, "{path}");
     }
-    let members = person.json(&["group", "members", "csl^@pa.example"]);
+    let members = person.json(&["group", "members", "csl^@pa.example", "--as", BIRRELL]);
     let by_http = done(&birrell.get("/api/v1/groups/csl^@pa.example/lists/members"));
     assert_eq!(by_http["members"], members);
     assert_eq!(
