@@ -548,8 +548,8 @@ mod tests {
         let config = parse("").unwrap();
         assert_eq!(config.data, Path::new("/etc/grapevine"));
         assert_eq!(config.alone, Alone::Accept);
-        // DNS is opened when that is said.
-        assert_eq!(config.listen.len(), Door::ALL.len() - 1);
+        // DNS and HTTPS are opened when that is said.
+        assert_eq!(config.listen.len(), Door::ALL.len() - 2);
         assert_eq!(config.limits.message_bytes, MAX_MESSAGE_BYTES);
         assert_eq!(
             config.advertise[&Door::Rpc],

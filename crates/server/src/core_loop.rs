@@ -369,11 +369,11 @@ impl CoreLoop {
     fn verify(&self, ticket: u64, hash: Option<Secret>, password: Secret) {
         let (handle, passwords) = (self.handle.clone(), self.passwords.clone());
         self.runtime.spawn(async move {
-            let right = passwords.check(hash, password).await;
+            let (right, rehashed) = passwords.check_and_rehash(hash, password).await;
             let verified = Input::Verified {
                 ticket,
                 right,
-                rehashed: None,
+                rehashed,
             };
             handle.input(verified).await;
         });

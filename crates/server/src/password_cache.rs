@@ -11,7 +11,7 @@ use grapevine_model::{Refusal, Secret};
 use tokio::sync::Semaphore;
 
 use crate::body_source::blocking;
-use crate::passwords::verify;
+use crate::passwords::{hash as make_hash, is_cheaper_than_now, verify};
 
 /// Checks that are remembered: everybody's mail program at a large site, in less than a megabyte.
 const REMEMBERED_MAX: usize = 10_000;
@@ -52,23 +52,37 @@ impl Passwords {
     }
 
     /// Whether the password is right. Without a hash it takes as long, and is wrong.
-    pub(crate) async fn check(&self, hash: Option<Secret>, password: Secret) -> bool {
+    #[cfg(test)]
+    async fn check(&self, hash: Option<Secret>, password: Secret) -> bool {
+        self.check_and_rehash(hash, password).await.0
+    }
+
+    /// The same; where it is right and its hash is cheaper than one made now, a new one too.
+    pub(crate) async fn check_and_rehash(
+        &self,
+        stored: Option<Secret>,
+        password: Secret,
+    ) -> (bool, Option<Secret>) {
+        let hash = stored.clone();
         let mark = hash.as_ref().map(|hash| self.mark(hash, &password));
         if mark.is_some_and(|mark| self.remembered(&mark)) {
-            return true;
+            return (true, None);
         }
         let Ok(_permit) = self.shared.permits.acquire().await else {
-            return false;
+            return (false, None);
         };
-        let right = tokio::task::spawn_blocking(move || verify(hash.as_ref(), &password))
-            .await
-            .unwrap_or(false);
+        let checked = tokio::task::spawn_blocking(move || {
+            let right = verify(stored.as_ref(), &password);
+            let old = stored.filter(|stored| right && is_cheaper_than_now(stored));
+            (right, old.and_then(|_| make_hash(&password).ok()))
+        });
+        let (right, rehashed) = checked.await.unwrap_or((false, None));
         match mark {
             Some(mark) if right => {
                 self.remember(mark);
-                true
+                (true, rehashed)
             }
-            Some(_) | None => false,
+            Some(_) | None => (false, None),
         }
     }
 

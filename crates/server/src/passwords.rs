@@ -8,7 +8,9 @@
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
-use grapevine_model::{EntryChange, ErrorKind, Refusal, Request, Secret};
+use grapevine_model::{
+    APP_PASSWORD_PREFIX, EntryChange, ErrorKind, Refusal, Request, Secret, TICKET_PREFIX,
+};
 
 /// Shortest password that is taken (NIST SP 800-63B 5.1.1.2).
 pub(crate) const MIN_PASSWORD_BYTES: usize = 8;
@@ -79,6 +81,15 @@ pub(crate) fn hash(plain: &Secret) -> Result<Secret, Refusal> {
             "the password has {len} octets; it may have {MAX_PASSWORD_BYTES} at most"
         )));
     }
+    if [APP_PASSWORD_PREFIX, TICKET_PREFIX]
+        .iter()
+        .any(|prefix| plain.0.starts_with(prefix))
+    {
+        // It would be taken for one, and never be right.
+        return Err(Refusal::invalid(format!(
+            "a password may not begin with {APP_PASSWORD_PREFIX} or {TICKET_PREFIX}: so do app passwords and tickets"
+        )));
+    }
     hasher()
         .and_then(|argon| argon.hash_password(plain.0.as_bytes()).ok())
         .map(|hash| Secret(hash.to_string()))
@@ -103,6 +114,14 @@ pub(crate) fn verify(hash: Option<&Secret>, plain: &Secret) -> bool {
         }
         (_, None) => false,
     }
+}
+
+/// Whether a stored hash is cheaper to attack than one made now would be.
+pub(crate) fn is_cheaper_than_now(hash: &Secret) -> bool {
+    PasswordHash::new(&hash.0).is_ok_and(|hash| {
+        Params::try_from(&hash)
+            .is_ok_and(|params| params.m_cost() < MEMORY_KIB || params.t_cost() < PASSES)
+    })
 }
 
 /// Whether the cost that a stored hash asks for is within reason.
@@ -135,6 +154,26 @@ mod tests {
         assert!(verify(Some(&hashed), &secret("correct horse")));
         assert!(!verify(Some(&hashed), &secret("correct hors")));
         assert_ne!(hashed, hash(&secret("correct horse")).unwrap(), "no salt");
+    }
+
+    #[test]
+    fn a_hash_of_older_parameters_is_cheaper_than_now_and_one_of_today_is_not() {
+        let params = Params::new(MEMORY_KIB / 2, PASSES, LANES, None).unwrap();
+        let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let old = Secret(argon.hash_password(b"correct horse").unwrap().to_string());
+        assert!(verify(Some(&old), &secret("correct horse")));
+        assert!(is_cheaper_than_now(&old));
+        assert!(!is_cheaper_than_now(
+            &hash(&secret("correct horse")).unwrap()
+        ));
+        assert!(!is_cheaper_than_now(&secret("no hash")));
+    }
+
+    #[test]
+    fn a_password_does_not_look_like_an_app_password_or_a_ticket() {
+        for plain in ["gvap_something", "gvt1_something"] {
+            assert_eq!(hash(&secret(plain)).unwrap_err().kind, ErrorKind::Invalid);
+        }
     }
 
     #[test]

@@ -4,19 +4,18 @@
 
 use std::time::Duration;
 
-use grapevine_model::{Refusal, Reply, Request, Since, Source, WatchTarget};
+use grapevine_model::{ErrorKind, Refusal, Reply, Request, Since, Source, Speaker, WatchTarget};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::client_calls::{ClientCalls, Identity};
+use crate::client_calls::{ClientCalls, Identity, Proved};
 use crate::core_task::Answer;
 
 /// The core waits so long for a change; then the client hears at least that the stream lives.
 const WAIT_MS: u32 = 15_000;
 /// Batches that are asked for ahead of the client.
 const AHEAD: usize = 1;
-/// A stream ends after so long, and its client shows its credentials anew when it goes on: so long, at
-/// most, it outlives a password that was changed.
+/// A stream ends after so long, and its client shows its credentials anew when it goes on.
 const STREAM_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// The batches of a watch, the refusal that ends it last. Ends when the receiver is dropped, when the
@@ -42,7 +41,7 @@ pub(crate) fn follow(
                 wait_ms,
             };
             let answer = tokio::select! {
-                answer = calls.answer(&identity, source, request, Vec::new()) => answer.0,
+                answer = ask(&calls, (&identity, source), request) => answer,
                 () = stop.cancelled() => Err(stopping()),
                 () = sender.closed() => return,
             };
@@ -62,6 +61,22 @@ pub(crate) fn follow(
     };
     tokio::spawn(tokio::time::timeout(STREAM_LIFE, batches));
     receiver
+}
+
+/// Asks, if whoever watches still is who it has proved to be.
+async fn ask(
+    calls: &ClientCalls,
+    (identity, source): (&Identity, Source),
+    request: Request,
+) -> Answer {
+    if let Identity::Individual(Proved { who, .. }) = identity {
+        let vouch = Request::Vouch { who: who.clone() };
+        match calls.core.request(Speaker::Operator, vouch).await {
+            Err(refusal) if refusal.kind == ErrorKind::NotAuthenticated => return Err(refusal),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    calls.answer(identity, source, request, Vec::new()).await.0
 }
 
 /// What a waiting client is told when the server stops.

@@ -399,7 +399,8 @@ impl Server {
 
     /// A holder's word that is still fresh, for a server that does not hold the registry.
     pub(crate) fn vouched(&self, speaker: &Speaker, request: &Request) -> Option<Reply> {
-        let (Request::Vouch { who }, Speaker::Server(_)) = (request, speaker) else {
+        let (Request::Vouch { who }, Speaker::Server(_) | Speaker::Operator) = (request, speaker)
+        else {
             return None;
         };
         let (until_ms, said) = self.vouched.get(who)?;

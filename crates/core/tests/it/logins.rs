@@ -403,3 +403,68 @@ fn a_login_that_was_being_checked_while_the_password_changed_is_refused() {
     let refusal = cluster.replies.remove(&id).unwrap().unwrap_err();
     assert_eq!(refusal.kind, ErrorKind::NotAuthenticated);
 }
+
+/// Begins a login and gives the ticket of its slow check.
+fn begin_login(cluster: &mut Cluster, at: &str, id: u64, password: &str) -> u64 {
+    let request = authenticate("birrell@pa", password);
+    let now = cluster.now;
+    let node = cluster.nodes.get_mut(&server(at)).unwrap();
+    node.server.handle(
+        now,
+        Input::Request {
+            id: grapevine_model::RequestId(id),
+            speaker: Speaker::Anonymous,
+            request,
+            seen: Vec::new(),
+        },
+    );
+    node.server.flush();
+    std::iter::from_fn(|| node.server.poll_effect())
+        .find_map(|effect| match effect {
+            Effect::Verify { ticket, .. } => Some(ticket),
+            _ => None,
+        })
+        .unwrap()
+}
+
+fn end_login(cluster: &mut Cluster, at: &str, ticket: u64, rehashed: &str) {
+    let now = cluster.now;
+    let verified = Input::Verified {
+        ticket,
+        right: true,
+        rehashed: Some(Secret(rehashed.into())),
+    };
+    let node = cluster.nodes.get_mut(&server(at)).unwrap();
+    node.server.handle(now, verified);
+    cluster.pump();
+}
+
+#[test]
+fn a_password_hashed_anew_leaves_tickets_alive_and_never_beats_a_changed_one() {
+    let mut cluster = Cluster::new(2);
+    let old = issue(&mut cluster, "s1", "birrell@pa");
+    set_password(&mut cluster, "s1", "birrell@pa", "second");
+    let who = proof(&mut cluster, "s1", "birrell@pa", "second");
+    let ticket = try_issue(&mut cluster, "s1", &who, None, None).unwrap();
+    let check_1 = begin_login(&mut cluster, "s1", 1 << 40, "second");
+    // The new hash, in this harness, is of another text: so it is seen that it was taken.
+    end_login(&mut cluster, "s1", check_1, "hash of rehashed");
+    assert!(check(&mut cluster, "s2", &ticket).is_ok());
+    assert_eq!(check(&mut cluster, "s2", &old), DEAD);
+    proof(&mut cluster, "s2", "birrell@pa", "rehashed");
+    // Cut off from each other: one side changes the password, later the other one hashes the old anew.
+    cluster.cut.insert(server("s2"));
+    cluster.pass(10_000);
+    set_password(&mut cluster, "s1", "birrell@pa", "third");
+    cluster.pass(10_000);
+    let check_2 = begin_login(&mut cluster, "s2", 2 << 40, "rehashed");
+    end_login(&mut cluster, "s2", check_2, "hash of rehashed again");
+    cluster.cut.clear();
+    cluster.pass(10_000);
+    for at in ["s1", "s2"] {
+        proof(&mut cluster, at, "birrell@pa", "third");
+        let login = authenticate("birrell@pa", "rehashed again");
+        cluster.refused(at, Speaker::Anonymous, login);
+        assert_eq!(check(&mut cluster, at, &ticket), DEAD);
+    }
+}

@@ -11,6 +11,7 @@ use grapevine_model::{EntryChange, Name, Reply, Request, Secret, ServerName, Wat
 use serde_json::json;
 
 use super::Globals;
+use super::app_password::{self, AppPasswordCommand};
 use super::names::{self, QuotaArgs, RenameArgs, ShowArgs};
 use super::output::{print_json, print_written};
 use super::session::{Need, Session, odd};
@@ -58,6 +59,9 @@ pub(crate) enum IndividualCommand {
         #[arg(long, value_name = "FILE")]
         new_password_file: Option<PathBuf>,
     },
+    /// App passwords: for one program or device each, for mail and reading the directory only.
+    #[command(subcommand)]
+    AppPassword(AppPasswordCommand),
     /// Show or set the servers of an inbox, the first one first.
     Sites {
         /// Whose.
@@ -141,6 +145,7 @@ pub(super) async fn run(command: IndividualCommand, globals: &Globals) -> Result
             let password = new_password(new_password_file, &name)?;
             one(globals, name, EntryChange::Password(password)).await
         }
+        IndividualCommand::AppPassword(command) => app_password::run(command, globals).await,
         IndividualCommand::Sites { name, sites } if sites.is_empty() => {
             let session = Session::open(globals, Need::Somebody).await?;
             show(&session, name).await

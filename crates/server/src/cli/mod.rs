@@ -5,6 +5,7 @@
 //! and complaints to stderr. The exit code says what to do next: 0 done, 1 failed,
 //! 2 usage, 3 not allowed, 4 no such name, 5 unavailable now.
 
+mod app_password;
 mod bulk;
 pub(crate) mod cluster_file;
 mod compare;

@@ -5,13 +5,18 @@
 use std::time::Duration;
 
 use grapevine_doors::sasl::Credentials;
-use grapevine_model::{Door, ErrorKind, Name, Reply, Request, Secret, Source, Speaker};
-use tokio::time::{sleep, timeout};
+use grapevine_model::{
+    Authenticated, Door, ErrorKind, Name, Refusal, Reply, Request, Secret, Source, Speaker,
+};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::backend::Backend;
 
 /// After so many doublings the pause stays as it is; sessions are closed long before.
 const DOUBLINGS_MAX: u32 = 5;
+
+/// An open session asks again after this whether its login still holds.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// The logins of one session.
 pub(super) struct Logins {
@@ -19,6 +24,17 @@ pub(super) struct Logins {
     source: Source,
     pause: Duration,
     failed: u32,
+    held: Held,
+}
+
+/// The session's login.
+enum Held {
+    /// Nobody has logged in.
+    Nobody,
+    /// Somebody has, and it was so at that time.
+    Somebody(Box<Authenticated>, Instant),
+    /// Somebody had, and it has ended.
+    Ended,
 }
 
 /// Why somebody is not logged in.
@@ -37,6 +53,7 @@ impl Logins {
             source,
             pause,
             failed: 0,
+            held: Held::Nobody,
         }
     }
 
@@ -55,12 +72,50 @@ impl Logins {
         };
         metrics::counter!("grapevine_logins_total", "door" => self.door.as_str(), "outcome" => word)
             .increment(1);
-        if outcome == Err(LoginFailure::Wrong) {
+        if matches!(outcome, Err(LoginFailure::Wrong)) {
             let pause = self.pause * 2_u32.pow(self.failed.min(DOUBLINGS_MAX));
             self.failed += 1;
             sleep(pause).await;
         }
-        outcome
+        let who = outcome?;
+        let speaker = Speaker::Individual {
+            name: who.name.clone(),
+            incarnation: who.incarnation,
+        };
+        let name = who.name.clone();
+        self.held = Held::Somebody(Box::new(who), Instant::now());
+        Ok((name, speaker))
+    }
+
+    /// Whether the session's login still holds: credentials that were changed since, or an individual
+    /// that is no more, end it. What can't be told now leaves it as it is, until it can.
+    pub(super) async fn still_hold<B: Backend>(&mut self, core: &B, limit: Duration) -> bool {
+        let (who, asked) = match &mut self.held {
+            Held::Nobody => return true,
+            Held::Ended => return false,
+            Held::Somebody(who, asked) => (who, asked),
+        };
+        if asked.elapsed() < ASK_AGAIN {
+            return true;
+        }
+        *asked = Instant::now();
+        let vouch = Request::Vouch {
+            who: (**who).clone(),
+        };
+        let answer = timeout(limit, core.request(Speaker::Operator, vouch)).await;
+        let ended = matches!(
+            answer,
+            Ok(Err(Refusal {
+                kind: ErrorKind::NotAuthenticated,
+                ..
+            }))
+        );
+        if ended {
+            metrics::counter!("grapevine_logins_ended_total", "door" => self.door.as_str())
+                .increment(1);
+            self.held = Held::Ended;
+        }
+        !ended
     }
 }
 
@@ -69,7 +124,7 @@ async fn ask<B: Backend>(
     source: Source,
     credentials: Credentials,
     limit: Duration,
-) -> Result<(Name, Speaker), LoginFailure> {
+) -> Result<Authenticated, LoginFailure> {
     // What is no name is nobody's.
     let name: Name = credentials.name.parse().map_err(|_| LoginFailure::Wrong)?;
     let request = Request::Authenticate {
@@ -78,13 +133,7 @@ async fn ask<B: Backend>(
         source,
     };
     match timeout(limit, core.request(Speaker::Anonymous, request)).await {
-        Ok(Ok(Reply::Authenticated(who))) => {
-            let speaker = Speaker::Individual {
-                name: who.name.clone(),
-                incarnation: who.incarnation,
-            };
-            Ok((who.name, speaker))
-        }
+        Ok(Ok(Reply::Authenticated(who))) => Ok(who),
         Ok(Ok(other)) => {
             tracing::error!(reply = ?other, "the core gave an answer to another question");
             Err(LoginFailure::NotNow)

@@ -101,6 +101,11 @@ impl<B: Backend> Pop3<B> {
     }
 
     async fn open_body(&mut self, uidl: &str) -> Option<BodySource> {
+        let (core, limit) = (&self.context.core, self.context.limits.ask);
+        if !self.logins.still_hold(core, limit).await {
+            self.mailbox = None;
+            return None;
+        }
         let message: MessageId = uidl.parse().ok()?;
         let sites = self
             .mailbox
@@ -123,6 +128,10 @@ impl<B: Backend> Pop3<B> {
     }
 
     async fn delete(&mut self, uidls: &[String]) -> Answer {
+        let (core, limit) = (&self.context.core, self.context.limits.ask);
+        if !self.logins.still_hold(core, limit).await {
+            return Answer::No(Refusal::bad_credentials());
+        }
         let Some(mailbox) = &self.mailbox else {
             return Answer::No(Refusal::try_later("No mailbox is open"));
         };

@@ -76,6 +76,11 @@ impl<B: Backend> Smtp<B> {
     }
 
     async fn answer(&mut self, ask: Ask) -> Answer {
+        let (core, limit) = (&self.context.core, self.context.limits.ask);
+        if !matches!(ask, Ask::Authenticate(_)) && !self.logins.still_hold(core, limit).await {
+            self.speaker = Speaker::Anonymous;
+            return Answer::No(Refusal::bad_credentials());
+        }
         match ask {
             Ask::Authenticate(credentials) => {
                 let core = &self.context.core;

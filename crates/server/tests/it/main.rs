@@ -20,6 +20,7 @@ mod http;
 mod http_client;
 mod killed;
 mod ldap;
+mod logins;
 mod mail;
 mod mail_clients;
 mod mail_programs;
