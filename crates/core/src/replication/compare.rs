@@ -180,10 +180,10 @@ impl Server {
         }
         let answering: Vec<Joint> = self.compares.answering.keys().cloned().collect();
         for joint in answering {
-            if let Some(mut answerer) = self.compares.answering.remove(&joint) {
-                if !answerer.walks() || self.answerer_walks(&joint, &mut answerer)? {
-                    self.compares.answering.insert(joint, answerer);
-                }
+            if let Some(mut answerer) = self.compares.answering.remove(&joint)
+                && (!answerer.walks() || self.answerer_walks(&joint, &mut answerer)?)
+            {
+                self.compares.answering.insert(joint, answerer);
             }
         }
         if self.compares.scrub.is_none()

@@ -205,7 +205,9 @@ impl Server {
         }
         for (space, update) in updates {
             if self.spaces.contains_key(&space)
-                && self.lacking_bodies(&space, &[update.clone()])?.is_empty()
+                && self
+                    .lacking_bodies(&space, std::slice::from_ref(&update))?
+                    .is_empty()
             {
                 self.note_info(
                     format!("{space}: an update that was kept apart is taken in"),
