@@ -34,7 +34,7 @@ impl WireError {
 }
 
 /// What one frame brings.
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "one at a time, made and taken apart at once"
 )]

@@ -31,6 +31,10 @@ pub struct Config {
 }
 
 /// What the shell must do, in this order.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one at a time, made and taken apart at once"
+)]
 #[derive(Debug, PartialEq)]
 pub enum Output {
     /// Write these bytes.

@@ -245,6 +245,8 @@ async fn guesses_at_three_doors_of_two_servers_count_together_and_a_lock_can_not
         assert!(pop.command(&format!("PASS guess {n}")).starts_with("-ERR"));
     }
     // Ten were wrong: now the right one is refused, in the same words, at each door of each server.
+    // (New connections: while this thread was busy with the old protocols, nobody kept the others alive.)
+    let (first, second) = (channel(&grapevine, 0), channel(&grapevine, 1));
     for channel in [&first, &second] {
         let right = call(channel, by_password("birrell", &password), show("birrell")).await;
         answers.push(right.unwrap_err());
