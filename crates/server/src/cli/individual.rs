@@ -219,7 +219,9 @@ pub(super) async fn show(session: &Session, name: Name) -> Result<(), Failure> {
     };
     if session.json {
         let mut json = entry_json(&view);
-        json["as_of"] = json!(answered.as_of);
+        if let Some(fields) = json.as_object_mut() {
+            fields.insert("as_of".to_owned(), json!(answered.as_of));
+        }
         print_json(&json);
     } else {
         print_entry(&view);

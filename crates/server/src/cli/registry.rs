@@ -249,7 +249,9 @@ async fn show(session: &Session, registry: RegistryName) -> Result<(), Failure> 
     };
     if session.json {
         let mut json = registry_json(&view);
-        json["as_of"] = json!(answered.as_of);
+        if let Some(fields) = json.as_object_mut() {
+            fields.insert("as_of".to_owned(), json!(answered.as_of));
+        }
         print_json(&json);
     } else {
         print_registry(&view);
