@@ -139,10 +139,9 @@ fn openldaps_programs_search_compare_and_log_in() {
             .count();
         assert_eq!(names, 5, "three people and two groups: {paged}");
         // A member by a group in the group.
-        for (program, code) in [("ldapcompare", TRUE)] {
-            let output = client.run(program, &["-ZZ"], &[READERS, &format!("member:{BIRRELL}")]);
-            assert_eq!(output.status.code(), Some(code), "{output:?}");
-        }
+        let member = format!("member:{BIRRELL}");
+        let output = client.run("ldapcompare", &["-ZZ"], &[READERS, &member]);
+        assert_eq!(output.status.code(), Some(TRUE), "{output:?}");
         let output = client.run(
             "ldapcompare",
             &["-ZZ"],
