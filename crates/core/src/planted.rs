@@ -28,13 +28,15 @@ pub enum Planted {
     TokenIgnored,
     /// A remembered membership is not forgotten when the group changes (P5).
     ClosureKept,
+    /// A lease that has ended is taken for one that lasts (92).
+    LeaseIgnored,
     /// Copies of which nobody says that they differ are taken for equal (P4).
     CompareTrusts,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ReplyBeforeDurable,
         Self::AcceptBeforeDeputy,
         Self::WallClockStamps,
@@ -47,6 +49,7 @@ impl Planted {
         Self::NoAccessCheck,
         Self::TokenIgnored,
         Self::ClosureKept,
+        Self::LeaseIgnored,
         Self::CompareTrusts,
     ];
 }

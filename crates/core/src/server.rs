@@ -164,6 +164,7 @@ pub struct Server {
     pub(crate) planted_no_access_check: bool,
     pub(crate) planted_token_ignored: bool,
     pub(crate) planted_closure_kept: bool,
+    pub(crate) planted_lease_ignored: bool,
     pub(crate) planted_compare_trusts: bool,
 }
 
@@ -255,6 +256,7 @@ impl Server {
             planted_no_access_check: false,
             planted_token_ignored: false,
             planted_closure_kept: false,
+            planted_lease_ignored: false,
             planted_compare_trusts: false,
         };
         #[cfg(feature = "planted-faults")]
@@ -300,6 +302,7 @@ impl Server {
             Some(Planted::NoAccessCheck) => self.planted_no_access_check = true,
             Some(Planted::TokenIgnored) => self.planted_token_ignored = true,
             Some(Planted::ClosureKept) => self.planted_closure_kept = true,
+            Some(Planted::LeaseIgnored) => self.planted_lease_ignored = true,
             Some(Planted::CompareTrusts) => self.planted_compare_trusts = true,
         }
     }
@@ -795,7 +798,8 @@ impl Server {
     pub(crate) fn send_beat(&mut self, to: &ServerName) {
         let beat = Beat {
             origin: self.clock.origin(),
-            time: self.clock.last().max(Hlc::at_ms(self.now.wall_ms)),
+            // Not the hybrid clock: that runs ahead after a restart, and no lease ends by it.
+            time: Hlc::at_ms(self.now.wall_ms),
             pending: self.custodies.len() as u64,
             accepts: self.role() == ServerRole::Full
                 && !self.disk_nearly_full

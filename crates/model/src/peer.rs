@@ -30,7 +30,7 @@ pub struct Update {
 pub struct Beat {
     /// The life of the sender's disk.
     pub origin: OriginId,
-    /// The sender's hybrid clock.
+    /// The sender's wall clock: leases end by the fastest one in contact.
     pub time: Hlc,
     /// Messages in its custody.
     pub pending: u64,

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use futures_util::future::select_all;
@@ -160,6 +160,7 @@ impl Up {
             let folder = self.folder(n);
             match folder.record() {
                 Ok(record) => {
+                    open_dns(&folder.path().join(CONFIG_FILE))?;
                     self.certify(n)?;
                     self.servers.push(Server::start(record.name, folder)?);
                 }
@@ -209,7 +210,7 @@ impl Up {
             0 => Places {
                 hostname,
                 bind: loopback,
-                ports: free_ports()?,
+                ports: free_ports(&Door::ALL)?,
                 certificate: None,
             },
             base => {
@@ -445,20 +446,26 @@ const FREE_PORTS: std::ops::Range<u16> = 10_000..32_000;
 const FREE_PORT_TRIES: usize = 1_000;
 
 /// Ports that nobody has at this moment.
-fn free_ports() -> Result<Vec<(Door, u16)>, Failure> {
+fn free_ports(wanted: &[Door]) -> Result<Vec<(Door, u16)>, Failure> {
     // All are held until the last is found, so that no two are the same.
     let mut held = Vec::new();
-    let mut doors = Door::ALL.into_iter().peekable();
+    let mut doors = wanted.iter().peekable();
     for _ in 0..FREE_PORT_TRIES {
         let Some(door) = doors.peek() else { break };
         let mut random = [0; 2];
         getrandom::fill(&mut random).map_err(Failure::new)?;
         let span = FREE_PORTS.end - FREE_PORTS.start;
         let port = FREE_PORTS.start + u16::from_ne_bytes(random) % span;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            held.push((*door, port, listener));
-            doors.next();
+        let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) else {
+            continue;
+        };
+        // DNS is asked over both.
+        let datagrams = UdpSocket::bind(("127.0.0.1", port));
+        if **door == Door::Dns && datagrams.is_err() {
+            continue;
         }
+        held.push((**door, port, (listener, datagrams)));
+        doors.next();
     }
     if doors.peek().is_some() {
         return Err(Failure::new(
@@ -471,9 +478,67 @@ fn free_ports() -> Result<Vec<(Door, u16)>, Failure> {
         .collect())
 }
 
+/// Gives a server that was made before there was a DNS door a port for it. Whoever has written
+/// about the door, or has no list of doors, is left alone.
+fn open_dns(file: &Path) -> Result<(), Failure> {
+    let at = |error: std::io::Error| Failure::new(format_args!("{}: {error}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(at)?;
+    for (door, port) in free_ports(&[Door::Dns])? {
+        let line = format!("{} = \"127.0.0.1:{port}\"", door.as_str());
+        if let Some(text) = with_door(&text, door, &line) {
+            write_private(file, text.as_bytes()).map_err(at)?;
+        }
+    }
+    Ok(())
+}
+
+/// A configuration with one door more; none if it speaks of that door, or of no doors.
+fn with_door(text: &str, door: Door, line: &str) -> Option<String> {
+    let before: toml::Table = text.parse().ok()?;
+    if before.get("listen")?.get(door.as_str()).is_some() {
+        return None;
+    }
+    let mut lines: Vec<&str> = text.lines().collect();
+    let listen = lines
+        .iter()
+        .position(|line| line.trim_start().starts_with("[listen]"))?;
+    lines.insert(listen + 1, line);
+    let after = lines.join("\n") + "\n";
+    let parsed: toml::Table = after.parse().ok()?;
+    parsed.get("listen")?.get(door.as_str())?;
+    Some(after)
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn an_older_configuration_gets_a_door_once_and_a_written_one_stays() {
+        let line = "dns = \"127.0.0.1:1\"";
+        let old =
+            "log = \"info\"\n\n[listen]   # doors\nrpc = \"127.0.0.1:2\"\n\n[tls]\nkey = \"k\"\n";
+        let new = with_door(old, Door::Dns, line).unwrap();
+        let read: toml::Table = new.parse().unwrap();
+        assert_eq!(read["listen"]["dns"].as_str(), Some("127.0.0.1:1"));
+        assert_eq!(read["listen"]["rpc"].as_str(), Some("127.0.0.1:2"));
+        for text in [
+            new.as_str(),
+            "[listen]\ndns = \"off\"\n",
+            "log = \"info\"\n",
+            "[listen",
+        ] {
+            assert_eq!(with_door(text, Door::Dns, line), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_for_dns_is_free_for_datagrams_too() {
+        let ports = free_ports(&[Door::Dns]).unwrap();
+        let at = ("127.0.0.1", ports[0].1);
+        assert!(UdpSocket::bind(at).is_ok() && TcpListener::bind(at).is_ok());
+    }
 
     #[test]
     fn a_path_with_a_space_can_be_pasted_into_a_shell() {

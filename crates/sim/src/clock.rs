@@ -39,6 +39,11 @@ impl Clock {
         self.skew_ms = (self.skew_ms + by_ms).clamp(-MAX_SKEW_MS, MAX_SKEW_MS);
     }
 
+    /// By how much the wall clock is wrong.
+    pub fn skew_ms(&self) -> i64 {
+        self.skew_ms
+    }
+
     /// What the machine believes.
     pub fn now(&self, true_us: u64) -> Now {
         Now {

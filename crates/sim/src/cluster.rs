@@ -22,6 +22,9 @@ use crate::trace::Trace;
 /// to ask two others in vain.
 pub const CLIENT_PATIENCE_US: u64 = 12_000_000;
 
+/// A clock that is wrong by seconds is wrong by at most this.
+const SECONDS_SKEW_MS: u64 = 10_000;
+
 /// A timer that is called more often in one second never rests.
 const MAX_TIMER_CALLS_A_SECOND: u32 = 2_000;
 
@@ -50,6 +53,8 @@ pub struct Options {
 pub enum Skew {
     /// All are right.
     None,
+    /// Each is wrong by up to ten seconds, as clocks are that nobody looks after.
+    Seconds,
     /// Each is wrong by up to three quarters of an hour.
     Minutes,
 }
@@ -112,6 +117,8 @@ pub struct Cluster {
     pub(crate) errors_expected: bool,
     pub(crate) fallen: Vec<(NodeIndex, Fate)>,
     pub(crate) client_loss_permille: u64,
+    /// The least and the greatest by which a wall clock was wrong so far.
+    skews_ms: Option<(i64, i64)>,
 }
 
 impl Cluster {
@@ -137,6 +144,7 @@ impl Cluster {
             errors_expected: false,
             fallen: Vec::new(),
             client_loss_permille: 0,
+            skews_ms: None,
             options,
         }
     }
@@ -213,8 +221,10 @@ impl Cluster {
     pub fn add_machine(&mut self, name: ServerName) -> NodeIndex {
         let skew_ms = match self.options.skewed {
             Skew::None => 0,
+            Skew::Seconds => self.dice.below(2 * SECONDS_SKEW_MS) as i64 - SECONDS_SKEW_MS as i64,
             Skew::Minutes => self.dice.below(2 * MAX_SKEW_MS.unsigned_abs()) as i64 - MAX_SKEW_MS,
         };
+        self.note_skew(skew_ms);
         let node = Node::new(name, Clock::new(skew_ms), &mut self.dice);
         self.nodes.push(node);
         self.nodes.len() - 1
@@ -309,10 +319,22 @@ impl Cluster {
         self.nodes[node].doom = doom;
     }
 
+    fn note_skew(&mut self, skew_ms: i64) {
+        let (least, greatest) = self.skews_ms.unwrap_or((skew_ms, skew_ms));
+        self.skews_ms = Some((least.min(skew_ms), greatest.max(skew_ms)));
+    }
+
+    /// By how much any two wall clocks have differed so far, at whatever time.
+    pub fn clocks_differ_us(&self) -> u64 {
+        self.skews_ms
+            .map_or(0, |(least, greatest)| greatest.abs_diff(least) * 1_000)
+    }
+
     /// The wall clock of a machine jumps.
     pub fn jump(&mut self, node: NodeIndex, by_ms: i64) {
         self.say(|| format!("the clock of {node} jumps by {by_ms} ms"));
         self.nodes[node].clock.jump(by_ms);
+        self.note_skew(self.nodes[node].clock.skew_ms());
     }
 
     /// Tells a server of its disk's space.

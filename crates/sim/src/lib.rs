@@ -23,6 +23,7 @@ mod node;
 mod oracle;
 mod queue;
 mod run;
+mod services;
 mod trace;
 mod view;
 mod workload;

@@ -10,6 +10,7 @@ use grapevine_model::{BodyInfo, InboxListing, MessageId, Name, OriginId, Reply, 
 use crate::cluster::{Cluster, Violation};
 use crate::event::{NodeIndex, Outcome};
 use crate::invariants;
+use crate::invariants::leases::Registration;
 
 /// A message that somebody has submitted.
 #[derive(Debug, Clone)]
@@ -119,6 +120,24 @@ pub enum WriteFate {
     },
 }
 
+impl WriteFate {
+    /// What an answer says of it.
+    pub(crate) fn of(outcome: &Outcome, at_us: u64) -> Self {
+        match outcome {
+            Outcome::Done(Reply::Written(written)) => match written.stamp {
+                Some(stamp) => Self::Done {
+                    stamp,
+                    copies: written.copies,
+                    at_us,
+                },
+                None => Self::Nothing,
+            },
+            other if other.is_surely_not_done() => Self::Refused,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// Names a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteId(Key, usize);
@@ -139,6 +158,8 @@ pub struct Oracle {
     pub mailboxes: BTreeMap<Name, Mailbox>,
     /// Writes by what they write.
     pub writes: BTreeMap<Key, Vec<Write>>,
+    /// What each instance has said of its places, in order.
+    pub registrations: BTreeMap<Name, Vec<Registration>>,
     /// Late names whose creation was acknowledged on two disks.
     pub created: BTreeSet<Name>,
     /// For each origin, when which greatest stamp was heard.
@@ -257,18 +278,7 @@ impl Oracle {
         else {
             return;
         };
-        write.fate = match outcome {
-            Outcome::Done(Reply::Written(written)) => match written.stamp {
-                Some(stamp) => WriteFate::Done {
-                    stamp,
-                    copies: written.copies,
-                    at_us: now_us,
-                },
-                None => WriteFate::Nothing,
-            },
-            other if other.is_surely_not_done() => WriteFate::Refused,
-            _ => WriteFate::Unknown,
-        };
+        write.fate = WriteFate::of(outcome, now_us);
         if let WriteFate::Done { stamp, at_us, .. } = write.fate {
             let known = self.stamps.entry(stamp.origin).or_default();
             let found = invariants::stamps_rise::written(known, write.asked_us, stamp);

@@ -16,6 +16,7 @@ use crate::faults::{self, Plan};
 use crate::invariants;
 use crate::keeper::Keeper;
 use crate::oracle::{Accepted, Oracle, Sent};
+use crate::services::{self, Instance};
 use crate::view::{self, Patience};
 use crate::world::{self, Person, World};
 
@@ -33,6 +34,8 @@ const RETRY_MOST_MS: u64 = 10_000;
 
 const KEEPER: ActorIndex = 1_000;
 const FAULTS: ActorIndex = 1_001;
+/// The instances of services act from this on.
+const INSTANCES: ActorIndex = 2_000;
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,10 +77,10 @@ pub fn run(seed: u64, planted: Option<Planted>, verbose: Verbosity) -> Report {
         planted,
         // A message is too old by the clock of whoever has it: minutes to give up, and clocks that
         // are wrong by an hour, do not go together.
-        skewed: if patience.is_endless() && dice.chance(600) {
-            Skew::Minutes
-        } else {
-            Skew::None
+        skewed: match (patience, dice.below(10)) {
+            (Patience::Endless, 0..5) => Skew::Minutes,
+            (Patience::Endless, 5..8) => Skew::Seconds,
+            (Patience::Endless | Patience::Minutes, _) => Skew::None,
         },
         verbose,
     };
@@ -120,6 +123,7 @@ struct Run {
     world: World,
     oracle: Oracle,
     clients: Vec<Client>,
+    instances: Vec<Instance>,
     keeper: Keeper,
     plan: Plan,
     dice: Dice,
@@ -141,7 +145,18 @@ impl Run {
             .enumerate()
             .map(|(me, person)| Client::new(me, person, dice.fork(100 + me as u64), pace_us))
             .collect();
-        for me in 0..clients.len() {
+        let instances: Vec<Instance> = world
+            .services
+            .iter()
+            .enumerate()
+            .map(|(number, service)| {
+                let me = INSTANCES + number;
+                let dice = dice.fork(1_000 + number as u64);
+                Instance::new(me, service.clone(), dice, pace_us)
+            })
+            .collect();
+        let actors = (0..clients.len()).chain(INSTANCES..INSTANCES + instances.len());
+        for me in actors {
             cluster.wake_in(me, dice.below(pace_us));
         }
         Self {
@@ -150,6 +165,7 @@ impl Run {
             cluster,
             world,
             clients,
+            instances,
             plan,
             dice,
             patience,
@@ -165,12 +181,23 @@ impl Run {
         for client in &mut self.clients {
             client.stop();
         }
+        for instance in &mut self.instances {
+            instance.stop();
+        }
         self.keeper.hurry(&mut self.cluster);
         let mut not_quiet = self.settle();
         let others = self.late_people();
         if not_quiet.is_none() {
             self.last_mail(&others);
             not_quiet = self.settle();
+        }
+        if not_quiet.is_none() {
+            services::at_end(
+                &mut self.cluster,
+                &mut self.oracle,
+                &self.world,
+                &mut self.dice,
+            );
         }
         let view = view::gather(
             &mut self.cluster,
@@ -200,6 +227,11 @@ impl Run {
             Occurrence::Quiet => {}
             Occurrence::Woken { actor: FAULTS } => self.faults_due(),
             Occurrence::Woken { actor: KEEPER } => self.keeper.woken(&mut self.cluster),
+            Occurrence::Woken { actor } if actor >= INSTANCES => {
+                if let Some(instance) = self.instances.get_mut(actor - INSTANCES) {
+                    instance.woken(&mut stage);
+                }
+            }
             Occurrence::Woken { actor } => {
                 if let Some(client) = self.clients.get_mut(actor) {
                     client.woken(&mut stage);
@@ -210,6 +242,15 @@ impl Run {
                 call,
                 outcome,
             } => self.keeper.ended(&mut self.cluster, call, outcome),
+            Occurrence::Ended {
+                actor,
+                call,
+                outcome,
+            } if actor >= INSTANCES => {
+                if let Some(instance) = self.instances.get_mut(actor - INSTANCES) {
+                    instance.ended(&mut stage, call, &outcome);
+                }
+            }
             Occurrence::Ended {
                 actor,
                 call,
@@ -237,7 +278,10 @@ impl Run {
     /// Waits until all is at rest; says what is not when the time is over.
     fn settle(&mut self) -> Option<String> {
         let until_us = self.cluster.now_us() + LIVENESS_US;
-        while self.clients.iter().any(|client| !client.is_idle()) || !self.keeper.is_idle() {
+        while self.clients.iter().any(|client| !client.is_idle())
+            || self.instances.iter().any(|instance| !instance.is_idle())
+            || !self.keeper.is_idle()
+        {
             if self.cluster.now_us() > until_us {
                 return Some(format!("operators and clients: {:?}", self.keeper));
             }

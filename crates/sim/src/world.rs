@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::dice::Dice;
 use crate::effects::hash;
 use crate::event::{NodeIndex, Outcome};
+use crate::services;
 
 /// The registries of every run besides `gv` and `ms`.
 const REGISTRIES: [&str; 3] = ["pa", "es", "sf"];
@@ -67,6 +68,17 @@ pub struct Registry {
     pub club_owners: Vec<Person>,
 }
 
+/// A service of a registry: an instance whose leases come and go, and one that is there for good.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The pool that both are in, and perhaps another pool.
+    pub pool: Name,
+    /// Registers itself.
+    pub instance: Person,
+    /// Has one place without a lease, which never changes.
+    pub printer: Name,
+}
+
 /// The inhabitants.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -74,6 +86,10 @@ pub struct World {
     pub registries: Vec<Registry>,
     /// All ordinary individuals.
     pub people: Vec<Person>,
+    /// The services, one of each registry.
+    pub services: Vec<Service>,
+    /// The individuals in each pool, by closure.
+    pub pools: BTreeMap<Name, BTreeSet<Name>>,
     /// An individual without any right.
     pub mallory: Person,
     /// The individuals in each stable list, by closure.
@@ -95,6 +111,11 @@ impl World {
         let all = self.people.iter().chain([&self.mallory]);
         all.chain(self.registries.iter().map(|registry| &registry.registrar))
             .collect()
+    }
+
+    /// Everybody who is in a pool.
+    pub(crate) fn members_of(&self, pool: &Name) -> BTreeSet<Name> {
+        self.pools.get(pool).cloned().unwrap_or_default()
     }
 
     /// The registry of a name.
@@ -209,10 +230,16 @@ pub fn populate(cluster: &mut Cluster, dice: &mut Dice) -> Result<World, SetupFa
     }
     let mallory = person(cluster, name("mallory@sf"), sites(&servers, dice))?;
     let nested = lists(cluster, &mut registries, &people, dice)?;
+    let (services, pools) = services(cluster, &registries, &servers, dice)?;
     cluster.run_for(10_000);
     Ok(World {
         registries,
         people,
+        services,
+        pools: pools
+            .keys()
+            .map(|pool| (pool.clone(), closure(pool, &pools)))
+            .collect(),
         mallory,
         closures: nested
             .keys()
@@ -333,7 +360,12 @@ fn lists(
             insist(cluster, 0, &Speaker::Operator, &create)?;
         }
     }
-    for (group, members) in &nested {
+    fill(cluster, &nested)?;
+    Ok(nested)
+}
+
+fn fill(cluster: &mut Cluster, nested: &BTreeMap<Name, Vec<Name>>) -> Result<(), SetupFailed> {
+    for (group, members) in nested {
         for member in members {
             let change = EntryChange::ListAdd(GroupList::Members, member.clone().into());
             let add = Request::Change {
@@ -343,7 +375,48 @@ fn lists(
             insist(cluster, 0, &Speaker::Operator, &add)?;
         }
     }
-    Ok(nested)
+    Ok(())
+}
+
+/// Each registry has a pool with its instance and its printer; that of es has that of pa in it, and
+/// that of sf that of es.
+fn services(
+    cluster: &mut Cluster,
+    registries: &[Registry],
+    servers: &[ServerName],
+    dice: &mut Dice,
+) -> Result<(Vec<Service>, BTreeMap<Name, Vec<Name>>), SetupFailed> {
+    let mut services: Vec<Service> = Vec::new();
+    let mut nested = BTreeMap::new();
+    for registry in registries {
+        let at = &registry.name;
+        let instance = person(cluster, name(&format!("svc@{at}")), sites(servers, dice))?;
+        let printer = person(
+            cluster,
+            name(&format!("printer@{at}")),
+            sites(servers, dice),
+        )?;
+        let place = services::offer(services::place(&printer, 631));
+        let lasting = services::sites(&printer.name, vec![place], None);
+        insist(cluster, 0, &registry.registrar.speaker(), &lasting)?;
+        let pool = name(&format!("pool^@{at}"));
+        let create = Request::GroupCreate {
+            name: pool.clone(),
+            remark: String::new(),
+            owners: vec![registry.registrar.name.clone().into()],
+        };
+        insist(cluster, 0, &Speaker::Operator, &create)?;
+        let mut members = vec![instance.name.clone(), printer.name.clone()];
+        members.extend(services.last().map(|inner| inner.pool.clone()));
+        nested.insert(pool.clone(), members);
+        services.push(Service {
+            pool,
+            instance,
+            printer: printer.name,
+        });
+    }
+    fill(cluster, &nested)?;
+    Ok((services, nested))
 }
 
 fn closure(group: &Name, nested: &BTreeMap<Name, Vec<Name>>) -> BTreeSet<Name> {

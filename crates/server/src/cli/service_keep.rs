@@ -17,6 +17,9 @@ use crate::out::{Failure, complain, say};
 const RENEWALS_PER_LEASE: u32 = 3;
 /// After a renewal that failed the next try comes soon: another server may answer.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// An instance that is not well is looked at so often: one that starts beside its keeper is found
+/// as soon as it is there.
+const UNWELL_LOOK: Duration = Duration::from_secs(1);
 /// Taking the places back must not keep anybody from stopping.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -137,7 +140,10 @@ async fn renew(session: &Session, keeping: &Keeping, every: Duration) -> Result<
             // A former registration of this instance may still stand.
             Err(_) => (told != Told::Withdrawn).then(|| keeping.withdrawal()),
         };
-        let mut pause = every;
+        let mut pause = match &health {
+            Ok(()) => every,
+            Err(_) => every.min(UNWELL_LOOK),
+        };
         if let Some(request) = request {
             match session.user.call(request).await {
                 Ok(Reply::Written(_)) => {

@@ -104,6 +104,26 @@ fn the_next_up_goes_on_from_the_folder_with_one_server_more() {
 }
 
 #[test]
+fn a_folder_from_before_the_dns_door_gets_one_at_the_next_up_and_keeps_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("d");
+    assert!(Grapevine::up_in(&dir, 1).stop().success());
+    let file = dir.join("s1").join("grapevine.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let older = text.lines().filter(|line| !line.starts_with("dns"));
+    let older = older.map(|line| format!("{line}\n")).collect::<String>();
+    assert_ne!(older, text);
+    fs::write(&file, older).unwrap();
+    let mut second = Grapevine::up_in(&dir, 1);
+    let doors = second.doors(0);
+    assert!(doors.contains_key("dns"), "{doors:?}");
+    second.expect_no_errors();
+    assert!(second.stop().success());
+    let third = Grapevine::up_in(&dir, 1);
+    assert_eq!(third.doors(0), doors);
+}
+
+#[test]
 fn a_killed_server_is_not_restarted_and_the_other_stays_ready() {
     let mut grapevine = Grapevine::up(2);
     grapevine.kill(1);

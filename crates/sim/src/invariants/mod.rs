@@ -3,6 +3,7 @@
 pub mod delivered_or_explained;
 pub mod denied_has_no_effect;
 pub mod holders_converge;
+pub mod leases;
 pub mod mailboxes_converge;
 pub mod nobody_else;
 pub mod one_copy;

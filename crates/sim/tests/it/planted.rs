@@ -78,7 +78,12 @@ fn a_membership_remembered_for_ever_is_found() {
 }
 
 #[test]
+fn a_lease_that_is_ignored_is_found() {
+    is_found(Planted::LeaseIgnored, 5);
+}
+
+#[test]
 fn every_planted_mistake_has_its_test() {
     // A new one is to be added above.
-    assert_eq!(Planted::ALL.len(), 13);
+    assert_eq!(Planted::ALL.len(), 14);
 }
