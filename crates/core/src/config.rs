@@ -78,6 +78,12 @@ pub struct Times {
     pub ticket_ms: u64,
     /// What became of a message is remembered so long.
     pub history_ms: u64,
+    /// A holder that is silent for so long is not waited for any more when deletions are forgotten;
+    /// when it comes back it fetches its spaces anew.
+    pub retention_ms: u64,
+    /// A deletion is kept at least so long: two rounds of comparing, so that a disk that brings back an
+    /// old value unnoticed is found out while the deletion is still known.
+    pub tombstone_ms: u64,
     /// A body that nothing refers to is removed after so long.
     pub orphan_ms: u64,
 }
@@ -101,6 +107,8 @@ impl Default for Times {
             compare_silent_ms: 30_000,
             ticket_ms: 8 * 3_600_000,
             history_ms: 2 * 24 * 3_600_000,
+            retention_ms: 30 * 24 * 3_600_000,
+            tombstone_ms: 12 * 3_600_000,
             orphan_ms: 10 * 60_000,
         }
     }

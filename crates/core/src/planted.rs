@@ -22,6 +22,10 @@ pub enum Planted {
     UnknownIsNo,
     /// Custody ends with the first copy in a mailbox (P2).
     OneCopyIsEnough,
+    /// Tombstones are forgotten after some seconds, whoever has them (P4).
+    ReapOnTimer,
+    /// A server that comes back after a long absence goes on with its old copy (P4).
+    RefreshSkipped,
     /// Access is not checked for changes to lists (P5, P8).
     NoAccessCheck,
     /// What a client has seen is not looked at (read your writes).
@@ -36,7 +40,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::ReplyBeforeDurable,
         Self::AcceptBeforeDeputy,
         Self::WallClockStamps,
@@ -46,6 +50,8 @@ impl Planted {
         Self::HintTrusted,
         Self::UnknownIsNo,
         Self::OneCopyIsEnough,
+        Self::ReapOnTimer,
+        Self::RefreshSkipped,
         Self::NoAccessCheck,
         Self::TokenIgnored,
         Self::ClosureKept,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use grapevine_model::{
     Authenticated, Beat, Hlc, Incarnation, MessageId, Name, Now, OriginId, PeerMessage,
-    RegistryName, RegistryPolicy, ServerInfo, ServerName, ServerRole, SpaceId,
+    RegistryName, RegistryPolicy, ServerInfo, ServerName, ServerRole, SpaceId, TombstoneView,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -36,6 +36,8 @@ use crate::registry::zones::Zones;
 use crate::replication::compare::Compares;
 use crate::replication::origin::Origins;
 use crate::replication::quarantine::Quarantine;
+use crate::replication::refresh::CopyPart;
+use crate::replication::seen::SeenAsk;
 use crate::replication::space::Space;
 use crate::replication::waiters::Waiter;
 use crate::tables::{Damaged, Table, Tables};
@@ -60,6 +62,7 @@ pub(crate) enum Timer {
     Compare,
     Waiter(u64),
     News(u64),
+    Seen(u64),
     Ask(u64),
     PassedOn(u64),
     Watch(u64),
@@ -78,12 +81,22 @@ pub(crate) struct Peer {
     pub(crate) behind: u64,
     /// How far its clock is ahead of this one, as far as that is followed.
     pub(crate) ahead_ms: u64,
+    /// For how long it had been silent when this server started, by this server's own time.
+    pub(crate) silent_before_ms: u64,
+    /// How much of its silence is on disk.
+    pub(crate) silence_saved_ms: u64,
 }
 
 impl Peer {
     /// Milliseconds without a word, counted from this server's start at most.
     pub(crate) fn silent_ms(&self, now_ms: u64, started_ms: u64) -> u64 {
         now_ms.saturating_sub(self.heard_ms.unwrap_or(started_ms))
+    }
+
+    /// The same over restarts of this server; only time in which it ran counts.
+    pub(crate) fn whole_silence_ms(&self, now_ms: u64, started_ms: u64) -> u64 {
+        self.silent_ms(now_ms, started_ms)
+            .saturating_add(self.silent_before_ms)
     }
 }
 
@@ -107,6 +120,10 @@ pub struct Server {
     pub(crate) origins: Origins,
     pub(crate) waiters: BTreeMap<u64, Waiter>,
     pub(crate) waiting: BTreeMap<SpaceId, BTreeSet<u64>>,
+    pub(crate) seen_asks: BTreeMap<u64, SeenAsk>,
+    pub(crate) tombstones: TombstoneView,
+    /// After which tombstone the next look begins.
+    pub(crate) reap_after: Vec<u8>,
     // What `gv` says.
     pub(crate) servers: BTreeMap<ServerName, ServerInfo>,
     pub(crate) holdings: BTreeMap<RegistryName, Vec<ServerName>>,
@@ -162,6 +179,8 @@ pub struct Server {
     pub(crate) planted_no_take_over: bool,
     pub(crate) planted_accept_before_deputy: bool,
     pub(crate) planted_no_access_check: bool,
+    pub(crate) planted_reap_on_timer: bool,
+    pub(crate) planted_no_refresh: bool,
     pub(crate) planted_token_ignored: bool,
     pub(crate) planted_closure_kept: bool,
     pub(crate) planted_lease_ignored: bool,
@@ -210,6 +229,9 @@ impl Server {
             origins: Origins::default(),
             waiters: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            seen_asks: BTreeMap::new(),
+            tombstones: TombstoneView::default(),
+            reap_after: Vec::new(),
             servers: BTreeMap::new(),
             holdings: BTreeMap::new(),
             ready: BTreeMap::new(),
@@ -254,6 +276,8 @@ impl Server {
             planted_no_take_over: false,
             planted_accept_before_deputy: false,
             planted_no_access_check: false,
+            planted_reap_on_timer: false,
+            planted_no_refresh: false,
             planted_token_ignored: false,
             planted_closure_kept: false,
             planted_lease_ignored: false,
@@ -299,6 +323,8 @@ impl Server {
             Some(Planted::HintTrusted) => self.planted_hint_trusted = true,
             Some(Planted::UnknownIsNo) => self.planted_unknown_is_no = true,
             Some(Planted::OneCopyIsEnough) => self.planted_one_copy = true,
+            Some(Planted::ReapOnTimer) => self.planted_reap_on_timer = true,
+            Some(Planted::RefreshSkipped) => self.planted_no_refresh = true,
             Some(Planted::NoAccessCheck) => self.planted_no_access_check = true,
             Some(Planted::TokenIgnored) => self.planted_token_ignored = true,
             Some(Planted::ClosureKept) => self.planted_closure_kept = true,
@@ -352,6 +378,7 @@ impl Server {
         for space in spaces {
             self.count_space(&space);
         }
+        self.load_floors()?;
         for (key, value) in self.all_rows(Table::Custody, &[], &[u8::MAX; 17])? {
             let row: CustodyRow = codec::decode(&value)?;
             let id: [u8; 16] = key
@@ -391,7 +418,7 @@ impl Server {
         Ok(())
     }
 
-    fn all_rows(
+    pub(crate) fn all_rows(
         &self,
         table: Table,
         from: &[u8],
@@ -511,6 +538,7 @@ impl Server {
                 }
                 Timer::Waiter(id) => self.waiter_is_due(id),
                 Timer::News(id) => self.news_are_late(id),
+                Timer::Seen(id) => self.seen_ask_is_due(id),
                 Timer::Ask(id) => self.ask_is_late(id),
                 Timer::PassedOn(id) => self.passed_on_is_late(id),
                 Timer::Watch(id) => self.look_again(id),
@@ -610,8 +638,9 @@ impl Server {
             PeerMessage::Push {
                 space,
                 previous,
+                context,
                 updates,
-            } => self.take_push(from, space, previous, updates),
+            } => self.take_push(from, space, previous, &context, updates),
             PeerMessage::Page {
                 space,
                 from: base,
@@ -623,6 +652,30 @@ impl Server {
             PeerMessage::Have { space, vector } => {
                 self.note_have(from, &space, vector);
                 Ok(())
+            }
+            PeerMessage::Refresh { space, floor } => {
+                self.take_refresh(from, &space, &floor);
+                Ok(())
+            }
+            PeerMessage::Fetch { space, known } => self.take_fetch(from, &space, known),
+            PeerMessage::Copy {
+                space,
+                from: base,
+                progress,
+                complete,
+                floor,
+                vector,
+                updates,
+            } => {
+                let part = CopyPart {
+                    base,
+                    progress,
+                    complete,
+                    floor,
+                    vector,
+                    updates,
+                };
+                self.take_copy(from, space, part)
             }
             PeerMessage::Need { messages } => {
                 self.take_need(from, messages);
@@ -717,8 +770,9 @@ impl Server {
         };
         peer.heard_ms = Some(now);
         peer.lost = false;
+        peer.accepts |= !was_up;
+        self.end_silence(from);
         if !was_up {
-            peer.accepts = true;
             self.note_info(format!("{from} is here"), None);
             self.send_beat(from);
             let messages: Vec<MessageId> = self.custodies.keys().copied().collect();
@@ -780,6 +834,7 @@ impl Server {
                 .map(|()| self.forget_taken_over())
                 .and_then(|()| self.remove_expired_sites())
                 .and_then(|()| self.keep_in_maildrop())
+                .and_then(|()| self.reap())
                 .and_then(|()| self.hand_over())
                 .and_then(|()| self.leave_when_empty());
             // On a signal, and now and then without one: who is to mend changes with who is up.

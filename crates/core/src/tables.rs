@@ -30,11 +30,15 @@ pub enum Table {
     History = 8,
     /// Undeliverable reports, kept for the operator.
     DeadLetters = 9,
+    /// Keys of cells that may be forgotten one day, by space and dot.
+    Tombstones = 12,
+    /// Up to where deletions are forgotten, by space.
+    Floors = 13,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Cells,
         Self::Dots,
@@ -45,6 +49,8 @@ impl Table {
         Self::Orphans,
         Self::History,
         Self::DeadLetters,
+        Self::Tombstones,
+        Self::Floors,
     ];
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::field::Field;
 use crate::id::{Incarnation, OriginId};
 use crate::name::RegistryName;
 use crate::stamp::{Hlc, Stamp};
@@ -52,7 +53,43 @@ pub enum Merge {
     Kept,
 }
 
+/// What decides between two cells of one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// The greater stamp wins.
+    Latest,
+    /// A tombstone beats any value: what is never created twice can't come back by a later edit.
+    DeathIsFinal,
+}
+
+impl Rule {
+    /// The rule of a field. An incarnation is created once, so the death of its identity is final.
+    pub fn of(field: u16) -> Self {
+        if field == Field::Identity.number() {
+            Self::DeathIsFinal
+        } else {
+            Self::Latest
+        }
+    }
+}
+
 impl Cell {
+    /// Whether `self` must give way to `incoming`, in a field.
+    ///
+    /// Either way the cells of a key are totally ordered and the greater one stays, so that merging
+    /// is commutative, associative and idempotent.
+    pub fn merge_in(&self, field: u16, incoming: &Self) -> Merge {
+        match (
+            Rule::of(field),
+            self.value.is_some(),
+            incoming.value.is_some(),
+        ) {
+            (Rule::DeathIsFinal, true, false) => Merge::Taken,
+            (Rule::DeathIsFinal, false, true) => Merge::Kept,
+            (Rule::DeathIsFinal | Rule::Latest, _, _) => self.merge(incoming),
+        }
+    }
+
     /// Whether `self` must give way to `incoming`.
     ///
     /// Equal stamps with different values cannot come from an honest writer; the greater value
@@ -180,6 +217,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn merge_with_a_final_death_is_commutative_associative_and_idempotent(a in cell(), b in cell(), c in cell()) {
+            let merged = |a: &Cell, b: &Cell| match a.merge_in(Field::Identity.number(), b) {
+                Merge::Taken => b.clone(),
+                Merge::Kept => a.clone(),
+            };
+            prop_assert_eq!(merged(&a, &b), merged(&b, &a));
+            prop_assert_eq!(merged(&merged(&a, &b), &c), merged(&a, &merged(&b, &c)));
+            prop_assert_eq!(merged(&a, &a), a.clone());
+            prop_assert_eq!(merged(&a, &b).value.is_none(), a.value.is_none() || b.value.is_none());
+        }
+
         #[test]
         fn merge_is_commutative_associative_and_idempotent(a in cell(), b in cell(), c in cell()) {
             prop_assert_eq!(merged(&a, &b), merged(&b, &a));

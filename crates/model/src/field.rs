@@ -56,6 +56,8 @@ pub enum Field {
     Offered = 32,
     /// One server an element that has fetched the whole registry since it became a holder.
     FetchedHolder = 33,
+    /// Up to which message time a mailbox has forgotten what it once expunged (item 0).
+    Forgotten = 45,
     /// That the password was changed by a person: its stamp is what tickets and sessions hang on.
     Credentials = 50,
     /// One app password an element (its id).

@@ -27,7 +27,7 @@ mod zone;
 pub use bulk::{
     ImportDone, ImportOutcome, Imported, ImportedEntry, MAX_IMPORTED_ENTRIES, MAX_IMPORTED_ITEMS,
 };
-pub use cell::{Cell, CellKey, Merge, SpaceId, VersionVector};
+pub use cell::{Cell, CellKey, Merge, Rule, SpaceId, VersionVector};
 pub use cluster::{Door, ServerInfo, ServerRole};
 pub use compare::{
     COMPARE_LEVEL_BITS, COMPARE_LEVELS, CellDigest, CompareCounts, CompareStep, CompareView,
@@ -57,12 +57,12 @@ pub use peer::{
 };
 pub use policy::{AlonePolicy, PolicyChange, RegistryPolicy, StalePolicy};
 pub use request::{
-    Check, EntryChange, EntryView, GroupList, InboxListing, ListedMessage, MemberKind, PeerView,
-    QueueView, RegistryView, Reply, Request, Secret, ServerStatus, Speaker, Trace, TraceRecipient,
-    Welcome, Written,
+    Check, EntryChange, EntryView, GroupList, HolderSays, InboxListing, ListedMessage, MemberKind,
+    PeerView, QueueView, RegistryView, Reply, Request, Secret, SeenView, ServerStatus, Speaker,
+    TombstoneView, Trace, TraceRecipient, Welcome, Written,
 };
 pub use seen::{AsOf, MAX_SEEN, Seen, SeenError};
-pub use stamp::{Hlc, Now, Stamp};
+pub use stamp::{Hlc, Now, Stamp, StampError};
 pub use watch::{
     Changes, Course, Happened, MAX_TOKEN_CHARS, ResumeToken, ResumeTokenError, Since, WatchEvent,
     WatchTarget,

@@ -213,6 +213,8 @@ pub enum PeerMessage {
         space: SpaceId,
         /// The origin, and its last write to the space before these.
         previous: Stamp,
+        /// What the writer had: whoever lacks some of it fetches that first.
+        context: VersionVector,
         /// In order of their dots.
         updates: Vec<Update>,
     },
@@ -244,6 +246,38 @@ pub enum PeerMessage {
         space: SpaceId,
         /// What.
         step: CompareStep,
+    },
+    /// Your copy lacks deletions that are forgotten here: fetch it whole, or it would bring back
+    /// what is gone.
+    Refresh {
+        /// Which space.
+        space: SpaceId,
+        /// What your vector does not cover.
+        floor: VersionVector,
+    },
+    /// Send me a whole copy of a space, beyond this vector of earlier parts of it.
+    Fetch {
+        /// Which space.
+        space: SpaceId,
+        /// Empty for the first part.
+        known: VersionVector,
+    },
+    /// A part of a whole copy.
+    Copy {
+        /// Which space.
+        space: SpaceId,
+        /// The `known` of the fetch that it answers.
+        from: VersionVector,
+        /// What the receiver has of the copy with this part.
+        progress: VersionVector,
+        /// Whether nothing remains at this moment.
+        complete: bool,
+        /// What the sender has forgotten deletions up to.
+        floor: VersionVector,
+        /// What the sender has.
+        vector: VersionVector,
+        /// In no particular order.
+        updates: Vec<Update>,
     },
     /// I lack these bodies for what you sent.
     Need {

@@ -173,6 +173,13 @@ pub enum Request {
         /// Which.
         registry: RegistryName,
     },
+    /// Which holders of a registry have a change durably, or all that the asked one has?
+    RegistrySeen {
+        /// Which registry.
+        registry: RegistryName,
+        /// The change, as `Written` named it; none for everything up to now.
+        stamp: Option<Stamp>,
+    },
     /// One holder more.
     HolderAdd {
         /// Of which registry.
@@ -433,6 +440,8 @@ pub enum Reply {
     Registry(RegistryView),
     /// What comparing a registry brought to light.
     Compared(CompareView),
+    /// Who has a change.
+    Seen(SeenView),
     /// An entry.
     Entry(Box<EntryView>),
     /// Yes or no; "can't tell" is a refusal of kind unavailable.
@@ -548,6 +557,27 @@ pub struct RegistryView {
     pub policy: RegistryPolicy,
 }
 
+/// Who has a change durably.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenView {
+    /// Of which registry.
+    pub registry: RegistryName,
+    /// Its holders.
+    pub holders: Vec<(ServerName, HolderSays)>,
+}
+
+/// Whether a holder has a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HolderSays {
+    /// On its disk, it said a moment ago.
+    Has,
+    /// It answers, and has not got it yet.
+    Lacks,
+    /// It did not answer: unknown.
+    Silent,
+}
+
 /// An entry, without its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryView {
@@ -649,6 +679,19 @@ pub struct ServerStatus {
     pub fetching: Vec<RegistryName>,
     /// What was compared and mended, and what is kept apart.
     pub compare: CompareCounts,
+    /// What is remembered of deletions.
+    pub tombstones: TombstoneView,
+}
+
+/// What a server remembers of deletions, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TombstoneView {
+    /// Tombstones kept until every present holder has them.
+    pub kept: u64,
+    /// Cells forgotten since this server's start.
+    pub reaped: u64,
+    /// Spaces fetched anew since this server's start, after a long absence.
+    pub refreshed: u64,
 }
 
 /// What a server knows of one recipient of a message.

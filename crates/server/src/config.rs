@@ -29,6 +29,12 @@ const DEFAULT_CONNECTIONS: usize = 500;
 const DEFAULT_CONNECTIONS_PER_ADDRESS: usize = 100;
 /// RFC 5321 4.5.4.1: "the give-up time generally needs to be at least 4-5 days".
 const DEFAULT_GIVE_UP_HOURS: u64 = 5 * 24;
+/// A month: a machine that is mended or moved comes back sooner.
+const DEFAULT_RETENTION_DAYS: u64 = 30;
+/// A shorter absence is everyday: a refresh fetches whole copies.
+const MIN_RETENTION_DAYS: u64 = 2;
+/// Ten years: longer is a mistake of units.
+const MAX_RETENTION_DAYS: u64 = 3_650;
 /// A working day: who comes back in the morning gives the password once.
 const DEFAULT_TICKET_HOURS: u64 = 8;
 /// 30 days: at a server that is cut off, a stolen ticket lives to its end.
@@ -94,6 +100,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "connections_per_address",
             "give_up_hours",
             "ticket_hours",
+            "retention_days",
         ],
     ),
 ];
@@ -127,6 +134,7 @@ The configuration (TOML; every key is optional):
     connections_per_address = 100
     give_up_hours = 120      after so long a message is reported as undeliverable
     ticket_hours = 8         a ticket (`grapevine login`) serves so long; at most 720
+    retention_days = 30      a server silent for so long fetches its copies anew (2 to 3650)
 SIGHUP has log, limits.reserve_mib and the certificate read again; the rest needs a new start.";
 
 /// A checked configuration: all defaults filled in, all paths made whole.
@@ -180,6 +188,8 @@ pub(crate) struct Limits {
     pub(crate) give_up_hours: u64,
     /// A ticket serves so long.
     pub(crate) ticket_hours: u64,
+    /// Servers that are silent for so long are not waited for when deletions are forgotten.
+    pub(crate) retention_days: u64,
 }
 
 /// Why a configuration was not taken: one line that says what, why, and what to do.
@@ -231,6 +241,7 @@ struct LimitsTable {
     connections_per_address: Option<usize>,
     give_up_hours: Option<u64>,
     ticket_hours: Option<u64>,
+    retention_days: Option<u64>,
 }
 
 /// The word that closes a door.
@@ -369,6 +380,12 @@ impl LimitsTable {
                 "limits.ticket_hours = {ticket_hours}: give 1 to {MAX_TICKET_HOURS}"
             ));
         }
+        let retention_days = self.retention_days.unwrap_or(DEFAULT_RETENTION_DAYS);
+        if !(MIN_RETENTION_DAYS..=MAX_RETENTION_DAYS).contains(&retention_days) {
+            return Err(format!(
+                "limits.retention_days = {retention_days}: give {MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}"
+            ));
+        }
         Ok(Limits {
             message_bytes: message_mib * MIB,
             reserve_bytes: self
@@ -383,6 +400,7 @@ impl LimitsTable {
             )?,
             give_up_hours,
             ticket_hours,
+            retention_days,
         })
     }
 }
@@ -590,6 +608,7 @@ mod tests {
             ("[listen]\nsmtp = 'here'", "host:port"),
             ("[limits]\nmessage_mib = 0", "give 1 to 100"),
             ("[limits]\nconnections = 0", "give 1 or more"),
+            ("[limits]\nretention_days = 1", "give 2 to 3650"),
             ("alone = 'maybe'", "accept"),
             ("[ldap]\nlogin_shell = 'bash'", "begins with /"),
             ("[ldap]\nhome_directory = '/home:x'", "no colon"),

@@ -74,6 +74,8 @@ impl Lane {
             | PeerMessage::Pull { .. }
             | PeerMessage::Push { .. }
             | PeerMessage::Have { .. }
+            | PeerMessage::Refresh { .. }
+            | PeerMessage::Fetch { .. }
             | PeerMessage::Ask { .. }
             | PeerMessage::Answered { .. }
             | PeerMessage::Logins(_)
@@ -82,6 +84,7 @@ impl Lane {
             // Behind the bodies of the cells that it brings.
             PeerMessage::Compare { .. }
             | PeerMessage::Page { .. }
+            | PeerMessage::Copy { .. }
             | PeerMessage::Need { .. }
             | PeerMessage::Body { .. }
             | PeerMessage::Custody(_)

@@ -47,9 +47,12 @@ struct Content {
     damaged: BTreeSet<(Table, Vec<u8>)>,
 }
 
+/// Numbers of tables, and of none yet.
+const TABLES: usize = 32;
+
 #[derive(Debug, Default, Clone)]
 struct Layer {
-    tables: [BTreeMap<Vec<u8>, Vec<u8>>; Table::ALL.len()],
+    tables: [BTreeMap<Vec<u8>, Vec<u8>>; TABLES],
     bodies: BTreeMap<MessageId, BodyInfo>,
 }
 

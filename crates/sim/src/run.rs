@@ -114,6 +114,8 @@ fn times(patience: Patience, dice: &mut Dice) -> Times {
         hint_ms: dice.between(1_000, 20_000),
         history_ms: 3_600_000,
         orphan_ms: 60_000,
+        // Nothing is put back on a disk in a run: deletions go as soon as they may.
+        tombstone_ms: 0,
         ..Times::default()
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Gathered when everything is healed and at rest; it changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_core::Table;
 use grapevine_model::{
-    Cell, Check, GroupList, InboxListing, Name, RegistryName, Reply, Request, Secret, ServerStatus,
-    Speaker, Stamp,
+    Cell, Check, Field, GroupList, InboxListing, Name, RegistryName, Reply, Request, Secret,
+    ServerStatus, Speaker, Stamp,
 };
 
 use crate::cluster::Cluster;
@@ -237,13 +237,30 @@ fn registry_cells(
                 .iter()
                 .filter(|(key, _)| key.starts_with(&prefix))
                 .map(|(key, value)| (key.clone(), stored(value)));
+            let own = living(prefix.len(), own.collect());
             cells
                 .entry(registry.clone())
                 .or_default()
-                .push((*node, own.collect()));
+                .push((*node, own));
         }
     }
     cells
+}
+
+/// What counts of a registry's cells: one holder may have forgotten a deletion before another, and
+/// what is left of a dead entry.
+fn living(prefix: usize, cells: Vec<StoredCell>) -> Vec<StoredCell> {
+    let item = |key: &[u8]| key.get(prefix..prefix + 16).map(<[u8]>::to_vec);
+    let identity = Field::Identity.number().to_be_bytes();
+    let is_value = |cell: &StoredCell| !matches!(cell.1, Some((_, None)));
+    let alive: BTreeSet<_> = cells
+        .iter()
+        .filter(|cell| is_value(cell) && cell.0.get(prefix + 16..) == Some(&identity[..]))
+        .map(|(key, _)| item(key))
+        .chain([Some(vec![0; 16])])
+        .collect();
+    let counts = |cell: &StoredCell| is_value(cell) && alive.contains(&item(&cell.0));
+    cells.into_iter().filter(counts).collect()
 }
 
 /// Stamp and value of a stored cell; none if it can't be read. Its dot may differ from server to

@@ -275,6 +275,7 @@ fn effect(request: &Request) -> Effect {
         | Request::RegistryList
         | Request::RegistryShow { .. }
         | Request::Compare { .. }
+        | Request::RegistrySeen { .. }
         | Request::Show { .. }
         | Request::Check { .. }
         | Request::CheckMany { .. }

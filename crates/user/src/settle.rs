@@ -111,6 +111,7 @@ impl GrapevineUser {
             | Request::RegistryList
             | Request::RegistryShow { .. }
             | Request::Compare { .. }
+            | Request::RegistrySeen { .. }
             | Request::Show { .. }
             | Request::Check { .. }
             | Request::CheckMany { .. }

@@ -109,6 +109,10 @@ impl Server {
             attempts = trying.attempts;
         }
         if sites.contains(&self.config.server) && !self.disk_nearly_full {
+            if self.may_be_forgotten(inbox, message)? {
+                self.recipient_waits(message, key, crate::mailbox::TOO_OLD.into());
+                return Ok(());
+            }
             match self.deposit(inbox, name, &sites, message, body)? {
                 Some(dot) => {
                     let then = Then::Recipient(message, key.to_owned());

@@ -116,7 +116,7 @@ impl Server {
             .spaces
             .iter()
             .filter_map(|(space, state)| match space {
-                SpaceId::Registry(registry) if !state.row.ready => Some(registry.clone()),
+                SpaceId::Registry(registry) if !state.is_whole() => Some(registry.clone()),
                 SpaceId::Registry(_) | SpaceId::Mailbox(_) => None,
             })
             .collect();
@@ -161,6 +161,7 @@ impl Server {
             alarms: self.alarms.iter().cloned().collect(),
             fetching,
             compare: self.compare_counts(),
+            tombstones: self.tombstones,
         }
     }
 

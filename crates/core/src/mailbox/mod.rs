@@ -22,6 +22,9 @@ use crate::tables::{Damaged, Table};
 /// Messages listed at most; more are listed when these are gone.
 const MOST_LISTED: usize = 100_000;
 
+/// Why a message is not deposited that the mailbox may have had and forgotten.
+pub(crate) const TOO_OLD: &str = "the message is so old that the mailbox can't tell any more whether it was delivered and deleted";
+
 fn message_key(message: MessageId) -> CellKey {
     CellKey {
         item: message.to_u128(),
@@ -67,6 +70,17 @@ impl Server {
             stamp,
         };
         self.write(&space, vec![change])
+    }
+
+    /// Whether a message that is not here may have been here and forgotten since.
+    pub(crate) fn may_be_forgotten(
+        &self,
+        inbox: Incarnation,
+        message: MessageId,
+    ) -> Result<bool, Damaged> {
+        let space = Self::mailbox_space(inbox);
+        let unknown = self.cell(&space, &message_key(message))?.is_none();
+        Ok(unknown && self.before_horizon(&space, message)?)
     }
 
     /// Whether a message is in a mailbox of this site; none if it never was.
@@ -136,6 +150,8 @@ impl Server {
                     inbox,
                     DepositOutcome::Later("the disk of the inbox site is nearly full".into()),
                 ));
+            } else if self.may_be_forgotten(inbox, message)? {
+                outcomes.push((inbox, DepositOutcome::Later(TOO_OLD.into())));
             } else {
                 match self.deposit(inbox, &name, &sites, message, body)? {
                     Some(dot) => {

@@ -96,23 +96,89 @@ impl Database {
         self.cells.get(key)
     }
 
-    /// Merges a cell; says whether it was taken, and the dot that it replaced.
-    pub(crate) fn merge(&mut self, key: &CellKey, cell: &Cell) -> (Merge, Option<Stamp>) {
+    /// Merges a cell; says whether it was taken, and the cell that it replaced.
+    pub(crate) fn merge(&mut self, key: &CellKey, cell: &Cell) -> (Merge, Option<Cell>) {
         let old = self.cells.get(key);
-        if old.is_some_and(|old| old.merge(cell) == Merge::Kept) {
+        if old.is_some_and(|old| old.merge_in(key.field, cell) == Merge::Kept) {
             return (Merge::Kept, None);
         }
-        let old = old.cloned();
+        (Merge::Taken, self.replace(key, Some(cell)))
+    }
+
+    /// Forgets a cell.
+    pub(crate) fn forget(&mut self, key: &CellKey) -> Option<Cell> {
+        self.replace(key, None)
+    }
+
+    /// Puts a cell in another's place, or none; indexes and digest follow.
+    fn replace(&mut self, key: &CellKey, cell: Option<&Cell>) -> Option<Cell> {
+        let identity = key.field == Field::Identity.number();
+        let lived = self.lives(key.item);
+        let old = self.cells.get(key).cloned();
         if let Some(old) = &old {
-            self.uncount(key, old);
+            self.count(key, old, lived, u64::wrapping_sub);
             self.unindex(key, old);
-            self.remember_name(key, old, cell);
+            if let Some(cell) = cell {
+                self.remember_name(key, old, cell);
+            }
         }
-        self.digest ^= digest_of(key, cell);
-        self.compared += u64::from(compared(cell));
-        self.index(key, cell);
-        self.cells.insert(key.clone(), cell.clone());
-        (Merge::Taken, old.map(|old| old.dot))
+        match cell {
+            Some(cell) => {
+                self.index(key, cell);
+                self.cells.insert(key.clone(), cell.clone());
+            }
+            None => {
+                self.cells.remove(key);
+            }
+        }
+        let lives = self.lives(key.item);
+        if identity && lived != lives {
+            let (mut digest, mut count) = (0, 0);
+            for (other, cell) in self.item(key.item) {
+                if other != key && counts(cell, true) {
+                    digest ^= digest_of(other, cell);
+                    count += 1;
+                }
+            }
+            self.digest ^= digest;
+            self.compared = if lives {
+                self.compared.saturating_add(count)
+            } else {
+                self.compared.saturating_sub(count)
+            };
+        }
+        if let Some(cell) = cell {
+            self.count(key, cell, lives, u64::wrapping_add);
+        }
+        old
+    }
+
+    fn count(&mut self, key: &CellKey, cell: &Cell, lives: bool, add: fn(u64, u64) -> u64) {
+        if counts(cell, lives) {
+            self.digest ^= digest_of(key, cell);
+            self.compared = add(self.compared, 1);
+        }
+    }
+
+    /// Whether an item is alive: the registry's own fields (item 0) always are.
+    pub(crate) fn lives(&self, item: u128) -> bool {
+        item == 0
+            || self
+                .cells
+                .get(&single(Incarnation(item), Field::Identity))
+                .is_some_and(|cell| cell.value.is_some())
+    }
+
+    /// All cells of an item.
+    pub(crate) fn item(&self, item: u128) -> impl Iterator<Item = (&CellKey, &Cell)> {
+        let first = CellKey {
+            item,
+            field: 0,
+            element: Vec::new(),
+        };
+        self.cells
+            .range(first..)
+            .take_while(move |(key, _)| key.item == item)
     }
 
     fn remember_name(&mut self, key: &CellKey, old: &Cell, new: &Cell) {
@@ -152,11 +218,6 @@ impl Database {
         self.cells
             .range((from, Bound::Unbounded))
             .take_while(move |(key, _)| entry.is_none_or(|entry| entry.0 == key.item))
-    }
-
-    fn uncount(&mut self, key: &CellKey, cell: &Cell) {
-        self.digest ^= digest_of(key, cell);
-        self.compared -= u64::from(compared(cell));
     }
 
     /// A cell was written again under another dot.
@@ -456,6 +517,11 @@ fn claimed(key: &CellKey, cell: &Cell) -> Option<Claim> {
     } else {
         None
     }
+}
+/// Whether a cell counts when two copies are compared, its item being alive or not (`Database::lives`):
+/// one holder may have forgotten a tombstone, or what is left of a dead entry, before another does.
+pub(crate) fn counts(cell: &Cell, lives: bool) -> bool {
+    lives && compared(cell)
 }
 
 /// The name that a cell gives to its entry, now or formerly.

@@ -122,12 +122,8 @@ impl Server {
 
     /// A registry held here and fetched whole.
     pub(crate) fn database(&self, registry: &RegistryName) -> Option<&Database> {
-        let ready = self
-            .spaces
-            .get(&SpaceId::Registry(registry.clone()))?
-            .row
-            .ready;
-        if ready {
+        let space = SpaceId::Registry(registry.clone());
+        if self.spaces.get(&space)?.is_whole() {
             self.databases.get(registry)
         } else {
             None

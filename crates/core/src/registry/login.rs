@@ -81,6 +81,7 @@ pub fn app_password_may(request: &Request) -> Result<(), Refusal> {
         | Request::InboxList { .. }
         | Request::InboxDelete { .. } => Ok(()),
         Request::Vouch { .. }
+        | Request::RegistrySeen { .. }
         | Request::TicketCreate { .. }
         | Request::AppPasswordCreate { .. }
         | Request::AppPasswords { .. }

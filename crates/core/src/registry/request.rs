@@ -308,6 +308,9 @@ impl Server {
             }
             Request::RegistryShow { registry } => Ok(self.show_registry(registry).into()),
             Request::Compare { registry } => self.compare_on_demand(memo, to, speaker, registry),
+            Request::RegistrySeen { registry, stamp } => {
+                Ok(self.who_has_seen(to, registry, *stamp))
+            }
             Request::Check { group, list, who } => {
                 if self.entry(group).is_none() {
                     return Ok(Err(Refusal::not_found(group)).into());
@@ -666,6 +669,7 @@ pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
         }
         Request::Watch { target, .. } => Some(target.registry()),
         Request::Compare { registry } => Some(registry),
+        Request::RegistrySeen { registry, .. } => Some(registry),
         Request::TicketCreate { .. }
         | Request::AppPasswordCreate { .. }
         | Request::RegistryCreate { .. }
@@ -730,6 +734,7 @@ fn is_change(request: &Request) -> bool {
         | Request::RegistryList
         | Request::RegistryShow { .. }
         | Request::Compare { .. }
+        | Request::RegistrySeen { .. }
         | Request::Show { .. }
         | Request::Check { .. }
         | Request::CheckMany { .. }

@@ -294,7 +294,10 @@ impl Server {
             .collect();
         self.peers.retain(|name, _| names.contains(name));
         for name in names {
-            self.peers.entry(name).or_default();
+            if !self.peers.contains_key(&name) {
+                let peer = self.stranger(&name);
+                self.peers.insert(name, peer);
+            }
         }
         self.ledger
             .emit_now(Effect::Servers(self.servers.values().cloned().collect()));

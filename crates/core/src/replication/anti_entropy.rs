@@ -4,6 +4,8 @@
 //! the vector, others only merge and start a session; a session's vector is
 //! joined when its last page is in. Stamps too far ahead are kept apart (see `quarantine`).
 
+use std::collections::BTreeSet;
+
 use grapevine_model::{
     Field, Hlc, MailboxEntry, MessageId, PeerMessage, ServerName, SpaceId, Stamp, Update,
     VersionVector,
@@ -15,7 +17,7 @@ use crate::server::Server;
 use crate::tables::Damaged;
 
 /// A page of a session holds about so many octets of cells.
-const PAGE_BYTES: usize = 512 * 1024;
+pub(crate) const PAGE_BYTES: usize = 512 * 1024;
 /// Spaces named in one message at most; the rest come with the next beats.
 const MOST_VECTORS: usize = 512;
 
@@ -95,7 +97,7 @@ impl Server {
                 );
             }
             self.note_have(from, &space, theirs.clone());
-            if !theirs.covers_all(&ours) {
+            if !self.demand_refresh(from, &space, &theirs) && !theirs.covers_all(&ours) {
                 self.send_page(from, &space, theirs)?;
             }
         }
@@ -104,7 +106,7 @@ impl Server {
 
     /// Whether a server may read and write a space with us: it must be one of its servers (or have
     /// been, and be handing over), or we must be.
-    fn may_share(&self, from: &ServerName, space: &SpaceId) -> bool {
+    pub(crate) fn may_share(&self, from: &ServerName, space: &SpaceId) -> bool {
         match space {
             SpaceId::Registry(registry) => {
                 self.databases.contains_key(registry) && self.servers.contains_key(from)
@@ -122,7 +124,9 @@ impl Server {
     ) -> Result<(), Damaged> {
         if self.spaces.contains_key(space) {
             self.note_have(from, space, known.clone());
-            self.send_page(from, space, known)?;
+            if !self.demand_refresh(from, space, &known) {
+                self.send_page(from, space, known)?;
+            }
         }
         Ok(())
     }
@@ -159,6 +163,7 @@ impl Server {
         from: &ServerName,
         space: SpaceId,
         previous: Stamp,
+        context: &VersionVector,
         updates: Vec<Update>,
     ) -> Result<(), Damaged> {
         if !self.admit(&space, &updates) {
@@ -172,7 +177,12 @@ impl Server {
             self.send(from, PeerMessage::Need { messages: lacking });
             return Ok(());
         }
-        self.merge_all(&space, &updates)?;
+        let follows = self.planted_vector_over_gap || self.follows(&space, previous, context);
+        // What does not follow is not even merged: a value that the vector does not cover could be
+        // deleted here, its deletion forgotten, and the value come again as if it were new.
+        if follows {
+            self.merge_all(&space, &updates)?;
+        }
         let known = self
             .spaces
             .get(&space)
@@ -183,7 +193,6 @@ impl Server {
         let (quarantine, Some(state)) = (&self.quarantine, self.spaces.get_mut(&space)) else {
             return Ok(());
         };
-        let follows = state.row.vector.covers(previous) || self.planted_vector_over_gap;
         if let Some(last) = last.filter(|last| follows && last.origin == previous.origin) {
             let mut reached = VersionVector::default();
             reached.raise(last.origin, last.time);
@@ -197,6 +206,18 @@ impl Server {
             self.send(from, PeerMessage::Pull { space, known });
         }
         Ok(())
+    }
+
+    /// Whether everything that the writer of a push had seen is here, but for what is kept apart:
+    /// a deletion must not be known, and forgotten, before what it deleted is.
+    fn follows(&self, space: &SpaceId, previous: Stamp, context: &VersionVector) -> bool {
+        let Some(state) = self.spaces.get(space) else {
+            return false;
+        };
+        let mut seen = context.clone();
+        seen.set_back(previous.origin, previous.time);
+        self.quarantine.hold_back(space, &mut seen);
+        state.row.vector.covers(previous) && state.row.vector.covers_all(&seen)
     }
 
     /// A page of a session.
@@ -279,7 +300,7 @@ impl Server {
     }
 
     /// Whether updates may come in at all: the space is ours.
-    fn admit(&mut self, space: &SpaceId, updates: &[Update]) -> bool {
+    pub(super) fn admit(&mut self, space: &SpaceId, updates: &[Update]) -> bool {
         if self.spaces.contains_key(space) {
             return true;
         }
@@ -325,17 +346,23 @@ impl Server {
     }
 
     pub(super) fn merge_all(&mut self, space: &SpaceId, updates: &[Update]) -> Result<(), Damaged> {
+        let mut again = BTreeSet::new();
         for update in updates {
             self.clock.observe(update.cell.stamp);
             self.clock.observe(update.cell.dot);
-            self.merge_cell(space, &update.key, &update.cell)?;
+            if self.is_forgotten(space, update)? {
+                continue;
+            }
+            let news = self.merge_cell(space, &update.key, &update.cell)?;
+            again.extend(self.to_repeat(space, update, news)?);
         }
+        self.write_again(space, again.into_iter().collect())?;
         self.space_changed(space);
         Ok(())
     }
 
     /// Tells a partner what we durably have.
-    fn say_have(&mut self, to: &ServerName, space: &SpaceId) {
+    pub(crate) fn say_have(&mut self, to: &ServerName, space: &SpaceId) {
         if let Some(state) = self.spaces.get(space) {
             let vector = state.row.vector.clone();
             self.send(
@@ -349,6 +376,7 @@ impl Server {
     }
 
     pub(crate) fn note_have(&mut self, from: &ServerName, space: &SpaceId, vector: VersionVector) {
+        self.seen_by(from, space, &vector);
         if let Some(state) = self.spaces.get_mut(space) {
             // Replaced, not joined: a partner that lost its disk has less than before.
             state.have.insert(from.clone(), vector);

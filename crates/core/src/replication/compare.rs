@@ -356,8 +356,12 @@ impl Server {
                 continue;
             }
             let present = self.cell(space, &update.key).unwrap_or_default();
+            let floor = self.spaces.get(space).map(|state| &state.floor);
+            let has_forgotten = floor.is_some_and(|floor| !floor.is_empty());
             match &present {
-                Some(present) if present.merge(&update.cell) == Merge::Kept => {
+                Some(present)
+                    if present.merge_in(update.key.field, &update.cell) == Merge::Kept =>
+                {
                     if !same(present, &update.cell) {
                         newer.push(Update {
                             key: update.key,
@@ -368,7 +372,7 @@ impl Server {
                 }
                 // It may have been deleted here, and the deletion forgotten: only who knows as much
                 // as this server can say that it was not.
-                None if !informed => continue,
+                Some(_) | None if !informed && (present.is_none() || has_forgotten) => continue,
                 Some(_) | None => {}
             }
             let lacking = self.lacking_bodies(space, std::slice::from_ref(&update))?;

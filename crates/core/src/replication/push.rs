@@ -109,15 +109,19 @@ impl Server {
             }
             return;
         }
+        let context = self.spaces.get(space).map(|state| state.row.vector.clone());
+        let context = context.unwrap_or_default();
         for partner in self.partners(space) {
             if self.is_up(&partner) {
                 self.send_bodies_of(&partner, &updates);
                 let (space, updates) = (space.clone(), updates.clone());
+                let context = context.clone();
                 self.send(
                     &partner,
                     PeerMessage::Push {
                         space,
                         previous,
+                        context,
                         updates,
                     },
                 );

@@ -65,6 +65,12 @@ impl Quarantine {
             .collect()
     }
 
+    /// Whether anything of a space is kept apart.
+    pub(crate) fn stops_in(&self, space: &SpaceId) -> bool {
+        let all = (space.clone(), OriginId(0))..=(space.clone(), OriginId(u64::MAX));
+        self.stops.range(all).next().is_some()
+    }
+
     /// Lowers a promise to before the first update of each origin that is kept apart.
     pub(crate) fn hold_back(&self, space: &SpaceId, promised: &mut VersionVector) {
         let all = (space.clone(), OriginId(0))..=(space.clone(), OriginId(u64::MAX));

@@ -11,6 +11,8 @@ use grapevine_model::{
 
 use crate::codec::{self, SpaceRow};
 use crate::registry::database::claimed_name;
+use crate::replication::reap::Round;
+use crate::replication::refresh::Refresh;
 use crate::server::Server;
 use crate::tables::{Damaged, Table};
 
@@ -32,9 +34,20 @@ pub(crate) struct Space {
     pub(crate) damaged: BTreeSet<CellKey>,
     /// With whom its digest is counted, and which digest.
     pub(crate) counted: (BTreeSet<ServerName>, u64),
+    /// Everything forgotten here is covered by it: who does not cover it has to fetch anew.
+    pub(crate) floor: VersionVector,
+    /// What is about to be stable.
+    pub(crate) round: Option<Round>,
+    /// A whole copy under way, after a long absence.
+    pub(crate) refresh: Option<Refresh>,
 }
 
 impl Space {
+    /// Whether questions about it can be answered from here.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.row.ready && !self.refresh.as_ref().is_some_and(|refresh| refresh.stale)
+    }
+
     /// How many partners are known to have a write.
     pub(crate) fn copies(&self, dot: Stamp, partners: &[ServerName]) -> u8 {
         let others = partners
@@ -211,16 +224,16 @@ impl Server {
                 let old = self.cell(space, key).unwrap_or_default();
                 if old
                     .as_ref()
-                    .is_some_and(|old| old.merge(cell) == Merge::Kept)
+                    .is_some_and(|old| old.merge_in(key.field, cell) == Merge::Kept)
                 {
                     return Ok(Merge::Kept);
                 }
                 self.mailbox_cell_changes(*incarnation, key, old.as_ref(), cell)?;
-                old.map(|old| old.dot)
+                old
             }
         };
-        if let Some(dot) = replaced {
-            self.ledger.delete(Table::Dots, codec::dot_key(space, dot));
+        if let Some(old) = replaced {
+            self.drop_dot(space, &old);
         }
         self.put_cell(space, key, cell);
         if matches!(space, SpaceId::Registry(r) if r.as_str() == "gv") {
@@ -249,6 +262,7 @@ impl Server {
             codec::dot_key(space, cell.dot),
             codec::bare_cell_key(key),
         );
+        self.mark_for_reaping(space, key, cell);
     }
 
     /// The updates of a space that a vector does not cover, at most `limit` octets of them, and the
@@ -313,7 +327,7 @@ impl Server {
     pub(crate) fn drop_space(&mut self, space: &SpaceId) -> Result<(), Damaged> {
         let prefix = codec::space_prefix(space);
         let until = codec::after_prefix(&prefix);
-        for table in [Table::Cells, Table::Dots] {
+        for table in [Table::Cells, Table::Dots, Table::Tombstones] {
             for (key, value) in self.ledger.scan(table, &prefix, &until, usize::MAX >> 1)? {
                 if table == Table::Cells && matches!(space, SpaceId::Mailbox(_)) {
                     let cell: Cell = codec::decode(&value)?;
@@ -329,6 +343,7 @@ impl Server {
             }
         }
         self.remember_written();
+        self.ledger.delete(Table::Floors, prefix.clone());
         self.ledger.delete(Table::Vectors, prefix);
         if let Some(state) = self.spaces.get_mut(space) {
             let (partners, digest) = std::mem::take(&mut state.counted);

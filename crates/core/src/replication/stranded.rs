@@ -67,7 +67,12 @@ impl Server {
         Ok(stranded)
     }
 
-    fn write_again(&mut self, space: &SpaceId, stranded: Vec<Stamp>) -> Result<(), Damaged> {
+    /// The same stamps and values under dots of this server.
+    pub(super) fn write_again(
+        &mut self,
+        space: &SpaceId,
+        stranded: Vec<Stamp>,
+    ) -> Result<(), Damaged> {
         let origin = self.clock.origin();
         let Some(state) = self.spaces.get(space) else {
             return Ok(());
@@ -82,11 +87,16 @@ impl Server {
             let Some(key) = self.ledger.get(Table::Dots, &old)? else {
                 continue;
             };
-            self.ledger.delete(Table::Dots, old);
+            self.ledger.delete(Table::Dots, old.clone());
+            self.ledger.delete(Table::Tombstones, old);
             let key = codec::read_cell_key(&key)?;
             let Some(mut cell) = self.cell(space, &key)? else {
                 continue;
             };
+            if cell.value.is_none() {
+                // It is counted again below.
+                self.tombstones.kept = self.tombstones.kept.saturating_sub(1);
+            }
             cell.dot = Stamp {
                 time: self.tick(Hlc(0)),
                 origin,

@@ -98,6 +98,7 @@ fn push(updates: Vec<Update>) -> PeerMessage {
             time: Hlc(0),
             origin,
         },
+        context: VersionVector::default(),
         updates,
     }
 }
@@ -424,6 +425,7 @@ fn of_two_servers_with_one_name_the_older_stops() {
             time: Hlc(0),
             origin: other,
         },
+        context: VersionVector::default(),
         updates: vec![origin],
     };
     say(&mut cluster, "s1", "s2", push);
@@ -544,6 +546,7 @@ fn a_cell_over_the_limit_and_one_of_a_registry_not_held_have_no_effect() {
         PeerMessage::Push {
             space: strange,
             previous,
+            context: VersionVector::default(),
             updates,
         },
     );

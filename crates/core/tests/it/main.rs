@@ -25,6 +25,7 @@ mod memberships;
 mod names;
 mod news;
 mod posting;
+mod reap_model;
 mod registries;
 mod services;
 mod watch;

@@ -127,6 +127,7 @@ fn right(request: &Request) -> Right {
         Request::Change { name, change } => right_to_change(name, change),
         Request::RegistryList
         | Request::RegistryShow { .. }
+        | Request::RegistrySeen { .. }
         | Request::Check { .. }
         | Request::CheckMany { .. }
         | Request::CheckRecipient { .. }

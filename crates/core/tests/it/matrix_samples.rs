@@ -332,6 +332,10 @@ fn about_registries() -> Vec<Request> {
             server: server("s2"),
         },
         Request::Compare { registry: es() },
+        Request::RegistrySeen {
+            registry: es(),
+            stamp: None,
+        },
     ]
 }
 

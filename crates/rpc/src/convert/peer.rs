@@ -45,10 +45,12 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
         PeerMessage::Push {
             space,
             previous,
+            context,
             updates,
         } => Wired::Push(v1::Push {
             space: Some(space.into()),
             previous: Some(previous.into()),
+            context: Some(context.into()),
             updates: encode_updates(updates, Some(previous.origin)),
         }),
         PeerMessage::Page {
@@ -69,6 +71,25 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
             id: *id,
             space: Some(space.into()),
             step: Some(step.into()),
+        }),
+        PeerMessage::Refresh { space, floor } => Wired::Refresh(space_vector(space, floor)),
+        PeerMessage::Fetch { space, known } => Wired::Fetch(space_vector(space, known)),
+        PeerMessage::Copy {
+            space,
+            from,
+            progress,
+            complete,
+            floor,
+            vector,
+            updates,
+        } => Wired::Copy(v1::Copy {
+            space: Some(space.into()),
+            from: Some(from.into()),
+            progress: Some(progress.into()),
+            complete: *complete,
+            updates: encode_updates(updates, None),
+            floor: Some(floor.into()),
+            vector: Some(vector.into()),
         }),
         PeerMessage::Need { messages } => Wired::Need(v1::MessageIds {
             messages: ids_bytes(messages),
@@ -179,6 +200,7 @@ impl TryFrom<v1::PeerMessage> for PeerMessage {
                 Self::Push {
                     space: need(push.space, "a space")?.try_into()?,
                     previous,
+                    context: need(push.context, "what the writer had")?.try_into()?,
                     updates: decode_updates(push.updates, Some(previous.origin))?,
                 }
             }
@@ -197,6 +219,23 @@ impl TryFrom<v1::PeerMessage> for PeerMessage {
                 id: compare.id,
                 space: need(compare.space, "a space")?.try_into()?,
                 step: chosen(compare.step, "step of a comparison")?.try_into()?,
+            },
+            Wired::Refresh(refresh) => {
+                let (space, floor) = of_space(refresh)?;
+                Self::Refresh { space, floor }
+            }
+            Wired::Fetch(fetch) => {
+                let (space, known) = of_space(fetch)?;
+                Self::Fetch { space, known }
+            }
+            Wired::Copy(copy) => Self::Copy {
+                space: need(copy.space, "a space")?.try_into()?,
+                from: need(copy.from, "a vector")?.try_into()?,
+                progress: need(copy.progress, "a vector")?.try_into()?,
+                complete: copy.complete,
+                floor: need(copy.floor, "a vector")?.try_into()?,
+                vector: need(copy.vector, "a vector")?.try_into()?,
+                updates: decode_updates(copy.updates, None)?,
             },
             Wired::Need(list) => Self::Need {
                 messages: message_ids(&list.messages)?,

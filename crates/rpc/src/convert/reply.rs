@@ -124,6 +124,7 @@ impl From<&Reply> for v1::Reply {
                 Reply::Registries(registries) => Wired::Registries(v1::Names {
                     names: texts(registries),
                 }),
+                Reply::Seen(view) => Wired::Seen(view.into()),
                 Reply::Registry(view) => Wired::Registry(v1::RegistryView {
                     registry: view.registry.to_string(),
                     holders: texts(&view.holders),
@@ -205,6 +206,7 @@ impl TryFrom<v1::Reply> for Reply {
             },
             Wired::AppPasswords(list) => Self::AppPasswords(all(list.app_passwords)?),
             Wired::Registries(registries) => Self::Registries(all_parsed(&registries.names)?),
+            Wired::Seen(view) => Self::Seen(view.try_into()?),
             Wired::Registry(view) => Self::Registry(RegistryView {
                 registry: registry(&view.registry)?,
                 holders: all_parsed(&view.holders)?,

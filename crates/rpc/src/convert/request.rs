@@ -361,6 +361,10 @@ fn encode(request: &Request) -> v1::request::Request {
         Request::RegistryList => Wired::RegistryList(v1::Nothing {}),
         Request::RegistryShow { registry } => Wired::RegistryShow(registry.to_string()),
         Request::Compare { registry } => Wired::Compare(registry.to_string()),
+        Request::RegistrySeen { registry, stamp } => Wired::RegistrySeen(v1::RegistrySeen {
+            registry: registry.to_string(),
+            stamp: stamp.as_ref().map(Into::into),
+        }),
         Request::HolderAdd { registry, server } => Wired::HolderAdd(v1::Holder {
             registry: registry.to_string(),
             server: server.to_string(),
@@ -549,6 +553,10 @@ impl TryFrom<v1::Request> for Request {
             },
             Wired::Compare(which) => Self::Compare {
                 registry: registry(&which)?,
+            },
+            Wired::RegistrySeen(seen) => Self::RegistrySeen {
+                registry: registry(&seen.registry)?,
+                stamp: seen.stamp.map(Into::into),
             },
             Wired::HolderAdd(holder) => Self::HolderAdd {
                 registry: registry(&holder.registry)?,

@@ -1,8 +1,8 @@
 //! What replies show: entries, status, traces, listings.
 
 use grapevine_model::{
-    Conflict, Dangle, Dangling, EntryKind, EntryView, InboxListing, ListedMessage, PeerView,
-    QueueView, ServerStatus, Trace, TraceRecipient,
+    Conflict, Dangle, Dangling, EntryKind, EntryView, HolderSays, InboxListing, ListedMessage,
+    PeerView, QueueView, SeenView, ServerStatus, TombstoneView, Trace, TraceRecipient,
 };
 
 use super::request::{list, role};
@@ -214,6 +214,11 @@ impl From<&ServerStatus> for v1::ServerStatus {
             alarms: status.alarms.clone(),
             fetching: texts(&status.fetching),
             compare: Some((&status.compare).into()),
+            tombstones: Some(v1::TombstoneView {
+                kept: status.tombstones.kept,
+                reaped: status.tombstones.reaped,
+                refreshed: status.tombstones.refreshed,
+            }),
         }
     }
 }
@@ -237,6 +242,54 @@ impl TryFrom<v1::ServerStatus> for ServerStatus {
             fetching: all_parsed(&status.fetching)?,
             // An older release says nothing of it.
             compare: status.compare.map(Into::into).unwrap_or_default(),
+            // A server of an older release says nothing of them.
+            tombstones: status
+                .tombstones
+                .map_or_else(TombstoneView::default, |t| TombstoneView {
+                    kept: t.kept,
+                    reaped: t.reaped,
+                    refreshed: t.refreshed,
+                }),
+        })
+    }
+}
+
+impl From<&SeenView> for v1::SeenView {
+    fn from(view: &SeenView) -> Self {
+        let holders = view.holders.iter().map(|(server, seen)| v1::HolderSeen {
+            server: server.to_string(),
+            seen: match seen {
+                HolderSays::Has => v1::HolderSays::Has,
+                HolderSays::Lacks => v1::HolderSays::Lacks,
+                HolderSays::Silent => v1::HolderSays::Silent,
+            }
+            .into(),
+        });
+        Self {
+            registry: view.registry.to_string(),
+            holders: holders.collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::SeenView> for SeenView {
+    type Error = WireError;
+
+    fn try_from(view: v1::SeenView) -> Wire<Self> {
+        let holders = view.holders.iter().map(|holder| {
+            let seen = match enumerated(holder.seen, "answer of a holder")? {
+                v1::HolderSays::Unspecified => {
+                    return Err(WireError::invalid("a holder that says nothing"));
+                }
+                v1::HolderSays::Has => HolderSays::Has,
+                v1::HolderSays::Lacks => HolderSays::Lacks,
+                v1::HolderSays::Silent => HolderSays::Silent,
+            };
+            Ok((server(&holder.server)?, seen))
+        });
+        Ok(Self {
+            registry: registry(&view.registry)?,
+            holders: holders.collect::<Wire<_>>()?,
         })
     }
 }

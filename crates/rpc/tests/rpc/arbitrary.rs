@@ -479,6 +479,8 @@ fn request_about_registries() -> BoxedStrategy<Request> {
         Just(Request::RegistryList),
         registry().prop_map(|registry| Request::RegistryShow { registry }),
         registry().prop_map(|registry| Request::Compare { registry }),
+        (registry(), option::of(stamp()))
+            .prop_map(|(registry, stamp)| Request::RegistrySeen { registry, stamp }),
         (registry(), server())
             .prop_map(|(registry, server)| Request::HolderAdd { registry, server }),
         (registry(), server())
@@ -765,6 +767,15 @@ fn entry() -> BoxedStrategy<EntryView> {
         .boxed()
 }
 
+fn holder_says() -> BoxedStrategy<HolderSays> {
+    prop_oneof![
+        Just(HolderSays::Has),
+        Just(HolderSays::Lacks),
+        Just(HolderSays::Silent)
+    ]
+    .boxed()
+}
+
 fn status() -> BoxedStrategy<ServerStatus> {
     let queue = any::<[u64; 6]>().prop_map(|n| QueueView {
         messages: n[0],
@@ -808,6 +819,11 @@ fn status() -> BoxedStrategy<ServerStatus> {
                     alarms,
                     fetching,
                     compare,
+                    tombstones: TombstoneView {
+                        kept: mailboxes,
+                        reaped: mailboxes / 2,
+                        refreshed: mailboxes / 3,
+                    },
                 }
             },
         )
@@ -1048,6 +1064,8 @@ fn reply_about_servers() -> BoxedStrategy<Reply> {
             .prop_map(|(servers, holds)| Reply::Welcome(Welcome { servers, holds })),
         vec(info(), 0..3).prop_map(Reply::Servers),
         status().prop_map(|status| Reply::Status(Box::new(status))),
+        (registry(), vec((server(), holder_says()), 0..4))
+            .prop_map(|(registry, holders)| Reply::Seen(SeenView { registry, holders })),
         trace().prop_map(|trace| Reply::Trace(Box::new(trace))),
         inbox().prop_map(Reply::Inbox),
         compared().prop_map(Reply::Compared),
@@ -1144,10 +1162,13 @@ fn replication_message() -> BoxedStrategy<PeerMessage> {
         (any::<u64>(), space(), compare_step())
             .prop_map(|(id, space, step)| PeerMessage::Compare { id, space, step }),
         (space(), vector()).prop_map(|(space, known)| PeerMessage::Pull { space, known }),
-        (space(), stamp(), updates()).prop_map(|(space, previous, updates)| PeerMessage::Push {
-            space,
-            previous,
-            updates
+        (space(), stamp(), vector(), updates()).prop_map(|(space, previous, context, updates)| {
+            PeerMessage::Push {
+                space,
+                previous,
+                context,
+                updates,
+            }
         }),
         (space(), vector(), vector(), any::<bool>(), updates()).prop_map(
             |(space, from, progress, complete, updates)| PeerMessage::Page {
@@ -1159,6 +1180,26 @@ fn replication_message() -> BoxedStrategy<PeerMessage> {
             }
         ),
         (space(), vector()).prop_map(|(space, vector)| PeerMessage::Have { space, vector }),
+        (space(), vector()).prop_map(|(space, floor)| PeerMessage::Refresh { space, floor }),
+        (space(), vector()).prop_map(|(space, known)| PeerMessage::Fetch { space, known }),
+        (
+            (space(), vector(), vector(), vector(), vector()),
+            any::<bool>(),
+            updates()
+        )
+            .prop_map(
+                |((space, from, progress, floor, vector), complete, updates)| {
+                    PeerMessage::Copy {
+                        space,
+                        from,
+                        progress,
+                        complete,
+                        floor,
+                        vector,
+                        updates,
+                    }
+                }
+            ),
         ids().prop_map(|messages| PeerMessage::Need { messages }),
         (message_id(), body()).prop_map(|(message, body)| PeerMessage::Body { message, body }),
     ]

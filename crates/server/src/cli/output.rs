@@ -104,13 +104,9 @@ pub(crate) fn written_json(written: &Written) -> Value {
     json!({
         "done": true,
         "copies": written.copies,
-        "stamp": written.stamp.map(stamp_text),
+        "stamp": written.stamp.map(|stamp: Stamp| stamp.to_string()),
         "tokens": written.seen,
     })
-}
-
-fn stamp_text(stamp: Stamp) -> String {
-    format!("{:016x}{}", stamp.time.0, stamp.origin)
 }
 
 /// So many things, in words.

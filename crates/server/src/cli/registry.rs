@@ -1,8 +1,8 @@
 //! `grapevine registry`: create, delete, list, show, holders, owners, policy.
 
 use grapevine_model::{
-    AlonePolicy, EntryChange, GroupList, Member, Name, PolicyChange, RegistryName, Reply, Request,
-    ServerName, StalePolicy, WatchTarget,
+    AlonePolicy, EntryChange, GroupList, HolderSays, Member, Name, PolicyChange, RegistryName,
+    Reply, Request, ServerName, StalePolicy, Stamp, StampError, WatchTarget,
 };
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use super::bulk;
 use super::names::{self, ConflictsArgs, DanglingArgs, SettleArgs};
 use super::output::{print_json, print_written};
 use super::session::{Need, Session, odd};
-use super::view::{print_registry, registry_json};
+use super::view::{print_registry, print_seen, registry_json, seen_json};
 use super::watch::{self, WatchArgs};
 use crate::out::{Failure, say};
 
@@ -58,6 +58,16 @@ pub(crate) enum RegistryCommand {
     Settle(SettleArgs),
     /// List members, owners and friends that point at nobody, and remove them if asked to.
     Dangling(DanglingArgs),
+    /// Ask each server that holds a registry whether a change is on its disk.
+    ///
+    /// Ends with 0 when all have it, 1 when one that answers lacks it, 5 when one does not answer.
+    Seen {
+        /// Which.
+        registry: RegistryName,
+        /// The change: the stamp or token that it printed with --json; without it, all up to now.
+        #[arg(value_parser = stamp)]
+        stamp: Option<Stamp>,
+    },
     /// Show or change which servers hold a registry.
     Holders {
         /// Which.
@@ -194,6 +204,7 @@ pub(super) async fn run(command: RegistryCommand, globals: &Globals) -> Result<(
         }
         RegistryCommand::Import(args) => bulk::import(args, globals).await?,
         RegistryCommand::Export(args) => bulk::export(args, globals).await?,
+        RegistryCommand::Seen { registry, stamp } => seen(globals, registry, stamp).await?,
         RegistryCommand::Holders {
             registry,
             add,
@@ -237,6 +248,44 @@ pub(super) async fn run(command: RegistryCommand, globals: &Globals) -> Result<(
             let requests = requests.collect();
             change_and_show(globals, registry, requests).await?;
         }
+    }
+    Ok(())
+}
+
+/// A stamp, alone or in a token (`REGISTRY:STAMP`).
+fn stamp(text: &str) -> Result<Stamp, StampError> {
+    text.rsplit(':').next().unwrap_or_default().parse()
+}
+
+async fn seen(
+    globals: &Globals,
+    registry: RegistryName,
+    stamp: Option<Stamp>,
+) -> Result<(), Failure> {
+    let session = Session::open(globals, Need::Anybody).await?;
+    let request = Request::RegistrySeen { registry, stamp };
+    let Reply::Seen(view) = session.user.call(request).await? else {
+        return Err(odd());
+    };
+    if session.json {
+        print_json(&seen_json(&view));
+    } else {
+        print_seen(&view);
+    }
+    let with = |wanted: HolderSays| {
+        let servers = view.holders.iter().filter(|(_, seen)| *seen == wanted);
+        let servers: Vec<String> = servers.map(|(server, _)| server.to_string()).collect();
+        servers.join(", ")
+    };
+    let (silent, lacking) = (with(HolderSays::Silent), with(HolderSays::Lacks));
+    if !silent.is_empty() {
+        let why =
+            format!("{silent} did not answer: whether it is there is not known; try again later");
+        return Err(Failure::unavailable(why));
+    }
+    if !lacking.is_empty() {
+        let why = format!("{lacking}: not there yet; ask again in a moment");
+        return Err(Failure::new(why));
     }
     Ok(())
 }

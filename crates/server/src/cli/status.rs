@@ -296,6 +296,7 @@ pub(crate) fn server_json(status: &ServerStatus) -> Value {
         "peers": peers,
         "alarms": status.alarms,
         "compare": status.compare,
+        "tombstones": status.tombstones,
     })
 }
 
@@ -329,6 +330,7 @@ mod tests {
                     alarms: Vec::new(),
                     fetching: Vec::new(),
                     compare: Default::default(),
+                    tombstones: grapevine_model::TombstoneView::default(),
                 })
                 .ok_or_else(|| "connection refused".to_owned()),
         }

@@ -1,7 +1,8 @@
 //! Registries and entries as commands show them: a block of lines, or JSON.
 
 use grapevine_model::{
-    AlonePolicy, EntryKind, EntryView, PostingRule, Quota, RegistryView, StalePolicy,
+    AlonePolicy, EntryKind, EntryView, HolderSays, PostingRule, Quota, RegistryView, SeenView,
+    StalePolicy,
 };
 use serde_json::{Value, json};
 
@@ -144,6 +145,31 @@ pub(crate) fn registry_json(view: &RegistryView) -> Value {
         "ready": view.ready,
         "policy": view.policy,
     })
+}
+
+/// Prints who has a change.
+pub(super) fn print_seen(view: &SeenView) {
+    for (server, seen) in &view.holders {
+        let text = match seen {
+            HolderSays::Has => "has it on disk",
+            HolderSays::Lacks => "has not got it yet",
+            HolderSays::Silent => "does not answer: not known",
+        };
+        say(format_args!("{server:<16} {text}"));
+    }
+}
+
+/// The same for programs.
+pub(super) fn seen_json(view: &SeenView) -> Value {
+    let holders = view.holders.iter();
+    let holders: Vec<Value> = holders
+        .map(|(server, seen)| json!({ "server": server, "seen": seen }))
+        .collect();
+    let everywhere = view
+        .holders
+        .iter()
+        .all(|(_, seen)| *seen == HolderSays::Has);
+    json!({ "registry": view.registry, "everywhere": everywhere, "holders": holders })
 }
 
 fn joined<T: ToString>(things: &[T]) -> String {

@@ -95,6 +95,9 @@ impl Probes {
             "grapevine_registries_fetching",
             status.fetching.len() as u64,
         );
+        gauge("grapevine_tombstones_kept", status.tombstones.kept);
+        metrics::counter!("grapevine_tombstones_reaped_total").absolute(status.tombstones.reaped);
+        metrics::counter!("grapevine_spaces_refreshed_total").absolute(status.tombstones.refreshed);
         gauge("grapevine_alarms", status.alarms.len() as u64);
         let compare = &status.compare;
         metrics::counter!("grapevine_compared_total").absolute(compare.compared);

@@ -28,6 +28,7 @@ mod mail_source;
 mod pair;
 mod real_mail;
 mod reports;
+mod seen;
 mod services;
 mod strangers;
 mod up;

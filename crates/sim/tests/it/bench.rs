@@ -27,6 +27,7 @@ pub fn options() -> Options {
         times: Times {
             take_over_ms: 5_000,
             retry_most_ms: 10_000,
+            tombstone_ms: 0,
             ..Times::default()
         },
         alone: Alone::Accept,

@@ -9,6 +9,7 @@ use crate::bench::{Bench, list_remove, no, options, written, yes};
 fn compared_often(planted: Option<Planted>) -> Bench {
     let mut options = options();
     options.times.compare_ms = 20_000;
+    options.times.tombstone_ms = 40_000;
     options.planted = planted;
     let mut bench = Bench::with(3, options);
     bench.registry("pa", &[0, 1, 2]);

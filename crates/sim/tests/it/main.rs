@@ -15,5 +15,6 @@ mod determinism;
 mod mail;
 mod names;
 mod planted;
+mod reaping;
 mod seeds;
 mod servers;

@@ -44,7 +44,7 @@ fn a_vector_raised_over_a_gap_is_found() {
 
 #[test]
 fn a_deputy_that_never_takes_over_is_found() {
-    is_found(Planted::NoTakeOver, 8);
+    is_found(Planted::NoTakeOver, 20);
 }
 
 #[test]
@@ -85,5 +85,6 @@ fn a_lease_that_is_ignored_is_found() {
 #[test]
 fn every_planted_mistake_has_its_test() {
     // A new one is to be added above.
-    assert_eq!(Planted::ALL.len(), 14);
+    // Two of them have theirs in `reaping`.
+    assert_eq!(Planted::ALL.len(), 16);
 }

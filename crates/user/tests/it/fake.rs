@@ -289,6 +289,7 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
             alarms: Vec::new(),
             fetching: Vec::new(),
             compare: Default::default(),
+            tombstones: grapevine_model::TombstoneView::default(),
         }))),
         Request::Authenticate { name, password, .. } => {
             let entry = world.entries.get(&name);
