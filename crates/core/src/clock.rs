@@ -45,10 +45,6 @@ impl Clock {
         self.origin = origin;
     }
 
-    pub(crate) fn last(&self) -> Hlc {
-        self.last
-    }
-
     /// A time greater than all before and than `at_least`.
     pub(crate) fn tick(&mut self, now: Now, at_least: Hlc) -> Tick {
         let wall = Hlc::at_ms(now.wall_ms);

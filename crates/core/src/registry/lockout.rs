@@ -33,8 +33,8 @@ const MOST_KEYS: usize = 20_000;
 pub(crate) enum Verdict {
     /// Yes; the attempt is counted, as if it were wrong, until it proves right.
     Open,
-    /// Yes, and it is not counted: the very password that was wrong last time. That is a forgotten
-    /// mail program, not a guess.
+    /// Yes, and it is not counted: the very password that was wrong last time, or that is being checked
+    /// now. That is a forgotten mail program, or one with many connections, and not another guess.
     OpenAgain,
     /// No.
     Shut,
@@ -48,6 +48,9 @@ pub(crate) struct Lockout {
     sources: Counts<Source>,
     /// When the pair was let in last, and when the others were told last.
     known: Recent<(String, Source), u64>,
+    /// Counted attempts that are being checked, by pair and mark: the same password at the same time is
+    /// one guess. As many as there are checks under way.
+    under_way: BTreeSet<((String, Source), u64)>,
     /// The last wrong password of a pair, as a mark that means nothing outside this process.
     last_wrong: Recent<(String, Source), u64>,
     key: [u8; 32],
@@ -61,6 +64,7 @@ impl Lockout {
             names: Counts::new(LONG_WINDOW_MS),
             sources: Counts::new(SHORT_WINDOW_MS),
             known: Recent::default(),
+            under_way: BTreeSet::new(),
             last_wrong: Recent::default(),
             key,
         }
@@ -86,15 +90,25 @@ impl Lockout {
         mark: u64,
         now_ms: u64,
     ) -> Verdict {
-        let pair = (name.key(), source);
-        if self.is_shut(&pair, now_ms) {
-            return Verdict::Shut;
-        }
-        if self.last_wrong.get(&pair) == Some(&mark) {
+        let same = ((name.key(), source), mark);
+        if self.under_way.contains(&same) {
             return Verdict::OpenAgain;
         }
-        self.count(pair, now_ms);
+        let pair = &same.0;
+        if self.is_shut(pair, now_ms) {
+            return Verdict::Shut;
+        }
+        if self.last_wrong.get(pair) == Some(&mark) {
+            return Verdict::OpenAgain;
+        }
+        self.count(pair.clone(), now_ms);
+        self.under_way.insert(same);
         Verdict::Open
+    }
+
+    /// A counted attempt has been checked.
+    pub(crate) fn checked(&mut self, name: &Name, source: Source, mark: u64) {
+        self.under_way.remove(&((name.key(), source), mark));
     }
 
     /// It was wrong.
@@ -102,6 +116,12 @@ impl Lockout {
         // Its time does not matter: it is forgotten by being the oldest.
         let turn = self.last_wrong.next_turn();
         self.last_wrong.put((name.key(), source), mark, turn);
+    }
+
+    /// A counted attempt was right: it was no guess.
+    pub(crate) fn uncount(&mut self, name: &Name, source: Source, now_ms: u64) {
+        self.names.take_one(&name.key(), now_ms);
+        self.sources.take_one(&source, now_ms);
     }
 
     /// It was right: says whether the others should hear of it.
@@ -159,10 +179,8 @@ impl Lockout {
         self.pairs.add(pair, now_ms);
     }
 
-    /// Takes back what the attempt itself has counted, and the pair's own mistakes.
+    /// Takes back the pair's own mistakes, and knows it from now on.
     fn let_in(&mut self, pair: (String, Source), told_ms: u64, now_ms: u64) {
-        self.names.take_one(&pair.0, now_ms);
-        self.sources.take_one(&pair.1, now_ms);
         self.pairs.forget(&pair);
         self.last_wrong.forget(&pair);
         if let Source::Address(_) = pair.1 {
@@ -311,6 +329,7 @@ mod tests {
     fn guess(lockout: &mut Lockout, who: u32, source: u32, n: u64, now_ms: u64) -> Verdict {
         let verdict = lockout.attempt(&name(who), from(source), n, now_ms);
         if verdict == Verdict::Open {
+            lockout.checked(&name(who), from(source), n);
             lockout.wrong(&name(who), from(source), n);
         }
         verdict
@@ -340,11 +359,41 @@ mod tests {
         );
     }
 
+    /// The owner of the first name logs in from where he always does.
+    fn log_in(lockout: &mut Lockout, mark: u64, now_ms: u64) -> bool {
+        let (name, source) = (name(1), from(9));
+        assert_eq!(lockout.attempt(&name, source, mark, now_ms), Verdict::Open);
+        lockout.checked(&name, source, mark);
+        lockout.uncount(&name, source, now_ms);
+        lockout.right(&name, source, now_ms)
+    }
+
+    #[test]
+    fn one_password_over_many_connections_at_once_is_one_guess() {
+        let mut lockout = Lockout::new([7; 32]);
+        let mut attempt = |mark| lockout.attempt(&name(1), from(9), mark, 0);
+        assert_eq!(attempt(5), Verdict::Open);
+        for _ in 0..1_000 {
+            assert_eq!(attempt(5), Verdict::OpenAgain);
+        }
+        for n in 1..MOST_BY_PAIR {
+            assert_eq!(attempt(50 + n), Verdict::Open);
+        }
+        assert_eq!(attempt(99), Verdict::Shut);
+        assert_eq!(
+            attempt(5),
+            Verdict::OpenAgain,
+            "what is being checked stays so"
+        );
+        lockout.checked(&name(1), from(9), 5);
+        lockout.right(&name(1), from(9), 0);
+        assert_eq!(lockout.attempt(&name(1), from(9), 5, 0), Verdict::Open);
+    }
+
     #[test]
     fn many_sources_shut_a_name_for_strangers_and_not_for_its_owner() {
         let mut lockout = Lockout::new([7; 32]);
-        assert_eq!(lockout.attempt(&name(1), from(9), 0, 0), Verdict::Open);
-        assert!(lockout.right(&name(1), from(9), 0), "the others hear of it");
+        assert!(log_in(&mut lockout, 0, 0), "the others hear of it");
         assert!(!lockout.right(&name(1), from(9), 1), "once");
         let mut open = 0;
         for source in 100..1_000 {
@@ -352,8 +401,7 @@ mod tests {
         }
         assert_eq!(open, MOST_BY_NAME);
         assert_eq!(guess(&mut lockout, 1, 8, 5, 3), Verdict::Shut);
-        assert_eq!(lockout.attempt(&name(1), from(9), 6, 3), Verdict::Open);
-        assert!(!lockout.right(&name(1), from(9), 3));
+        assert!(!log_in(&mut lockout, 6, 3));
         // From the owner's own source too, guessing gets no further than anywhere.
         for n in 0..MOST_BY_PAIR {
             assert_eq!(guess(&mut lockout, 1, 9, 50 + n, 4), Verdict::Open);

@@ -184,6 +184,9 @@ impl Server {
         };
         let now_ms = self.now.mono_ms;
         let (name, source) = (&verifying.name, verifying.source);
+        if verifying.counted == Counted::Yes {
+            self.lockout.checked(name, source, verifying.mark);
+        }
         // It may have been changed while it was being checked.
         let who = verifying
             .who
@@ -196,6 +199,9 @@ impl Server {
             self.reply(verifying.to, Err(wrong()));
             return Ok(());
         };
+        if verifying.counted == Counted::Yes {
+            self.lockout.uncount(name, source, now_ms);
+        }
         if self.lockout.right(name, source, now_ms) {
             self.tell_login(verifying.name, source, LoginOutcome::Right);
         }
