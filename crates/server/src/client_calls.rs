@@ -149,6 +149,10 @@ impl ClientCalls {
                 let Proved { who, proved_ms } = proved.clone();
                 self.core.issue_ticket(who, proved_ms, life_ms).await?
             }
+            (Request::TicketCreate { .. }, Identity::Speaker(Speaker::Anonymous)) => {
+                let why = "a ticket is for an individual: say who calls";
+                return Err(Refusal::new(ErrorKind::NotAuthenticated, why));
+            }
             (
                 Request::AppPasswordCreate {
                     name,

@@ -19,6 +19,7 @@ mod doors;
 mod folder;
 mod http;
 mod init;
+mod intake;
 mod join;
 mod join_token;
 mod logs;

@@ -18,16 +18,16 @@ use grapevine_rpc::{
     Call, Caller, MAX_CHUNK_BYTES, PeerIdentity, SubmitHead, WireError, decode_call_after,
     decode_read_body, decode_submit_head, encode_reply, encode_reply_as_of,
 };
-use grapevine_store::INLINE_BODY_MAX_BYTES;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::body_source::{BodySource, blocking};
+use crate::body_source::BodySource;
 use crate::client_calls::{ClientCalls, Identity};
-use crate::core_task::{AnswerAsOf, CoreHandle, HeldStage, measured};
+use crate::core_task::{AnswerAsOf, CoreHandle, HeldStage};
+use crate::intake::Intake;
 use crate::peers::Peers;
 use crate::recent_listings::{RecentListings, has};
 use crate::watching::{follow, stopping};
@@ -270,42 +270,17 @@ impl ClientService {
         &self,
         parts: &mut Streaming<v1::SubmitPart>,
     ) -> Result<Result<HeldStage, Refusal>, Status> {
-        let most_bytes = self.message_bytes;
-        let mut stage = self.core.store().stage();
-        let mut len_bytes = 0_u64;
+        let mut intake = Intake::new(&self.core, self.message_bytes);
         while let Some(part) = next_part(parts).await? {
             let submit_part::Part::Chunk(chunk) = part else {
                 return Err(Status::invalid_argument("a submission has one head"));
             };
-            len_bytes += chunk.len() as u64;
-            if len_bytes > most_bytes {
-                return Ok(Err(Refusal::new(
-                    ErrorKind::TooLarge,
-                    format!("the message is longer than this server takes ({most_bytes} bytes)"),
-                )));
-            }
-            // What stays in memory is not worth a way to another thread and back.
-            let written = if len_bytes <= INLINE_BODY_MAX_BYTES as u64 {
-                Ok(stage.write(&chunk).map(|()| stage))
-            } else {
-                blocking(move || stage.write(&chunk).map(|()| stage)).await
-            };
-            stage = match written {
-                Ok(Ok(stage)) => stage,
-                Ok(Err(error)) => return Ok(Err(not_stored(&error))),
-                Err(stopping) => return Ok(Err(stopping)),
+            intake = match intake.take(chunk).await {
+                Ok(intake) => intake,
+                Err(refusal) => return Ok(Err(refusal)),
             };
         }
-        let finished = if len_bytes <= INLINE_BODY_MAX_BYTES as u64 {
-            Ok(stage.finish())
-        } else {
-            blocking(move || stage.finish()).await
-        };
-        Ok(match finished {
-            Ok(Ok(staged)) => Ok(self.core.hold(measured(staged))),
-            Ok(Err(error)) => Err(not_stored(&error)),
-            Err(stopping) => Err(stopping),
-        })
+        Ok(intake.finish().await)
     }
 
     /// A body of an inbox, for somebody who may list it.
@@ -397,11 +372,6 @@ fn malformed(error: WireError) -> Status {
             "this server's release does not know it: {what}; try another server"
         )),
     }
-}
-
-fn not_stored(error: &std::io::Error) -> Refusal {
-    tracing::warn!(%error, "a message could not be stored");
-    Refusal::unavailable(format!("the message could not be stored here: {error}"))
 }
 
 /// For streams, which have no place for a refusal.

@@ -158,12 +158,12 @@ impl Open {
             .spawn(tidy_metrics(prometheus.clone(), open.stop.clone()));
         if let Some(listener) = listeners.remove(&Door::Http) {
             let probes = Probes::new(running.core.clone(), prometheus);
-            let router = probes.router().merge(open.api(running));
+            let router = probes.router().merge(open.api(running, config));
             open.http(listener, router, None, config);
         }
         if let Some(listener) = listeners.remove(&Door::Https) {
             let tls = Some(open.tls.clone());
-            open.http(listener, open.api(running), tls, config);
+            open.http(listener, open.api(running, config), tls, config);
         }
         if let Some(listener) = listeners.remove(&Door::Dns) {
             dns::open(listener, running.zones.clone(), &open.tasks, &open.stop)
@@ -206,13 +206,14 @@ impl Open {
         Ok(())
     }
 
-    fn api(&self, running: &Running) -> axum::Router {
+    fn api(&self, running: &Running, config: &Config) -> axum::Router {
         let api = Api {
             calls: ClientCalls {
                 core: running.core.clone(),
                 passwords: running.passwords.clone(),
             },
             stop: self.stop.clone(),
+            message_bytes: config.limits.message_bytes,
         };
         api.router()
     }

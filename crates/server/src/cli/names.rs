@@ -4,10 +4,10 @@
 use std::str::FromStr;
 
 use grapevine_model::{
-    AsideChange, Dangle, Depth, EntryChange, GroupList, Incarnation, Name, PostingRule, Quota,
-    RegistryName, Reply, Request,
+    AsideChange, Conflict, Dangle, Dangling, Depth, EntryChange, GroupList, Incarnation, Name,
+    PostingRule, Quota, RegistryName, Reply, Request,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Globals;
 use super::individual::{one, show};
@@ -190,18 +190,7 @@ pub(super) async fn conflicts(globals: &Globals, args: ConflictsArgs) -> Result<
         }
     }
     if session.json {
-        let shown: Vec<_> = found
-            .iter()
-            .map(|conflict| {
-                json!({
-                    "name": conflict.name,
-                    "kind": conflict.kind,
-                    "holder": conflict.holder.to_string(),
-                    "aside": conflict.aside.to_string(),
-                    "remark": conflict.remark,
-                })
-            })
-            .collect();
+        let shown: Vec<_> = found.iter().map(conflict_json).collect();
         print_json(&json!(shown));
         return Ok(());
     }
@@ -233,7 +222,7 @@ pub(crate) struct SettleArgs {
     rename: Option<Name>,
 }
 
-fn incarnation(text: &str) -> Result<Incarnation, String> {
+pub(crate) fn incarnation(text: &str) -> Result<Incarnation, String> {
     let wrong = || "an incarnation has 32 hexadecimal digits".to_owned();
     match text.len() {
         32 if text.bytes().all(|b| b.is_ascii_hexdigit()) => u128::from_str_radix(text, 16)
@@ -299,10 +288,7 @@ pub(super) async fn dangling(globals: &Globals, args: DanglingArgs) -> Result<()
         }
     }
     if session.json {
-        let shown: Vec<_> = found
-            .iter()
-            .map(|d| json!({ "group": d.group, "list": d.list, "member": d.member, "why": d.why }))
-            .collect();
+        let shown: Vec<_> = found.iter().map(dangling_json).collect();
         print_json(&json!(shown));
         return Ok(());
     }
@@ -326,6 +312,22 @@ pub(super) async fn dangling(globals: &Globals, args: DanglingArgs) -> Result<()
         print_written(false, args.registry.as_str(), &written);
     }
     Ok(())
+}
+
+/// A conflict for programs.
+pub(crate) fn conflict_json(conflict: &Conflict) -> Value {
+    json!({
+        "name": conflict.name,
+        "kind": conflict.kind,
+        "holder": conflict.holder.to_string(),
+        "aside": conflict.aside.to_string(),
+        "remark": conflict.remark,
+    })
+}
+
+/// A member that points at nobody, for programs.
+pub(crate) fn dangling_json(d: &Dangling) -> Value {
+    json!({ "group": d.group, "list": d.list, "member": d.member, "why": d.why })
 }
 
 #[cfg(test)]

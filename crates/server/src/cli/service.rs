@@ -261,7 +261,8 @@ async fn find(args: FindArgs, globals: &Globals) -> Result<(), Failure> {
     Ok(())
 }
 
-fn site_json(site: &FoundSite, took: Option<Duration>) -> Value {
+/// A live place for programs.
+pub(crate) fn site_json(site: &FoundSite, took: Option<Duration>) -> Value {
     let mut value = json!({
         "name": site.name,
         "door": site.door,

@@ -122,6 +122,7 @@ pub(crate) fn event_json(event: &WatchEvent) -> Value {
         object.insert("name".to_owned(), json!(event.name));
         let incarnation = event.incarnation.to_string();
         object.insert("incarnation".to_owned(), json!(incarnation));
+        object.insert("stamp".to_owned(), json!(event.stamp.to_string()));
         object.insert("time_ms".to_owned(), json!(event.stamp.time.wall_ms()));
     }
     value

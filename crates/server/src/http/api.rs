@@ -15,19 +15,20 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use grapevine_model::{
-    EntryChange, ErrorKind, GroupList, InboxListing, MAX_SEEN, MessageId, Name, PolicyChange,
-    Refusal, RegistryName, Reply, Request as Ask, Secret, Seen, Since, Source, WatchTarget,
+    ErrorKind, GroupList, InboxListing, MAX_SEEN, MessageId, Name, Refusal, RegistryName, Reply,
+    Request as Ask, Seen, Since, Source, WatchTarget,
 };
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use super::bodies;
+use super::asks::written_to;
 use super::credentials::{Way, identity};
 use super::events;
 use super::openapi::document;
-use super::operations::{OPERATIONS, Op, Operation, Verb};
+use super::operations::{OPERATIONS, Op, Operation, Takes, Verb};
 use super::problem::Problem;
 use super::render;
+use super::submission;
 use crate::body_source::BodySource;
 use crate::client_calls::{ClientCalls, Identity};
 
@@ -45,6 +46,8 @@ pub(crate) struct Api {
     pub(crate) calls: ClientCalls,
     /// Ends what waits for changes.
     pub(crate) stop: CancellationToken,
+    /// How long a message may be.
+    pub(crate) message_bytes: u64,
 }
 
 impl Api {
@@ -101,9 +104,13 @@ impl Api {
             .ok_or_else(|| Problem::from(Refusal::new(ErrorKind::Internal, "no connection")))?;
         let who = identity(&self.calls, &call.parts.headers, way).await?;
         let who = (who, way.source());
-        if operation.body.is_some() {
-            call.body = Some(read_body(&call.parts.headers, body).await?);
-        }
+        let body = match operation.takes {
+            Takes::Json(_) => {
+                call.body = Some(read_body(&call.parts.headers, body).await?);
+                Body::empty()
+            }
+            Takes::Nothing | Takes::Message => body,
+        };
         match operation.op {
             Op::RegistryWatch => {
                 let target = WatchTarget::Registry(call.param("registry")?);
@@ -114,6 +121,7 @@ impl Api {
                 self.watch(who, target, call.since()?).await
             }
             Op::InboxRead => self.read_message(who, &call).await,
+            Op::Submit => submission::take(self, who.0, &call, body).await,
             _ => self.ask(who, &call).await,
         }
     }
@@ -122,26 +130,38 @@ impl Api {
         let ask = call.request()?;
         let wrote_to = written_to(&ask);
         let (who, source) = who;
+        if call.operation.changes_either_kind() {
+            self.is_of_its_kind(&who, source, call).await?;
+        }
         let answered = self.calls.answer(&who, source, ask, call.seen()?).await;
         let (answer, as_of) = answered;
         let reply = answer?;
-        let seen = match (&reply, wrote_to) {
-            (Reply::Written(written), Some(registry)) => {
-                written.stamp.map(|stamp| Seen { registry, stamp })
-            }
-            _ => None,
-        };
         let mut response = render::reply(call, &reply)?;
         let headers = response.headers_mut();
         if let Some(as_of) = as_of {
             headers.extend(render::as_of(&as_of));
         }
-        if let Some(seen) = seen
-            && let Ok(value) = HeaderValue::try_from(seen.to_string())
+        if let Some(seen) = seen_after(&reply, wrote_to)
+            && let Ok(value) = HeaderValue::try_from(seen)
         {
             headers.insert(render::SEEN, value);
         }
         Ok(response)
+    }
+
+    /// Whether an entry is what the path says. The core does some things with entries of either kind
+    /// alike, and who says "individual" is not to delete a group by it.
+    async fn is_of_its_kind(
+        &self,
+        who: &Identity,
+        source: Source,
+        call: &Call,
+    ) -> Result<(), Problem> {
+        let ask = Ask::Show {
+            name: call.param("name")?,
+        };
+        let shown = self.calls.answer(who, source, ask, call.seen()?).await.0?;
+        render::of_its_kind(call, &shown)
     }
 
     async fn watch(
@@ -151,7 +171,9 @@ impl Api {
         since: Since,
     ) -> Result<Response, Problem> {
         let stop = self.stop.clone();
-        events::stream(self.calls.clone(), who, target, since, stop).await
+        events::stream(self.calls.clone(), who, target, since, stop)
+            .await
+            .map_err(Problem::into_too_many)
     }
 
     async fn read_message(
@@ -205,6 +227,21 @@ async fn next_chunk(body: Option<BodySource>) -> Option<(Chunk, Option<BodySourc
         Ok(None) => None,
         Err(refusal) => Some((Err(refusal), None)),
     }
+}
+
+/// What a client hands in later to be answered with its change, or newer.
+fn seen_after(reply: &Reply, wrote_to: Option<RegistryName>) -> Option<String> {
+    let written = match reply {
+        Reply::Written(written) => written,
+        Reply::Imported(imported) => &imported.written,
+        _ => return None,
+    };
+    if written.seen.is_empty() {
+        let (registry, stamp) = (wrote_to?, written.stamp?);
+        return Some(Seen { registry, stamp }.to_string());
+    }
+    let tokens: Vec<String> = written.seen.iter().map(ToString::to_string).collect();
+    Some(tokens.join(", "))
 }
 
 /// What holds for every answer.
@@ -277,6 +314,19 @@ impl Call {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// A parameter of the query that is no plain text.
+    pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(
+        &self,
+        key: &str,
+    ) -> Result<Option<T>, Problem> {
+        self.parameter(key)
+            .map(|text| {
+                text.parse()
+                    .map_err(|error: T::Err| Problem::invalid(format!("{key}: {error}")))
+            })
+            .transpose()
+    }
+
     pub(super) fn limit(&self) -> Result<u32, Problem> {
         match self.parameter("limit") {
             None => Ok(PAGE),
@@ -288,11 +338,11 @@ impl Call {
         }
     }
 
-    fn after(&self) -> Option<String> {
+    pub(super) fn after(&self) -> Option<String> {
         self.parameter("after").map(str::to_owned)
     }
 
-    fn list(&self, text: &str) -> Result<GroupList, Problem> {
+    pub(super) fn list(&self, text: &str) -> Result<GroupList, Problem> {
         match text {
             "members" => Ok(GroupList::Members),
             "owners" => Ok(GroupList::Owners),
@@ -301,7 +351,7 @@ impl Call {
         }
     }
 
-    fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let body = self.body.as_ref().map_or(&[][..], |body| body.as_ref());
         serde_json::from_slice(body).map_err(|error| Problem::invalid(format!("the body: {error}")))
     }
@@ -339,167 +389,6 @@ impl Call {
             return Err(Problem::invalid(format!("at most {MAX_SEEN} tokens")));
         }
         Ok(seen)
-    }
-
-    /// What the core is asked.
-    fn request(&self) -> Result<Ask, Problem> {
-        let change = |change| -> Result<Ask, Problem> {
-            Ok(Ask::Change {
-                name: self.param("name")?,
-                change,
-            })
-        };
-        Ok(match self.operation.op {
-            Op::Registries => Ask::RegistryList,
-            Op::RegistryCreate => {
-                let new: bodies::NewRegistry = self.json()?;
-                Ask::RegistryCreate {
-                    registry: new.registry,
-                    holders: new.holders,
-                    registrars: new.registrars,
-                }
-            }
-            Op::Registry => Ask::RegistryShow {
-                registry: self.param("registry")?,
-            },
-            Op::RegistryDelete => Ask::RegistryDelete {
-                registry: self.param("registry")?,
-            },
-            Op::RegistryEntries => Ask::Entries {
-                registry: self.param("registry")?,
-                after: self.after(),
-                limit: self.limit()?,
-            },
-            Op::RegistryPolicy => Ask::RegistryPolicy {
-                registry: self.param("registry")?,
-                change: match self.json()? {
-                    bodies::Policy::Alone(policy) => PolicyChange::Alone(policy),
-                    bodies::Policy::Stale(policy) => PolicyChange::Stale(policy),
-                    bodies::Policy::Offer(server) => PolicyChange::Offer(server),
-                    bodies::Policy::Withdraw(server) => PolicyChange::Withdraw(server),
-                },
-            },
-            Op::HolderAdd => Ask::HolderAdd {
-                registry: self.param("registry")?,
-                server: self.param("server")?,
-            },
-            Op::HolderRemove => Ask::HolderRemove {
-                registry: self.param("registry")?,
-                server: self.param("server")?,
-            },
-            Op::IndividualCreate => {
-                let new: bodies::NewIndividual = self.json()?;
-                Ask::IndividualCreate {
-                    name: new.name,
-                    password: new.password.map(|password| Secret(password.0)),
-                    sites: new.sites,
-                }
-            }
-            Op::GroupCreate => {
-                let new: bodies::NewGroup = self.json()?;
-                Ask::GroupCreate {
-                    name: new.name,
-                    remark: new.remark,
-                    owners: new.owners,
-                }
-            }
-            Op::Individual | Op::Group => Ask::Show {
-                name: self.param("name")?,
-            },
-            Op::IndividualDelete | Op::GroupDelete => Ask::Delete {
-                name: self.param("name")?,
-            },
-            Op::SetPassword => {
-                let new: bodies::NewPassword = self.json()?;
-                change(EntryChange::Password(Secret(new.password.0)))?
-            }
-            Op::SetIndividualRemark | Op::SetGroupRemark => {
-                change(EntryChange::Remark(self.json::<bodies::Remark>()?.remark))?
-            }
-            Op::SetSites => change(EntryChange::Sites(self.json::<bodies::Sites>()?.sites))?,
-            Op::SetForward => change(EntryChange::Forward(
-                self.json::<bodies::Forward>()?.forward,
-            ))?,
-            Op::AliasAdd => change(EntryChange::AliasAdd(self.param("alias")?))?,
-            Op::AliasRemove => change(EntryChange::AliasRemove(self.param("alias")?))?,
-            Op::List => Ask::Members {
-                group: self.param("name")?,
-                list: self.list(&self.param::<String>("list")?)?,
-                after: self.after(),
-                limit: self.limit()?,
-            },
-            Op::ListAdd | Op::ListRemove => {
-                let list = self.list(&self.param::<String>("list")?)?;
-                let member = self.param("member")?;
-                change(match self.operation.op {
-                    Op::ListAdd => EntryChange::ListAdd(list, member),
-                    _ => EntryChange::ListRemove(list, member),
-                })?
-            }
-            Op::Check => Ask::Check {
-                group: self.param("name")?,
-                list: self.list(self.parameter("list").unwrap_or("members"))?,
-                who: self
-                    .parameter("who")
-                    .ok_or_else(|| Problem::invalid("who? give ?who=NAME"))?
-                    .parse()
-                    .map_err(|error| Problem::invalid(format!("who: {error}")))?,
-            },
-            Op::Checks => {
-                let checks: bodies::Checks = self.json()?;
-                Ask::CheckMany {
-                    group: self.param("name")?,
-                    list: checks.list,
-                    who: checks.who,
-                }
-            }
-            Op::Join => {
-                let bodies::Empty {} = self.json()?;
-                change(EntryChange::Join)?
-            }
-            Op::Leave => {
-                let bodies::Empty {} = self.json()?;
-                change(EntryChange::Leave)?
-            }
-            Op::Login => Ask::TicketCreate {
-                life_ms: self.json::<bodies::Login>()?.life_ms,
-            },
-            Op::Servers => Ask::Servers,
-            Op::Status => Ask::Status,
-            Op::Trace => Ask::Trace {
-                message: self.param("message")?,
-            },
-            Op::Inbox => Ask::InboxList {
-                name: self.param("name")?,
-            },
-            Op::InboxDelete => Ask::InboxDelete {
-                name: self.param("name")?,
-                messages: vec![self.param("message")?],
-            },
-            Op::Document
-            | Op::RegistryWatch
-            | Op::IndividualWatch
-            | Op::GroupWatch
-            | Op::InboxRead => {
-                return Err(Refusal::new(ErrorKind::Internal, "this is no single question").into());
-            }
-        })
-    }
-}
-
-/// The registry that a change is written to.
-fn written_to(ask: &Ask) -> Option<RegistryName> {
-    match ask {
-        Ask::IndividualCreate { name, .. }
-        | Ask::GroupCreate { name, .. }
-        | Ask::Delete { name }
-        | Ask::Change { name, .. } => Some(name.registry().clone()),
-        Ask::RegistryCreate { .. }
-        | Ask::RegistryDelete { .. }
-        | Ask::RegistryPolicy { .. }
-        | Ask::HolderAdd { .. }
-        | Ask::HolderRemove { .. } => Some(RegistryName::gv()),
-        _ => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! What requests bring as JSON. Unknown keys are refused: a misspelt one would be silently left out.
 
 use grapevine_model::{
-    AlonePolicy, GroupList, Member, Name, RegistryName, ServerName, StalePolicy,
+    AlonePolicy, EntryKind, GroupList, ImportedEntry, Member, Name, Place, PostingRule,
+    RegistryName, Secret, ServerName, SiteNote, SiteOffer, StalePolicy,
 };
 use serde::Deserialize;
 
@@ -95,6 +96,106 @@ pub(super) struct Checks {
     #[serde(default = "members")]
     pub(super) list: GroupList,
     pub(super) who: Vec<Name>,
+}
+
+/// Another name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewName {
+    pub(super) name: Name,
+}
+
+/// How much an inbox may hold; what is absent is without a limit.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Quota {
+    pub(super) octets: Option<u64>,
+    pub(super) messages: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Posting {
+    pub(super) posting: PostingRule,
+}
+
+/// An app password to be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewAppPassword {
+    pub(super) label: String,
+    pub(super) expires_ms: Option<u64>,
+}
+
+/// Where a protocol is spoken, and for how long that is good unless it is said again.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Service {
+    pub(super) sites: Vec<Site>,
+    pub(super) lease_ms: Option<u64>,
+}
+
+/// One place.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Site {
+    site: Place,
+    #[serde(default)]
+    priority: u16,
+    #[serde(default)]
+    weight: u16,
+    #[serde(default)]
+    note: SiteNote,
+}
+
+impl From<Site> for SiteOffer {
+    fn from(site: Site) -> Self {
+        Self {
+            place: site.site,
+            priority: site.priority,
+            weight: site.weight,
+            note: site.note,
+        }
+    }
+}
+
+/// One entry of an import. Passwords come as hashes: to hash five hundred is the importer's work.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Imported {
+    name: Name,
+    kind: EntryKind,
+    password_hash: Option<Password>,
+    remark: Option<String>,
+    #[serde(default)]
+    sites: Vec<ServerName>,
+    #[serde(default)]
+    forward: Vec<Name>,
+    #[serde(default)]
+    aliases: Vec<Name>,
+    #[serde(default)]
+    members: Vec<Member>,
+    #[serde(default)]
+    owners: Vec<Member>,
+    #[serde(default)]
+    friends: Vec<Member>,
+}
+
+impl From<Imported> for ImportedEntry {
+    fn from(entry: Imported) -> Self {
+        Self {
+            name: entry.name,
+            kind: entry.kind,
+            password: entry.password_hash.map(|hash| Secret(hash.0)),
+            remark: entry.remark,
+            sites: entry.sites,
+            forward: entry.forward,
+            aliases: entry.aliases,
+            members: entry.members,
+            owners: entry.owners,
+            friends: entry.friends,
+        }
+    }
 }
 
 fn members() -> GroupList {

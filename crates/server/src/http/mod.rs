@@ -4,6 +4,7 @@
 //! RPC makes, and its answer becomes JSON.
 
 mod api;
+mod asks;
 mod bodies;
 mod credentials;
 mod door;
@@ -13,6 +14,7 @@ mod operations;
 mod probes;
 mod problem;
 mod render;
+mod submission;
 
 pub(crate) use api::Api;
 pub(crate) use door::{HttpLimits, serve};

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::operations::{Gives, OPERATIONS, Operation, Verb};
+use super::operations::{Gives, OPERATIONS, Operation, Takes, Verb};
 
 /// The document (OpenAPI 3.1.0).
 pub(super) fn document() -> Value {
@@ -47,6 +47,8 @@ fn described(operation: &Operation) -> Value {
     let parameter = |name: &str, place: &str, required: bool| {
         let schema = match name {
             "limit" => json!({ "type": "integer", "minimum": 1 }),
+            "number" | "known" => json!({ "type": "integer", "minimum": 0 }),
+            "depth" => json!({ "enum": ["direct", "nested"] }),
             "list" => json!({ "enum": ["members", "owners", "friends"] }),
             _ => text.clone(),
         };
@@ -60,7 +62,7 @@ fn described(operation: &Operation) -> Value {
     let in_query = operation
         .query
         .iter()
-        .map(|name| parameter(name, "query", *name == "who"));
+        .map(|name| parameter(name, "query", ["who", "to"].contains(name)));
     let mut parameters: Vec<Value> = in_path.chain(in_query).collect();
     let content = match operation.gives {
         Gives::Json(schema) => json!({ "application/json": { "schema": reference(schema) } }),
@@ -86,11 +88,13 @@ fn described(operation: &Operation) -> Value {
             },
         },
     });
-    if let (Some(schema), Some(object)) = (operation.body, value.as_object_mut()) {
-        let body = json!({
-            "required": true,
-            "content": { "application/json": { "schema": reference(schema) } },
-        });
+    let content = match operation.takes {
+        Takes::Nothing => return value,
+        Takes::Json(schema) => json!({ "application/json": { "schema": reference(schema) } }),
+        Takes::Message => json!({ "message/rfc822": { "schema": { "type": "string" } } }),
+    };
+    if let Some(object) = value.as_object_mut() {
+        let body = json!({ "required": true, "content": content });
         object.insert("requestBody".to_owned(), body);
     }
     value
@@ -113,6 +117,17 @@ fn closed(required: &[&str], properties: Value) -> Value {
 }
 
 fn schemas() -> Value {
+    let mut all = Map::new();
+    for part in [common_schemas(), other_schemas()] {
+        if let Value::Object(part) = part {
+            all.extend(part);
+        }
+    }
+    Value::Object(all)
+}
+
+/// Of what is asked and told most.
+fn common_schemas() -> Value {
     let text = || json!({ "type": "string" });
     let texts = || json!({ "type": "array", "items": { "type": "string" } });
     let number = || json!({ "type": "integer" });
@@ -147,11 +162,13 @@ fn schemas() -> Value {
         "Registries": texts(),
         "Registry": object(&["registry", "holders", "registrars"], json!({
             "registry": text(), "holders": texts(), "registrars": texts(), "entries": maybe_number(),
+            "ready": texts(), "policy": { "type": "object" },
         })),
         "Entry": object(&["name", "kind", "incarnation"], json!({
             "name": text(), "kind": { "enum": ["individual", "group"] }, "incarnation": text(), "remark": text(),
             "sites": texts(), "forward": texts(), "aliases": texts(), "connect_sites": texts(), "members": number(),
-            "owners": texts(), "friends": texts(), "conflict": yes_or_no(),
+            "owners": texts(), "friends": texts(), "conflict": yes_or_no(), "former": texts(), "quota": reference("Quota"),
+            "posting": reference("PostingRule"), "aside": number(),
         })),
         "Entries": object(&["entries"], json!({ "entries": { "type": "array", "items": reference("Entry") }, "next": maybe_text() })),
         "Members": object(&["members"], json!({ "members": texts(), "next": maybe_text() })),
@@ -170,8 +187,66 @@ fn schemas() -> Value {
         })),
         "Problem": object(&["type", "title", "status", "detail", "kind"], json!({
             "type": text(), "title": text(), "status": number(), "detail": text(),
-            "kind": { "enum": ["invalid", "not-authenticated", "not-allowed", "not-found", "conflict", "too-large", "unavailable", "unknown", "internal"] },
+            "kind": { "enum": ["invalid", "not-authenticated", "not-allowed", "not-found", "conflict", "too-large", "too-many", "unavailable", "unknown", "internal"] },
         })),
+    })
+}
+
+/// Of what administration, services and mail ask and are told.
+fn other_schemas() -> Value {
+    let text = || json!({ "type": "string" });
+    let texts = || json!({ "type": "array", "items": { "type": "string" } });
+    let number = || json!({ "type": "integer" });
+    let yes_or_no = || json!({ "type": "boolean" });
+    let maybe_text = || json!({ "type": ["string", "null"] });
+    let maybe_number = || json!({ "type": ["integer", "null"] });
+    let list = || json!({ "enum": ["members", "owners", "friends"] });
+    json!({
+        "NewName": closed(&["name"], json!({ "name": text() })),
+        "Quota": closed(&[], json!({ "octets": maybe_number(), "messages": maybe_number() })),
+        "PostingRule": { "oneOf": [
+            { "enum": ["anyone", "authenticated", "members", "owners"] },
+            closed(&["group"], json!({ "group": text() })),
+        ] },
+        "Posting": closed(&["posting"], json!({ "posting": reference("PostingRule") })),
+        "NewAppPassword": closed(&["label"], json!({ "label": text(), "expires_ms": maybe_number() })),
+        "AppPassword": object(&["id", "password"], json!({ "id": text(), "password": text() })),
+        "AppPasswords": { "type": "array", "items": object(&["id", "label", "created_ms"], json!({
+            "id": text(), "label": text(), "created_ms": number(), "expires_ms": maybe_number(),
+        })) },
+        "Service": closed(&["sites"], json!({
+            "sites": { "type": "array", "items": closed(&["site"], json!({
+                "site": text(), "priority": number(), "weight": number(), "note": text(),
+            })) },
+            "lease_ms": maybe_number(),
+        })),
+        "Located": object(&["name", "sites", "partial", "version"], json!({
+            "name": text(), "partial": yes_or_no(), "version": number(),
+            "sites": { "type": "array", "items": object(&["name", "door", "site"], json!({
+                "name": text(), "door": text(), "site": text(), "host": text(), "port": number(), "priority": number(),
+                "weight": number(), "note": text(), "lease_ms": maybe_number(),
+            })) },
+        })),
+        "Conflicts": object(&["conflicts"], json!({ "next": maybe_text(), "conflicts": { "type": "array", "items": object(
+            &["name", "kind", "holder", "aside", "remark"],
+            json!({ "name": text(), "kind": text(), "holder": text(), "aside": text(), "remark": text() }),
+        ) } })),
+        "DanglingMembers": object(&["dangling"], json!({ "next": maybe_text(), "dangling": { "type": "array", "items": object(
+            &["group", "list", "member", "why"],
+            json!({ "group": text(), "list": list(), "member": text(), "why": { "enum": ["gone", "another", "unknown"] } }),
+        ) } })),
+        "Compared": object(&["registry", "server", "with"], json!({
+            "registry": text(), "server": text(), "cells": number(), "with": { "type": "array" },
+        })),
+        "ImportEntries": { "type": "array", "items": closed(&["name", "kind"], json!({
+            "name": text(), "kind": { "enum": ["individual", "group"] }, "password_hash": maybe_text(), "remark": maybe_text(),
+            "sites": texts(), "forward": texts(), "aliases": texts(), "members": texts(), "owners": texts(), "friends": texts(),
+        })) },
+        "ImportOutcomes": object(&["outcomes", "copies"], json!({ "copies": number(), "outcomes": { "type": "array", "items": object(
+            &["done", "left_out"],
+            json!({ "done": { "enum": ["created", "changed", "unchanged", "refused"] }, "left_out": { "type": "array" } }),
+        ) } })),
+        "Accepted": object(&["message", "copies"], json!({ "message": text(), "copies": number() })),
     })
 }
 

@@ -1,6 +1,8 @@
 //! Every operation of the API, once: the routes and the OpenAPI document are both made of this table,
 //! so neither can have one that the other has not.
 
+use grapevine_model::EntryKind;
+
 /// How it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
@@ -21,6 +23,17 @@ pub(super) enum Gives {
     Message,
 }
 
+/// What comes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// No body.
+    Nothing,
+    /// JSON of this schema.
+    Json(&'static str),
+    /// A message, RFC 5322.
+    Message,
+}
+
 /// Which operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Op {
@@ -35,11 +48,28 @@ pub(super) enum Op {
     RegistryPolicy,
     HolderAdd,
     HolderRemove,
+    Number,
+    Conflicts,
+    Dangling,
+    DanglingRemove,
+    Compare,
+    Import,
+    ConflictDelete,
+    ConflictRename,
     IndividualCreate,
     Individual,
     IndividualDelete,
     IndividualWatch,
+    RenameIndividual,
+    IndividualFormerRemove,
+    IndividualMemberOf,
     SetPassword,
+    AppPasswords,
+    AppPasswordCreate,
+    AppPasswordRemove,
+    SetQuota,
+    ServiceRegister,
+    ServiceDeregister,
     SetIndividualRemark,
     SetSites,
     SetForward,
@@ -49,7 +79,11 @@ pub(super) enum Op {
     Group,
     GroupDelete,
     GroupWatch,
+    RenameGroup,
+    GroupFormerRemove,
+    GroupMemberOf,
     SetGroupRemark,
+    SetPosting,
     List,
     ListAdd,
     ListRemove,
@@ -57,8 +91,11 @@ pub(super) enum Op {
     Checks,
     Join,
     Leave,
+    ServiceFind,
     Servers,
+    Retire,
     Status,
+    Submit,
     Trace,
     Inbox,
     InboxRead,
@@ -74,8 +111,8 @@ pub(super) struct Operation {
     pub(super) summary: &'static str,
     /// The parameters of the query.
     pub(super) query: &'static [&'static str],
-    /// The schema of the body.
-    pub(super) body: Option<&'static str>,
+    /// The body.
+    pub(super) takes: Takes,
     pub(super) gives: Gives,
 }
 
@@ -92,7 +129,7 @@ const fn operation(
         path,
         summary,
         query: &[],
-        body: None,
+        takes: Takes::Nothing,
         gives,
     }
 }
@@ -103,9 +140,41 @@ impl Operation {
     }
     const fn body(self, schema: &'static str) -> Self {
         Self {
-            body: Some(schema),
+            takes: Takes::Json(schema),
             ..self
         }
+    }
+    const fn message(self) -> Self {
+        Self {
+            takes: Takes::Message,
+            ..self
+        }
+    }
+
+    /// The kind of entry that its path names.
+    pub(super) fn kind(&self) -> Option<EntryKind> {
+        if self.path.starts_with("/api/v1/individuals/{name}") {
+            Some(EntryKind::Individual)
+        } else if self.path.starts_with("/api/v1/groups/{name}") {
+            Some(EntryKind::Group)
+        } else {
+            None
+        }
+    }
+
+    /// Whether it is a change that the core makes of an entry of either kind.
+    pub(super) fn changes_either_kind(&self) -> bool {
+        matches!(
+            self.op,
+            Op::IndividualDelete
+                | Op::GroupDelete
+                | Op::RenameIndividual
+                | Op::RenameGroup
+                | Op::IndividualFormerRemove
+                | Op::GroupFormerRemove
+                | Op::SetIndividualRemark
+                | Op::SetGroupRemark
+        )
     }
 }
 
@@ -128,11 +197,28 @@ pub(super) static OPERATIONS: &[Operation] = &[
     operation(Op::RegistryPolicy, Post, "/api/v1/registries/{registry}/policy", "Change what is decided about its copies", WRITTEN).body("Policy"),
     operation(Op::HolderAdd, Put, "/api/v1/registries/{registry}/holders/{server}", "One holder more", WRITTEN),
     operation(Op::HolderRemove, Delete, "/api/v1/registries/{registry}/holders/{server}", "One holder fewer", WRITTEN),
+    operation(Op::Number, Get, "/api/v1/registries/{registry}/numbers/{number}", "The entry whose number for POSIX systems this is", Json("Entry")),
+    operation(Op::Conflicts, Get, "/api/v1/registries/{registry}/conflicts", "Entries that stand aside because an earlier one has their name", Json("Conflicts")).query(&["after", "limit"]),
+    operation(Op::Dangling, Get, "/api/v1/registries/{registry}/dangling", "Members of its groups that point at nobody", Json("DanglingMembers")).query(&["after", "limit"]),
+    operation(Op::DanglingRemove, Delete, "/api/v1/registries/{registry}/dangling", "Remove those of such a page that surely point at nobody", WRITTEN).query(&["after", "limit"]),
+    operation(Op::Compare, Post, "/api/v1/registries/{registry}/compare", "Compare its copies cell by cell, and mend what differs", Json("Compared")).body("Empty"),
+    operation(Op::Import, Post, "/api/v1/registries/{registry}/import", "Many entries are to be there: what is there is left, what is missing is added", Json("ImportOutcomes")).body("ImportEntries"),
+    operation(Op::ConflictDelete, Delete, "/api/v1/conflicts/{name}/{incarnation}", "Delete an entry that stands aside", WRITTEN),
+    operation(Op::ConflictRename, Post, "/api/v1/conflicts/{name}/{incarnation}/rename", "Give an entry that stands aside a name of its own", WRITTEN).body("NewName"),
     operation(Op::IndividualCreate, Post, "/api/v1/individuals", "Create an individual", WRITTEN).body("NewIndividual"),
     operation(Op::Individual, Get, "/api/v1/individuals/{name}", "One individual", Json("Entry")),
     operation(Op::IndividualDelete, Delete, "/api/v1/individuals/{name}", "Delete an individual", WRITTEN),
     operation(Op::IndividualWatch, Get, "/api/v1/individuals/{name}/watch", "What changes in it, as it comes", Events).query(&["since"]),
+    operation(Op::RenameIndividual, Post, "/api/v1/individuals/{name}/rename", "Give it another name; the old one leads to it until somebody else gets that", WRITTEN).body("NewName"),
+    operation(Op::IndividualFormerRemove, Delete, "/api/v1/individuals/{name}/former/{former}", "A former name leads to it no longer", WRITTEN),
+    operation(Op::IndividualMemberOf, Get, "/api/v1/individuals/{name}/member-of", "The groups that it is in, of all registries; by closure unless depth is direct", Json("Members")).query(&["list", "depth", "after", "limit"]),
     operation(Op::SetPassword, Put, "/api/v1/individuals/{name}/password", "Set a password", WRITTEN).body("NewPassword"),
+    operation(Op::AppPasswords, Get, "/api/v1/individuals/{name}/app-passwords", "Its app passwords, without their secrets", Json("AppPasswords")),
+    operation(Op::AppPasswordCreate, Post, "/api/v1/individuals/{name}/app-passwords", "One more app password: it is told this once", Json("AppPassword")).body("NewAppPassword"),
+    operation(Op::AppPasswordRemove, Delete, "/api/v1/individuals/{name}/app-passwords/{id}", "One app password fewer", WRITTEN),
+    operation(Op::SetQuota, Put, "/api/v1/individuals/{name}/quota", "Set how much the inbox may hold; null for no limit", WRITTEN).body("Quota"),
+    operation(Op::ServiceRegister, Put, "/api/v1/individuals/{name}/connect-sites/{door}", "Register the places where a protocol is spoken, in place of those before; say it again before the lease ends", WRITTEN).body("Service"),
+    operation(Op::ServiceDeregister, Delete, "/api/v1/individuals/{name}/connect-sites/{door}", "It is spoken nowhere any more", WRITTEN),
     operation(Op::SetIndividualRemark, Put, "/api/v1/individuals/{name}/remark", "Set the remark", WRITTEN).body("Remark"),
     operation(Op::SetSites, Put, "/api/v1/individuals/{name}/sites", "Set the servers of the inbox, the first one first", WRITTEN).body("Sites"),
     operation(Op::SetForward, Put, "/api/v1/individuals/{name}/forward", "Set where mail goes instead; empty for nowhere else", WRITTEN).body("Forward"),
@@ -142,6 +228,10 @@ pub(super) static OPERATIONS: &[Operation] = &[
     operation(Op::Group, Get, "/api/v1/groups/{name}", "One group", Json("Entry")),
     operation(Op::GroupDelete, Delete, "/api/v1/groups/{name}", "Delete a group", WRITTEN),
     operation(Op::GroupWatch, Get, "/api/v1/groups/{name}/watch", "What changes in it, as it comes", Events).query(&["since"]),
+    operation(Op::RenameGroup, Post, "/api/v1/groups/{name}/rename", "Give it another name; the old one leads to it until somebody else gets that", WRITTEN).body("NewName"),
+    operation(Op::GroupFormerRemove, Delete, "/api/v1/groups/{name}/former/{former}", "A former name leads to it no longer", WRITTEN),
+    operation(Op::GroupMemberOf, Get, "/api/v1/groups/{name}/member-of", "The groups that it is in, of all registries; by closure unless depth is direct", Json("Members")).query(&["list", "depth", "after", "limit"]),
+    operation(Op::SetPosting, Put, "/api/v1/groups/{name}/posting", "Set who may post to it", WRITTEN).body("Posting"),
     operation(Op::SetGroupRemark, Put, "/api/v1/groups/{name}/remark", "Set the remark", WRITTEN).body("Remark"),
     operation(Op::List, Get, "/api/v1/groups/{name}/lists/{list}", "Its members, owners or friends, in pages", Json("Members")).query(&["after", "limit"]),
     operation(Op::ListAdd, Put, "/api/v1/groups/{name}/lists/{list}/{member}", "One more in a list: a name, *@registry or *", WRITTEN),
@@ -150,8 +240,11 @@ pub(super) static OPERATIONS: &[Operation] = &[
     operation(Op::Checks, Post, "/api/v1/groups/{name}/checks", "The same for many; null where it can't be told", Json("CheckAnswers")).body("Checks"),
     operation(Op::Join, Post, "/api/v1/groups/{name}/join", "Join a group whose friend you are", WRITTEN).body("Empty"),
     operation(Op::Leave, Post, "/api/v1/groups/{name}/leave", "Leave a group", WRITTEN).body("Empty"),
+    operation(Op::ServiceFind, Get, "/api/v1/services/{name}", "Where a service is now: the live places of an instance, or of a pool; 304 if the version known still holds", Json("Located")).query(&["door", "known"]),
     operation(Op::Servers, Get, "/api/v1/servers", "The servers", Json("Servers")),
+    operation(Op::Retire, Post, "/api/v1/servers/{server}/retire", "Relieve a server of all it has; then it leaves", WRITTEN).body("Empty"),
     operation(Op::Status, Get, "/api/v1/status", "How this server is", Json("Status")),
+    operation(Op::Submit, Post, "/api/v1/messages", "Hand in a message for these recipients: it will be delivered, or explained to its sender. Under the same id it is the same message, however often it is sent", Json("Accepted")).query(&["to", "from", "id"]).message(),
     operation(Op::Trace, Get, "/api/v1/messages/{message}", "What this server knows of a message", Json("Trace")),
     operation(Op::Inbox, Get, "/api/v1/inboxes/{name}", "The messages in an inbox", Json("Inbox")),
     operation(Op::InboxRead, Get, "/api/v1/inboxes/{name}/{message}", "A message, as it was deposited", Message),

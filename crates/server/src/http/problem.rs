@@ -34,6 +34,18 @@ impl Problem {
         }
     }
 
+    /// Of a limit that is not about one request's size: it may be asked again when others have ended.
+    pub(super) fn into_too_many(self) -> Self {
+        match self.status {
+            StatusCode::PAYLOAD_TOO_LARGE => Self {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                kind: "too-many",
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     /// As it is written.
     pub(super) fn json(&self) -> Value {
         json!({
@@ -82,7 +94,11 @@ impl IntoResponse for Problem {
                 HeaderValue::from_static("Basic realm=\"grapevine\", charset=\"UTF-8\""),
             );
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        let later = [
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+        ];
+        if later.contains(&self.status) {
             headers.insert(
                 header::RETRY_AFTER,
                 HeaderValue::from_static(RETRY_AFTER_SECONDS),

@@ -3,13 +3,15 @@
 use axum::http::header::HeaderName;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use grapevine_model::{AsOf, Check, ErrorKind, Refusal, Reply, ServerInfo};
+use grapevine_model::{AsOf, Check, EntryKind, ErrorKind, Name, Refusal, Reply, ServerInfo};
 use serde_json::{Value, json};
 
 use super::api::Call;
 use super::problem::Problem;
 use crate::cli::mailbox::listing_json;
+use crate::cli::names::{conflict_json, dangling_json};
 use crate::cli::output::written_json;
+use crate::cli::service::site_json;
 use crate::cli::status::server_json;
 use crate::cli::view::{entry_json, registry_json};
 
@@ -28,9 +30,41 @@ pub(super) fn reply(call: &Call, reply: &Reply) -> Result<Response, Problem> {
         Reply::Ticket { ticket, expires_ms } => {
             json!({ "ticket": ticket.0, "expires_ms": expires_ms })
         }
+        Reply::Ok => json!({ "done": true }),
+        Reply::AppPassword { password, id } => json!({ "id": id, "password": password.0 }),
+        Reply::AppPasswords(passwords) => json!(passwords),
+        Reply::Compared(view) => json!(view),
+        Reply::Imported(imported) => json!({
+            "outcomes": imported.outcomes,
+            "copies": imported.written.copies,
+        }),
+        Reply::Accepted { message, copies } => json!({ "message": message, "copies": copies }),
+        Reply::Unchanged => return Ok(StatusCode::NOT_MODIFIED.into_response()),
+        Reply::Located(located) => {
+            let sites: Vec<Value> = located.sites.iter().map(|s| site_json(s, None)).collect();
+            json!({
+                "name": call.param::<Name>("name")?,
+                "sites": sites,
+                "partial": located.partial,
+                "version": located.version,
+            })
+        }
+        Reply::Conflicts { conflicts, next } => {
+            let conflicts: Vec<Value> = conflicts.iter().map(conflict_json).collect();
+            let value = json!({ "conflicts": conflicts, "next": next });
+            return Ok(json(value, headers, link(call, next.as_deref())?));
+        }
+        Reply::Dangling { dangling, next, .. } => {
+            let dangling: Vec<Value> = dangling.iter().map(dangling_json).collect();
+            let value = json!({ "dangling": dangling, "next": next });
+            return Ok(json(value, headers, link(call, next.as_deref())?));
+        }
         Reply::Registries(registries) => json!(registries),
         Reply::Registry(view) => registry_json(view),
-        Reply::Entry(view) => entry_json(view),
+        Reply::Entry(view) => {
+            of_its_kind(call, reply)?;
+            entry_json(view)
+        }
         Reply::Check(check) => json!({ "answer": *check == Check::Yes }),
         Reply::Checks(checks) => {
             let answer = |check: &Option<Check>| check.map(|check| check == Check::Yes);
@@ -59,6 +93,21 @@ pub(super) fn reply(call: &Call, reply: &Reply) -> Result<Response, Problem> {
         }
     };
     Ok(json(value, headers, None))
+}
+
+/// Not found, where an entry is of another kind than the path says.
+pub(super) fn of_its_kind(call: &Call, reply: &Reply) -> Result<(), Problem> {
+    match (reply, call.operation.kind()) {
+        (Reply::Entry(view), Some(kind)) if view.kind != kind => {
+            let (name, is) = match view.kind {
+                EntryKind::Individual => (&view.name, "an individual"),
+                EntryKind::Group => (&view.name, "a group"),
+            };
+            let why = format!("{name} is {is}");
+            Err(Refusal::new(ErrorKind::NotFound, why).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// JSON with its tag; if the client has it already, only that.
@@ -93,10 +142,13 @@ fn link(call: &Call, next: Option<&str>) -> Result<Option<HeaderValue>, Problem>
     let Some(next) = next else { return Ok(None) };
     let path = call.parts.uri.path();
     let limit = call.limit()?;
-    let link = format!(
-        "<{path}?after={}&limit={limit}>; rel=\"next\"",
-        percent(next)
-    );
+    let mut link = format!("<{path}?after={}&limit={limit}", percent(next));
+    for kept in ["list", "depth"] {
+        if let Some(value) = call.parameter(kept) {
+            link += &format!("&{kept}={}", percent(value));
+        }
+    }
+    link += ">; rel=\"next\"";
     Ok(HeaderValue::try_from(link).ok())
 }
 

@@ -1,0 +1,289 @@
+//! From a call by HTTP to what the core is asked: one arm an operation.
+//!
+//! Must never decide what somebody may do, nor fill in what was not said otherwise than the command
+//! line does.
+
+use grapevine_model::{
+    AsideChange, Depth, EntryChange, ErrorKind, ImportedEntry, PolicyChange, Quota, Refusal,
+    RegistryName, Request as Ask, Secret, SiteOffer,
+};
+
+use super::api::Call;
+use super::bodies;
+use super::operations::Op;
+use super::problem::Problem;
+use crate::cli::names::incarnation;
+
+impl Call {
+    /// What the core is asked.
+    pub(super) fn request(&self) -> Result<Ask, Problem> {
+        let change = |change| -> Result<Ask, Problem> {
+            Ok(Ask::Change {
+                name: self.param("name")?,
+                change,
+            })
+        };
+        Ok(match self.operation.op {
+            Op::Registries => Ask::RegistryList,
+            Op::RegistryCreate => {
+                let new: bodies::NewRegistry = self.json()?;
+                Ask::RegistryCreate {
+                    registry: new.registry,
+                    holders: new.holders,
+                    registrars: new.registrars,
+                }
+            }
+            Op::Registry => Ask::RegistryShow {
+                registry: self.param("registry")?,
+            },
+            Op::RegistryDelete => Ask::RegistryDelete {
+                registry: self.param("registry")?,
+            },
+            Op::RegistryEntries => Ask::Entries {
+                registry: self.param("registry")?,
+                after: self.after(),
+                limit: self.limit()?,
+            },
+            Op::RegistryPolicy => Ask::RegistryPolicy {
+                registry: self.param("registry")?,
+                change: match self.json()? {
+                    bodies::Policy::Alone(policy) => PolicyChange::Alone(policy),
+                    bodies::Policy::Stale(policy) => PolicyChange::Stale(policy),
+                    bodies::Policy::Offer(server) => PolicyChange::Offer(server),
+                    bodies::Policy::Withdraw(server) => PolicyChange::Withdraw(server),
+                },
+            },
+            Op::HolderAdd => Ask::HolderAdd {
+                registry: self.param("registry")?,
+                server: self.param("server")?,
+            },
+            Op::HolderRemove => Ask::HolderRemove {
+                registry: self.param("registry")?,
+                server: self.param("server")?,
+            },
+            Op::IndividualCreate => {
+                let new: bodies::NewIndividual = self.json()?;
+                Ask::IndividualCreate {
+                    name: new.name,
+                    password: new.password.map(|password| Secret(password.0)),
+                    sites: new.sites,
+                }
+            }
+            Op::GroupCreate => {
+                let new: bodies::NewGroup = self.json()?;
+                Ask::GroupCreate {
+                    name: new.name,
+                    remark: new.remark,
+                    owners: new.owners,
+                }
+            }
+            Op::Individual | Op::Group => Ask::Show {
+                name: self.param("name")?,
+            },
+            Op::IndividualDelete | Op::GroupDelete => Ask::Delete {
+                name: self.param("name")?,
+            },
+            Op::SetPassword => {
+                let new: bodies::NewPassword = self.json()?;
+                change(EntryChange::Password(Secret(new.password.0)))?
+            }
+            Op::SetIndividualRemark | Op::SetGroupRemark => {
+                change(EntryChange::Remark(self.json::<bodies::Remark>()?.remark))?
+            }
+            Op::SetSites => change(EntryChange::Sites(self.json::<bodies::Sites>()?.sites))?,
+            Op::SetForward => change(EntryChange::Forward(
+                self.json::<bodies::Forward>()?.forward,
+            ))?,
+            Op::AliasAdd => change(EntryChange::AliasAdd(self.param("alias")?))?,
+            Op::AliasRemove => change(EntryChange::AliasRemove(self.param("alias")?))?,
+            Op::List => Ask::Members {
+                group: self.param("name")?,
+                list: self.list(&self.param::<String>("list")?)?,
+                after: self.after(),
+                limit: self.limit()?,
+            },
+            Op::ListAdd | Op::ListRemove => {
+                let list = self.list(&self.param::<String>("list")?)?;
+                let member = self.param("member")?;
+                change(match self.operation.op {
+                    Op::ListAdd => EntryChange::ListAdd(list, member),
+                    _ => EntryChange::ListRemove(list, member),
+                })?
+            }
+            Op::Check => Ask::Check {
+                group: self.param("name")?,
+                list: self.list(self.parameter("list").unwrap_or("members"))?,
+                who: self
+                    .parameter("who")
+                    .ok_or_else(|| Problem::invalid("who? give ?who=NAME"))?
+                    .parse()
+                    .map_err(|error| Problem::invalid(format!("who: {error}")))?,
+            },
+            Op::Checks => {
+                let checks: bodies::Checks = self.json()?;
+                Ask::CheckMany {
+                    group: self.param("name")?,
+                    list: checks.list,
+                    who: checks.who,
+                }
+            }
+            Op::Join => {
+                let bodies::Empty {} = self.json()?;
+                change(EntryChange::Join)?
+            }
+            Op::Leave => {
+                let bodies::Empty {} = self.json()?;
+                change(EntryChange::Leave)?
+            }
+            Op::RenameIndividual | Op::RenameGroup => {
+                change(EntryChange::Rename(self.json::<bodies::NewName>()?.name))?
+            }
+            Op::IndividualFormerRemove | Op::GroupFormerRemove => {
+                change(EntryChange::FormerRemove(self.param("former")?))?
+            }
+            Op::SetQuota => {
+                let quota: bodies::Quota = self.json()?;
+                change(EntryChange::Quota(Quota {
+                    octets: quota.octets,
+                    messages: quota.messages,
+                }))?
+            }
+            Op::SetPosting => change(EntryChange::Posting(
+                self.json::<bodies::Posting>()?.posting,
+            ))?,
+            Op::AppPasswords => Ask::AppPasswords {
+                name: self.param("name")?,
+            },
+            Op::AppPasswordCreate => {
+                let new: bodies::NewAppPassword = self.json()?;
+                Ask::AppPasswordCreate {
+                    name: self.param("name")?,
+                    label: new.label,
+                    expires_ms: new.expires_ms,
+                }
+            }
+            Op::AppPasswordRemove => change(EntryChange::AppPasswordRemove(self.param("id")?))?,
+            Op::ServiceRegister => {
+                let service: bodies::Service = self.json()?;
+                let sites = service.sites.into_iter().map(SiteOffer::from);
+                change(EntryChange::ConnectSites {
+                    door: self.param("door")?,
+                    sites: sites.collect(),
+                    lease_ms: service.lease_ms,
+                })?
+            }
+            Op::ServiceDeregister => change(EntryChange::ConnectSites {
+                door: self.param("door")?,
+                sites: Vec::new(),
+                lease_ms: None,
+            })?,
+            Op::ServiceFind => Ask::Find {
+                name: self.param("name")?,
+                door: self.parsed("door")?,
+                known: self.parsed("known")?,
+            },
+            Op::IndividualMemberOf | Op::GroupMemberOf => Ask::MemberOf {
+                name: self.param("name")?,
+                list: self.list(self.parameter("list").unwrap_or("members"))?,
+                depth: match self.parameter("depth") {
+                    None | Some("nested") => Depth::Nested,
+                    Some("direct") => Depth::Direct,
+                    Some(_) => return Err(Problem::invalid("depth: direct or nested")),
+                },
+                after: self.after(),
+                limit: self.limit()?,
+            },
+            Op::Number => Ask::EntryOfNumber {
+                registry: self.param("registry")?,
+                number: self.param("number")?,
+            },
+            Op::Conflicts => Ask::Conflicts {
+                registry: self.param("registry")?,
+                after: self.after(),
+                limit: self.limit()?,
+            },
+            Op::ConflictDelete | Op::ConflictRename => Ask::Aside {
+                name: self.param("name")?,
+                incarnation: incarnation(&self.param::<String>("incarnation")?)
+                    .map_err(|why| Problem::invalid(format!("incarnation: {why}")))?,
+                change: match self.operation.op {
+                    Op::ConflictRename => AsideChange::Rename(self.json::<bodies::NewName>()?.name),
+                    _ => AsideChange::Delete,
+                },
+            },
+            Op::Dangling => Ask::Dangling {
+                registry: self.param("registry")?,
+                after: self.after(),
+                limit: self.limit()?,
+            },
+            Op::DanglingRemove => Ask::DanglingRemove {
+                registry: self.param("registry")?,
+                after: self.after(),
+                limit: self.limit()?,
+            },
+            Op::Compare => {
+                let bodies::Empty {} = self.json()?;
+                Ask::Compare {
+                    registry: self.param("registry")?,
+                }
+            }
+            Op::Import => {
+                let entries: Vec<bodies::Imported> = self.json()?;
+                Ask::Import {
+                    registry: self.param("registry")?,
+                    entries: entries.into_iter().map(ImportedEntry::from).collect(),
+                }
+            }
+            Op::Retire => {
+                let bodies::Empty {} = self.json()?;
+                Ask::Retire {
+                    server: self.param("server")?,
+                }
+            }
+            Op::Login => Ask::TicketCreate {
+                life_ms: self.json::<bodies::Login>()?.life_ms,
+            },
+            Op::Servers => Ask::Servers,
+            Op::Status => Ask::Status,
+            Op::Trace => Ask::Trace {
+                message: self.param("message")?,
+            },
+            Op::Inbox => Ask::InboxList {
+                name: self.param("name")?,
+            },
+            Op::InboxDelete => Ask::InboxDelete {
+                name: self.param("name")?,
+                messages: vec![self.param("message")?],
+            },
+            Op::Document
+            | Op::RegistryWatch
+            | Op::IndividualWatch
+            | Op::GroupWatch
+            | Op::InboxRead
+            | Op::Submit => {
+                return Err(Refusal::new(ErrorKind::Internal, "this is no single question").into());
+            }
+        })
+    }
+}
+
+/// The registry that a change is written to.
+pub(super) fn written_to(ask: &Ask) -> Option<RegistryName> {
+    match ask {
+        Ask::IndividualCreate { name, .. }
+        | Ask::GroupCreate { name, .. }
+        | Ask::Delete { name }
+        | Ask::Change { name, .. }
+        | Ask::Aside { name, .. } => Some(name.registry().clone()),
+        Ask::Import { registry, .. } | Ask::DanglingRemove { registry, .. } => {
+            Some(registry.clone())
+        }
+        Ask::RegistryCreate { .. }
+        | Ask::RegistryDelete { .. }
+        | Ask::RegistryPolicy { .. }
+        | Ask::HolderAdd { .. }
+        | Ask::HolderRemove { .. }
+        | Ask::Retire { .. } => Some(RegistryName::gv()),
+        _ => None,
+    }
+}
