@@ -36,11 +36,13 @@ pub enum Planted {
     LeaseIgnored,
     /// Copies of which nobody says that they differ are taken for equal (P4).
     CompareTrusts,
+    /// Of two creations of one name, one server of three lets the later one have it (P4).
+    LaterHasTheName,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ReplyBeforeDurable,
         Self::AcceptBeforeDeputy,
         Self::WallClockStamps,
@@ -57,5 +59,6 @@ impl Planted {
         Self::ClosureKept,
         Self::LeaseIgnored,
         Self::CompareTrusts,
+        Self::LaterHasTheName,
     ];
 }

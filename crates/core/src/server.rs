@@ -185,6 +185,7 @@ pub struct Server {
     pub(crate) planted_closure_kept: bool,
     pub(crate) planted_lease_ignored: bool,
     pub(crate) planted_compare_trusts: bool,
+    pub(crate) planted_later_has_the_name: bool,
 }
 
 impl Server {
@@ -282,6 +283,7 @@ impl Server {
             planted_closure_kept: false,
             planted_lease_ignored: false,
             planted_compare_trusts: false,
+            planted_later_has_the_name: false,
         };
         #[cfg(feature = "planted-faults")]
         server.plant();
@@ -329,6 +331,7 @@ impl Server {
             Some(Planted::TokenIgnored) => self.planted_token_ignored = true,
             Some(Planted::ClosureKept) => self.planted_closure_kept = true,
             Some(Planted::LeaseIgnored) => self.planted_lease_ignored = true,
+            Some(Planted::LaterHasTheName) => self.planted_later_has_the_name = true,
             Some(Planted::CompareTrusts) => self.planted_compare_trusts = true,
         }
     }

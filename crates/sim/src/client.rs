@@ -241,6 +241,7 @@ impl Client {
             Errand::DeletePassing(name) => {
                 self.request(stage, JobKind::Whatever, Request::Delete { name });
             }
+            Errand::Twins(request) => self.request(stage, JobKind::Whatever, request),
             Errand::Hostile(speaker, request) => {
                 let kind = JobKind::Hostile(format!("{request:?} as {speaker:?}"));
                 self.ask(stage, kind, speaker, request);

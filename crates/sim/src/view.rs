@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_core::Table;
 use grapevine_model::{
-    Cell, Check, Field, GroupList, InboxListing, Name, RegistryName, Reply, Request, Secret,
-    ServerStatus, Speaker, Stamp,
+    Cell, Check, EntryView, ErrorKind, Field, GroupList, InboxListing, Name, RegistryName, Reply,
+    Request, Secret, ServerStatus, Speaker, Stamp,
 };
 
 use crate::cluster::Cluster;
@@ -48,6 +48,8 @@ pub struct FinalView {
     pub values: BTreeMap<Key, Vec<(NodeIndex, String)>>,
     /// Each registry's cells as each holder's disk has them.
     pub registry_cells: BTreeMap<RegistryName, Vec<(NodeIndex, Vec<StoredCell>)>>,
+    /// What each server shows under names that change hands.
+    pub twins: BTreeMap<Name, Vec<(NodeIndex, Option<EntryView>)>>,
     /// What is there that nobody with a right has made.
     pub traces_of_mallory: Vec<String>,
     /// Reports that could not be delivered, on all servers.
@@ -95,6 +97,7 @@ pub fn gather(
         inboxes,
         values: values(cluster, world, oracle, &first_passwords),
         registry_cells: registry_cells(cluster, &statuses),
+        twins: twins(cluster, world),
         traces_of_mallory: traces_of_mallory(cluster),
         dead_letters: statuses
             .iter()
@@ -277,6 +280,39 @@ fn registry_prefix(registry: &RegistryName) -> Vec<u8> {
     let mut prefix = vec![b'R', text.len().min(255) as u8];
     prefix.extend_from_slice(text);
     prefix
+}
+
+fn twins(
+    cluster: &mut Cluster,
+    world: &World,
+) -> BTreeMap<Name, Vec<(NodeIndex, Option<EntryView>)>> {
+    let mut asks = Vec::new();
+    for name in world.registries.iter().flat_map(|registry| &registry.twins) {
+        for node in cluster.up() {
+            let show = Request::Show { name: name.clone() };
+            asks.push((node, Speaker::Operator, show));
+        }
+    }
+    let outcomes = cluster.ask_all(asks.clone());
+    let mut twins: BTreeMap<Name, Vec<_>> = BTreeMap::new();
+    for ((node, _, request), outcome) in asks.into_iter().zip(outcomes) {
+        let Request::Show { name } = request else {
+            continue;
+        };
+        let view = match outcome {
+            Outcome::Done(Reply::Entry(view)) => Some(*view),
+            other if other.refusal() == Some(ErrorKind::NotFound) => None,
+            other => {
+                cluster.violation(
+                    "every server shows every entry in the end",
+                    format!("{name} at node {node}: {other:?}"),
+                );
+                continue;
+            }
+        };
+        twins.entry(name).or_default().push((node, view));
+    }
+    twins
 }
 
 fn traces_of_mallory(cluster: &mut Cluster) -> Vec<String> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use grapevine_model::{
-    BodyInfo, EntryChange, GroupList, Incarnation, MessageId, Name, Request, Speaker,
+    BodyInfo, EntryChange, GroupList, Incarnation, MessageId, Name, PostingRule, Request, Speaker,
 };
 
 use crate::clock::EPOCH_MS;
@@ -58,6 +58,8 @@ pub(crate) enum Errand {
     CreatePassing(Name),
     /// Delete it.
     DeletePassing(Name),
+    /// Create, rename or delete one of the twins, or look after the registry's lists.
+    Twins(Request),
     /// Ask for what one has no right to.
     Hostile(Speaker, Request),
     /// Send as somebody else.
@@ -177,7 +179,8 @@ pub(crate) fn choose(person: &Person, world: &World, dice: &mut Dice) -> Errand 
             Errand::Password(format!("pw{}", dice.next()))
         }
         70..76 => match dice.pick(&own) {
-            Some(own) => match dice.below(4) {
+            Some(own) => match dice.below(10) {
+                4.. => Errand::Twins(twins(own, dice)),
                 0 => Errand::CreateLate(own.late.clone()),
                 1 | 2 => Errand::CreatePassing(own.passing.clone()),
                 _ => Errand::DeletePassing(own.passing.clone()),
@@ -196,6 +199,37 @@ pub(crate) fn choose(person: &Person, world: &World, dice: &mut Dice) -> Errand 
             },
             None => Errand::Submit(letter(world, dice)),
         },
+    }
+}
+
+/// What a registrar does with names that change hands. Everything that is written of a twin at its
+/// creation has one mark, and is never changed.
+fn twins(own: &Registry, dice: &mut Dice) -> Request {
+    let at = dice.index(2);
+    let (one, other) = (own.twins[at].clone(), own.twins[1 - at].clone());
+    let change = |name: &Name, change| Request::Change {
+        name: name.clone(),
+        change,
+    };
+    let (registry, after, limit) = (own.name.clone(), None, 100);
+    match dice.below(10) {
+        0..5 => {
+            let mark = format!("m{}", dice.next());
+            Request::GroupCreate {
+                name: one,
+                remark: mark.clone(),
+                owners: vec![name(&format!("{mark}@{registry}")).into()],
+            }
+        }
+        5..7 => change(&one, EntryChange::Rename(other)),
+        7 => Request::Delete { name: one },
+        // Nobody is gone whom the stable lists have, and everybody who sends has logged in.
+        8 => Request::DanglingRemove {
+            registry,
+            after,
+            limit,
+        },
+        _ => change(&own.team, EntryChange::Posting(PostingRule::Authenticated)),
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Registry {
     pub late: Name,
     /// One that is created and deleted again and again.
     pub passing: Name,
+    /// Groups that are created, renamed into one another and deleted, on all sides of a partition.
+    pub twins: [Name; 2],
     /// A list that never changes.
     pub team: Name,
     /// A list whose members come and go.
@@ -285,6 +287,10 @@ fn registry(
         registrar,
         late: name(&format!("late@{text}")),
         passing: name(&format!("passing@{text}")),
+        twins: [
+            name(&format!("twin^@{text}")),
+            name(&format!("other^@{text}")),
+        ],
         team: name(&format!("team^@{text}")),
         club: name(&format!("Club^@{text}")),
         club_owners: Vec::new(),

@@ -666,10 +666,7 @@ impl Server {
                 "log in first",
             )));
         }
-        let Some(database) = self.database(name.registry()) else {
-            return Ok(Err(Refusal::not_found(name)));
-        };
-        let Some(entry) = database.find(name.folded()) else {
+        let Some(entry) = self.entry(name) else {
             return Ok(Err(Refusal::not_found(name)));
         };
         Ok(self

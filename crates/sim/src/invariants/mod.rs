@@ -7,6 +7,7 @@ pub mod leases;
 pub mod mailboxes_converge;
 pub mod nobody_else;
 pub mod one_copy;
+pub mod one_name_one_entry;
 pub mod own_writes_are_read;
 pub mod queues_end;
 pub mod removed_stays_removed;
@@ -35,6 +36,7 @@ pub(crate) fn at_end(oracle: &Oracle, view: &FinalView, cluster: &Cluster) -> Ve
             mailboxes_converge::at_end(oracle, view, cluster),
         ),
         (one_copy::NAME, one_copy::at_end(oracle, view, cluster)),
+        (one_name_one_entry::NAME, one_name_one_entry::at_end(view)),
         (queues_end::NAME, queues_end::at_end(view, cluster)),
         (
             updates_survive::NAME,
