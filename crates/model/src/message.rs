@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::MessageId;
+use crate::id::{Incarnation, MessageId};
 use crate::name::Name;
 use crate::request::Speaker;
 
@@ -58,6 +58,9 @@ pub struct EnvelopeRecipient {
     pub notify: Notify,
     /// The original recipient as the sender gave it (RFC 3461 4.2), still in xtext.
     pub original: Option<String>,
+    /// What the name meant where a list led here: for nobody else. None where a person gave the
+    /// name, or a server of an older release handed it over.
+    pub meant: Option<Incarnation>,
 }
 
 impl From<Name> for EnvelopeRecipient {
@@ -66,6 +69,7 @@ impl From<Name> for EnvelopeRecipient {
             name,
             notify: Notify::default(),
             original: None,
+            meant: None,
         }
     }
 }

@@ -87,6 +87,9 @@ pub enum Question {
     IsIn {
         /// The group.
         group: Name,
+        /// What the group's name meant where it was listed: another one of that name is none. None
+        /// where it was not listed, or by an older release.
+        meant: Option<Incarnation>,
         /// Which list.
         list: GroupList,
         /// Who.
@@ -170,8 +173,8 @@ pub enum Answer {
     Level {
         /// Surely in it.
         found: bool,
-        /// Nested groups of other registries, which may know more.
-        elsewhere: Vec<Name>,
+        /// Nested groups of other registries, which may know more, with what their names meant.
+        elsewhere: Vec<(Name, Option<Incarnation>)>,
     },
     /// Groups with their incarnations, and the key after which there are more.
     Groups {

@@ -178,9 +178,7 @@ impl Server {
     ) -> Result<(), Damaged> {
         let message = record.message;
         let pending = record.envelope.recipients.iter().map(Pending::of);
-        let pending = pending
-            .map(|p| (p.name.without_detail().key(), p))
-            .collect();
+        let pending = pending.map(|p| (p.key(), p)).collect();
         self.remember_accepted(&record, handed_by.is_none());
         self.take_custody(CustodyRow {
             record,

@@ -31,6 +31,8 @@ pub(crate) struct Pending {
     /// Forwardings and expansions that led here.
     pub(crate) hops: u8,
     pub(crate) stage: Stage,
+    /// What the name meant where a list led here.
+    pub(crate) meant: Option<Incarnation>,
 }
 
 /// What a waiting recipient waits for.
@@ -54,7 +56,22 @@ impl Pending {
             original: recipient.original.clone(),
             hops: 0,
             stage: Stage::Steer,
+            meant: recipient.meant,
         }
+    }
+
+    /// Under which it waits: a name, and who else but its present owner was meant by it.
+    pub(crate) fn key(&self) -> String {
+        recipient_key(&self.name, self.meant)
+    }
+}
+
+/// The key of a recipient: two lists may mean different people by one name.
+pub(crate) fn recipient_key(name: &Name, meant: Option<Incarnation>) -> String {
+    let key = name.without_detail().key();
+    match meant {
+        Some(meant) => format!("{key} {meant}"),
+        None => key,
     }
 }
 
@@ -317,7 +334,7 @@ impl Server {
     /// Adds a recipient that a forwarding or an expansion led to.
     pub(crate) fn add_pending(&mut self, message: MessageId, pending: Pending) {
         let now = self.now.mono_ms;
-        let key = pending.name.without_detail().key();
+        let key = pending.key();
         if let Some(custody) = self.custodies.get_mut(&message)
             && !custody.row.pending.contains_key(&key)
         {

@@ -280,10 +280,7 @@ impl Server {
                 }
                 self.saving.insert(key.1);
             } else {
-                let pending = pending
-                    .into_iter()
-                    .map(|p| (p.name.without_detail().key(), p))
-                    .collect();
+                let pending = pending.into_iter().map(|p| (p.key(), p)).collect();
                 self.remember_accepted(&record, true);
                 self.take_custody(CustodyRow {
                     record,

@@ -11,7 +11,7 @@ use grapevine_model::{
 };
 
 use crate::config::Alone;
-use crate::delivery::custody::{Pending, Stage};
+use crate::delivery::custody::{Pending, Stage, recipient_key};
 use crate::registry::directory::Held;
 use crate::server::Server;
 use crate::tables::Damaged;
@@ -87,6 +87,8 @@ impl Server {
                         original: None,
                         hops: pending.hops.saturating_add(1).min(19),
                         stage: Stage::Steer,
+                        // Here it was looked up; elsewhere its holders know who is meant.
+                        meant: meant.filter(|_| self.held(listed.registry()) != Held::Here),
                     };
                     self.add_pending(message, next);
                 }
@@ -130,6 +132,7 @@ impl Server {
             name: pending.name.clone(),
             notify: pending.notify,
             original: pending.original.clone(),
+            meant: pending.meant,
         };
         let known = custody.has_body(&holder);
         custody.got_body(&holder);
@@ -176,7 +179,7 @@ impl Server {
             .envelope
             .recipients
             .iter()
-            .map(|r| r.name.without_detail().key())
+            .map(|r| recipient_key(&r.name, r.meant))
             .collect();
         if self.custodies.contains_key(&message) {
             return self.take_more(from, &record, recipients);
@@ -203,7 +206,11 @@ impl Server {
         }
         let whole = &mut custody.row.record.envelope.recipients;
         let new: Vec<EnvelopeRecipient> = (more.envelope.recipients.iter())
-            .filter(|r| whole.iter().all(|known| known.name != r.name))
+            .filter(|r| {
+                let same =
+                    |known: &EnvelopeRecipient| known.name == r.name && known.meant == r.meant;
+                !whole.iter().any(same)
+            })
             .cloned()
             .collect();
         let known_to_deputy = new.is_empty() && custody.held;
@@ -237,7 +244,21 @@ impl Server {
         recipients: Vec<String>,
     ) -> Result<(), Damaged> {
         for key in recipients {
-            self.recipient_done(message, &key, "handed on", format!("to {from}"))?;
+            let keys = match self.custodies.get(&message) {
+                // A server of an older release took it over by its name alone.
+                Some(custody) if !custody.row.pending.contains_key(&key) => {
+                    let of_name = |pending: &Pending| recipient_key(&pending.name, None) == key;
+                    let pending = custody.row.pending.iter();
+                    pending
+                        .filter(|(_, pending)| of_name(pending))
+                        .map(|(key, _)| key.clone())
+                        .collect()
+                }
+                Some(_) | None => vec![key],
+            };
+            for key in keys {
+                self.recipient_done(message, &key, "handed on", format!("to {from}"))?;
+            }
         }
         Ok(())
     }

@@ -93,6 +93,7 @@ impl Server {
                         delay: false,
                     },
                     original: None,
+                    meant: None,
                 }],
                 content: ReturnContent::Headers,
                 envelope_id: None,
@@ -145,6 +146,7 @@ impl Server {
                     original: None,
                     hops: 1,
                     stage: Stage::Steer,
+                    meant: None,
                 };
                 self.add_pending(message, next);
                 self.recipient_done(message, &key, "sent to deadletter@ms", reason)?;

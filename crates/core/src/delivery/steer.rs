@@ -42,7 +42,11 @@ impl Server {
             return Ok(());
         }
         let name = pending.name.without_detail();
-        match self.resolve(memo, &name)? {
+        let resolution = self.resolve(memo, &name)?;
+        if !self.is_still_meant(memo, message, key, &pending, &resolution)? {
+            return Ok(());
+        }
+        match resolution {
             Resolution::Individual {
                 name: now,
                 incarnation,
@@ -336,6 +340,7 @@ impl Server {
                 original: None,
                 hops: pending.hops + 1,
                 stage: Stage::Steer,
+                meant: None,
             };
             self.add_pending(message, next);
         }

@@ -28,19 +28,20 @@ impl Server {
             return Ok(false);
         }
         let mut visited = BTreeSet::new();
-        let mut frontier = vec![(group.clone(), list)];
+        let mut frontier = vec![(group.clone(), None, list)];
         let mut unknown = None;
-        while let Some((group, list)) = frontier.pop() {
-            if !visited.insert((group.clone(), list)) {
+        while let Some((group, meant, list)) = frontier.pop() {
+            if !visited.insert((group.clone(), meant, list)) {
                 continue;
             }
             let answer = match self.held(group.registry()) {
-                Held::Here => self.level(&group, list, who, incarnation),
+                Held::Here => self.level((&group, meant), list, who, incarnation),
                 Held::Unknown => continue,
                 Held::Elsewhere => {
                     let who = who.clone();
                     let question = Question::IsIn {
                         group: group.clone(),
+                        meant,
                         list,
                         who,
                         incarnation,
@@ -62,7 +63,7 @@ impl Server {
                     frontier.extend(
                         elsewhere
                             .into_iter()
-                            .map(|group| (group, GroupList::Members)),
+                            .map(|(group, meant)| (group, meant, GroupList::Members)),
                     );
                 }
                 Answer::Unavailable

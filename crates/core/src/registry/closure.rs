@@ -24,12 +24,19 @@ impl Server {
     /// As far as the registries held here tell: is somebody in a list of a group?
     pub(crate) fn level(
         &self,
-        group: &Name,
+        (group, meant): (&Name, Option<Incarnation>),
         list: GroupList,
         who: &Name,
         as_whom: Option<Incarnation>,
     ) -> Answer {
         let here = |found, elsewhere| Answer::Level { found, elsewhere };
+        // What was not fetched whole, or may not be read now, says nothing about what a name meant.
+        if self.may_read(group.registry()).is_err() {
+            return Answer::Unavailable;
+        }
+        let Some(group) = &self.meant_now(group.clone(), meant) else {
+            return here(false, Vec::new());
+        };
         let Some(root) = self.living(group) else {
             return here(false, Vec::new());
         };
@@ -140,22 +147,18 @@ impl Server {
                 let Ok(nested) = nested.parse::<Name>() else {
                     continue;
                 };
+                // The membership points at the incarnation that the name meant then.
+                let listed = entry.listed(list, &nested.key());
+                let meant = listed.and_then(|listed| listed.incarnation);
                 match self.held(nested.registry()) {
-                    // The membership points at the incarnation that the name meant then.
                     Held::Here => {
-                        let meant = entry
-                            .listed(list, &nested.key())
-                            .and_then(|l| l.incarnation);
                         reach.names.insert(nested.clone());
                         reach.meant.extend(meant);
-                        let now = match meant {
-                            Some(_) => self.called_now(&nested, meant),
-                            None => Some(nested),
-                        };
+                        let now = self.meant_now(nested, meant);
                         frontier.extend(now.map(|group| (group, GroupList::Members)));
                     }
                     Held::Elsewhere => {
-                        elsewhere.insert(nested);
+                        elsewhere.insert((nested, meant));
                     }
                     Held::Unknown => {}
                 }
@@ -163,6 +166,14 @@ impl Server {
         }
         reach.elsewhere = elsewhere.into_iter().collect();
         reach
+    }
+
+    /// A group held here under its present name: the one that was meant, where that is known.
+    fn meant_now(&self, group: Name, meant: Option<Incarnation>) -> Option<Name> {
+        match meant {
+            Some(_) => self.called_now(&group, meant),
+            None => Some(group),
+        }
     }
 
     /// What a holder of another registry has said lately, unless the client has seen something newer.

@@ -33,8 +33,8 @@ pub(crate) struct Reach {
     pub(crate) meant: BTreeSet<Incarnation>,
     /// The registries of the groups.
     pub(crate) registries: BTreeSet<RegistryName>,
-    /// Nested groups held by other servers.
-    pub(crate) elsewhere: Vec<Name>,
+    /// Nested groups held by other servers, and what their names meant.
+    pub(crate) elsewhere: Vec<(Name, Option<Incarnation>)>,
     /// There is more: over the limit, or in a registry that may not be read now.
     pub(crate) cut_short: bool,
     /// Who was looked for, as whom, and whether he was found.

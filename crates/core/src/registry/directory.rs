@@ -339,10 +339,11 @@ impl Server {
                 Question::Resolve(name) => Answer::Resolved(self.resolve_here(name)),
                 Question::IsIn {
                     group,
+                    meant,
                     list,
                     who,
                     incarnation,
-                } => self.level(group, *list, who, *incarnation),
+                } => self.level((group, *meant), *list, who, *incarnation),
                 Question::ListedIn {
                     registry,
                     list,

@@ -616,6 +616,11 @@ impl Server {
             );
             return Ok(Err(Refusal::new(ErrorKind::TooLarge, why)));
         }
+        if envelope.recipients.iter().any(|r| r.meant.is_some()) {
+            return Ok(Err(Refusal::invalid(
+                "what a name meant in a list is for servers to say",
+            )));
+        }
         for recipient in &envelope.recipients {
             let name = recipient.name.without_detail();
             // Only what can be told here and now: the rest is judged where the group is expanded.

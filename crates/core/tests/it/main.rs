@@ -21,6 +21,7 @@ mod lockout;
 mod logins;
 mod matrix;
 mod matrix_samples;
+mod meant;
 mod memberships;
 mod names;
 mod news;

@@ -53,6 +53,7 @@ impl From<&EnvelopeRecipient> for v1::Recipient {
                 delay,
             }),
             original: recipient.original.clone(),
+            meant: recipient.meant.map(incarnation_bytes),
         }
     }
 }
@@ -71,6 +72,7 @@ impl TryFrom<v1::Recipient> for EnvelopeRecipient {
                     delay: notify.delay,
                 }),
             original: xtext(recipient.original)?,
+            meant: recipient.meant.as_deref().map(incarnation).transpose()?,
         })
     }
 }

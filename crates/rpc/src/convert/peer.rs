@@ -356,6 +356,7 @@ fn encode_question(question: &Question) -> v1::ask::Question {
         Question::Resolve(name) => v1::ask::Question::Resolve(name.to_string()),
         Question::IsIn {
             group,
+            meant,
             list,
             who,
             incarnation,
@@ -364,6 +365,7 @@ fn encode_question(question: &Question) -> v1::ask::Question {
             list: v1::GroupList::from(*list).into(),
             who: who.to_string(),
             incarnation: incarnation.map(incarnation_bytes),
+            meant: meant.map(incarnation_bytes),
         }),
         Question::ListedIn {
             registry,
@@ -404,6 +406,7 @@ fn decode_question(question: v1::ask::Question) -> Wire<Question> {
         v1::ask::Question::Resolve(which) => Question::Resolve(name(&which)?),
         v1::ask::Question::IsIn(is_in) => Question::IsIn {
             group: name(&is_in.group)?,
+            meant: is_in.meant.as_deref().map(incarnation).transpose()?,
             list: list(is_in.list)?,
             who: name(&is_in.who)?,
             incarnation: is_in.incarnation.as_deref().map(incarnation).transpose()?,
@@ -462,7 +465,11 @@ fn encode_answer(answer: &Answer) -> v1::answered::Answer {
         Answer::Resolved(Resolution::NoSuch) => Wired::NoSuch(v1::Nothing {}),
         Answer::Level { found, elsewhere } => Wired::Level(v1::Level {
             found: *found,
-            elsewhere: texts(elsewhere),
+            elsewhere: elsewhere.iter().map(|(name, _)| name.to_string()).collect(),
+            elsewhere_meant: elsewhere
+                .iter()
+                .map(|(_, meant)| meant.map(incarnation_bytes).unwrap_or_default())
+                .collect(),
         }),
         Answer::Groups { groups, next } => Wired::Groups(v1::Groups {
             groups: groups
@@ -510,7 +517,7 @@ fn decode_answer(answer: v1::answered::Answer) -> Wire<Answer> {
         Wired::NoSuch(_) => Answer::Resolved(Resolution::NoSuch),
         Wired::Level(level) => Answer::Level {
             found: level.found,
-            elsewhere: all_parsed(&level.elsewhere)?,
+            elsewhere: elsewhere(&level)?,
         },
         Wired::Groups(page) => Answer::Groups {
             groups: page
@@ -568,4 +575,17 @@ fn decode_result(result: v1::forwarded::Result) -> Wire<Result<Reply, Refusal>> 
         v1::forwarded::Result::Reply(reply) => Ok(reply.try_into()?),
         v1::forwarded::Result::Refusal(refusal) => Err(refusal.into()),
     })
+}
+
+/// Nested groups with what they meant, where that is said.
+fn elsewhere(level: &v1::Level) -> Wire<Vec<(Name, Option<Incarnation>)>> {
+    let meant = level.elsewhere_meant.iter().map(Vec::as_slice);
+    let meant = meant.chain(std::iter::repeat(&[][..]));
+    let of = |(group, meant): (&String, &[u8])| {
+        let meant = (!meant.is_empty())
+            .then(|| incarnation(meant))
+            .transpose()?;
+        Ok((name(group)?, meant))
+    };
+    level.elsewhere.iter().zip(meant).map(of).collect()
 }

@@ -237,11 +237,17 @@ fn recipient() -> BoxedStrategy<EnvelopeRecipient> {
                 delay,
             }
         });
-    (name(), notify, option::of(text()))
-        .prop_map(|(name, notify, original)| EnvelopeRecipient {
+    (
+        name(),
+        notify,
+        option::of(text()),
+        option::of(incarnation()),
+    )
+        .prop_map(|(name, notify, original, meant)| EnvelopeRecipient {
             name,
             notify,
             original,
+            meant,
         })
         .boxed()
 }
@@ -1241,14 +1247,20 @@ fn delivery_message() -> BoxedStrategy<PeerMessage> {
 fn question_message() -> BoxedStrategy<PeerMessage> {
     let question = prop_oneof![
         name().prop_map(Question::Resolve),
-        (name(), list(), name(), option::of(incarnation())).prop_map(
-            |(group, list, who, incarnation)| Question::IsIn {
+        (
+            name(),
+            option::of(incarnation()),
+            list(),
+            name(),
+            option::of(incarnation())
+        )
+            .prop_map(|(group, meant, list, who, incarnation)| Question::IsIn {
                 group,
+                meant,
                 list,
                 who,
                 incarnation
-            }
-        ),
+            }),
         (name(), incarnation())
             .prop_map(|(name, incarnation)| Question::Sites { name, incarnation }),
         (
@@ -1294,7 +1306,11 @@ fn question_message() -> BoxedStrategy<PeerMessage> {
             })
         }),
         Just(Answer::Resolved(Resolution::NoSuch)),
-        (any::<bool>(), names()).prop_map(|(found, elsewhere)| Answer::Level { found, elsewhere }),
+        (
+            any::<bool>(),
+            vec((name(), option::of(incarnation())), 0..4)
+        )
+            .prop_map(|(found, elsewhere)| Answer::Level { found, elsewhere }),
         (vec((name(), incarnation()), 0..4), option::of(text()))
             .prop_map(|(groups, next)| Answer::Groups { groups, next }),
         vec(life, 0..4).prop_map(Answer::Lives),

@@ -44,6 +44,7 @@ pub(super) fn envelope(given: &smtp::Envelope, speaker: &Speaker) -> Result<Enve
                 name,
                 notify: notify(one.notify),
                 original: one.original.as_deref().map(original),
+                meant: None,
             });
         }
     }
