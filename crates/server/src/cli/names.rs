@@ -288,7 +288,17 @@ pub(super) async fn dangling(globals: &Globals, args: DanglingArgs) -> Result<()
         }
     }
     if session.json {
-        let shown: Vec<_> = found.iter().map(dangling_json).collect();
+        let shown: Vec<_> = found
+            .iter()
+            .map(|d| {
+                let mut shown = dangling_json(d);
+                let removed = args.clean && d.why != Dangle::Unknown;
+                if let Some(fields) = shown.as_object_mut() {
+                    fields.insert("removed".to_owned(), json!(removed));
+                }
+                shown
+            })
+            .collect();
         print_json(&json!(shown));
         return Ok(());
     }

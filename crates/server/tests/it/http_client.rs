@@ -122,6 +122,11 @@ impl Client {
         }
     }
 
+    /// How an answer begins, that may have no end.
+    pub(crate) fn status(&self, verb: &str, path: &str, headers: &[(&str, &str)]) -> u16 {
+        read_head(&mut self.open(verb, path, headers, None)).0
+    }
+
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[], None)
     }

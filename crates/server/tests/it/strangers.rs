@@ -22,11 +22,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A channel to a server's RPC door, with or without a key of one's own.
 fn channel(grapevine: &Grapevine, identity: Option<&Identity>) -> Channel {
+    channel_to(grapevine, 0, identity)
+}
+
+pub(crate) fn channel_to(
+    grapevine: &Grapevine,
+    server: usize,
+    identity: Option<&Identity>,
+) -> Channel {
     let cluster = grapevine.cluster();
-    let key = cluster["servers"][0]["public_key"].as_str().unwrap();
+    let key = cluster["servers"][server]["public_key"].as_str().unwrap();
     let key = data_encoding::HEXLOWER.decode(key.as_bytes()).unwrap();
     let tls = client_config(identity, KeyExpectation::Exactly(key)).unwrap();
-    grapevine_rpc::connect(&grapevine.doors(0)["rpc"], tls, Timeouts::default()).unwrap()
+    grapevine_rpc::connect(&grapevine.doors(server)["rpc"], tls, Timeouts::default()).unwrap()
 }
 
 fn name(simple: &str) -> Name {
@@ -40,7 +48,11 @@ fn credentials(simple: &str, password: &str) -> Caller {
     })
 }
 
-async fn call(channel: &Channel, caller: Caller, request: Request) -> Result<Reply, Refusal> {
+pub(crate) async fn call(
+    channel: &Channel,
+    caller: Caller,
+    request: Request,
+) -> Result<Reply, Refusal> {
     let call = encode_call(&caller, &request);
     let reply = grapevine_client(channel.clone()).call(call).await.unwrap();
     decode_reply(reply.into_inner()).unwrap()
