@@ -7,9 +7,11 @@
 
 use grapevine_model::{
     AsOf, Authenticated, BodyInfo, MessageId, Name, PeerMessage, Refusal, RegistryName, Reply,
-    Request, RequestId, Secret, Seen, ServerInfo, ServerName, Speaker, Submission, Ticket, Zone,
+    Request, RequestId, ScramPolicy, Secret, Seen, ServerInfo, ServerName, Speaker, Submission,
+    Ticket, Zone,
 };
 
+use crate::registry::scram::{ScramKeys, ScramOrder};
 use crate::tables::Op;
 
 /// A body that the shell has received and measured, and holds under a token.
@@ -66,6 +68,8 @@ pub enum Input {
         right: bool,
         /// Its hash made anew, where it was right and the old one was cheaper than is asked for now.
         rehashed: Option<Secret>,
+        /// What SCRAM checks it by, where it was right and this was ordered.
+        scram: Option<ScramKeys>,
     },
     /// Somebody who has just proved to be this individual wants a ticket.
     Issue {
@@ -132,6 +136,8 @@ pub enum Effect {
         hash: Option<Secret>,
         /// The password.
         password: Secret,
+        /// What else is to be made of it, if it is right.
+        scram: Option<ScramOrder>,
     },
     /// Sign this ticket with the server's key, and answer the request with it.
     Sign {
@@ -149,6 +155,8 @@ pub enum Effect {
     },
     /// The servers to keep connections with have changed.
     Servers(Vec<ServerInfo>),
+    /// Whether the doors offer SCRAM from now on. Off at first.
+    Scram(ScramPolicy),
     /// A registry as the DNS door is to show it from now on.
     Zone(Box<Zone>),
     /// A registry that is not held here any more.

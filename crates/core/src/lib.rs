@@ -24,5 +24,6 @@ pub use effect::{Effect, Input, Note, NoteLevel, ReportLine, ReportOrder, Staged
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
 pub use registry::login::app_password_may;
+pub use registry::scram::{SCRAM_ITERATIONS, ScramKeys, ScramOrder};
 pub use server::Server;
 pub use tables::{Damaged, Op, Row, Table, Tables};

@@ -129,6 +129,8 @@ pub struct Server {
     pub(crate) holdings: BTreeMap<RegistryName, Vec<ServerName>>,
     pub(crate) ready: BTreeMap<RegistryName, Vec<ServerName>>,
     pub(crate) policies: BTreeMap<RegistryName, RegistryPolicy>,
+    /// What the doors were told last.
+    pub(crate) scram_offered: ScramPolicy,
     pub(crate) no_policy: RegistryPolicy,
     pub(crate) peers: BTreeMap<ServerName, Peer>,
     pub(crate) gv_changed: bool,
@@ -237,6 +239,7 @@ impl Server {
             holdings: BTreeMap::new(),
             ready: BTreeMap::new(),
             policies: BTreeMap::new(),
+            scram_offered: ScramPolicy::Off,
             no_policy: RegistryPolicy::default(),
             peers: BTreeMap::new(),
             gv_changed: false,
@@ -485,7 +488,8 @@ impl Server {
                 ticket,
                 right,
                 rehashed,
-            } => self.verified(ticket, right, rehashed),
+                scram,
+            } => self.verified(ticket, right, rehashed, scram),
             Input::Issue {
                 id,
                 who,

@@ -62,6 +62,10 @@ pub enum Field {
     Credentials = 50,
     /// One app password an element (its id).
     AppPassword = 51,
+    /// Whether a registry lets in by SCRAM, and the secret that its challenges are made with.
+    Scram = 52,
+    /// What SCRAM checks an individual's password by.
+    ScramVerifier = 53,
     /// That a message is in the mailbox; the tombstone is its expunge.
     Message = 1000,
     /// A mailbox's ordered sites, kept in the mailbox itself (item 0).

@@ -55,7 +55,7 @@ pub use name::{Member, Name, NameError, RegistryName};
 pub use peer::{
     Answer, Beat, CustodyRecord, DepositOutcome, PeerMessage, Question, Resolution, Update,
 };
-pub use policy::{AlonePolicy, PolicyChange, RegistryPolicy, StalePolicy};
+pub use policy::{AlonePolicy, PolicyChange, RegistryPolicy, ScramPolicy, StalePolicy};
 pub use request::{
     Check, EntryChange, EntryView, GroupList, HolderSays, InboxListing, ListedMessage, MemberKind,
     PeerView, QueueView, RegistryView, Reply, Request, Secret, SeenView, ServerStatus, Speaker,

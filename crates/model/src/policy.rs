@@ -33,6 +33,20 @@ pub enum StalePolicy {
     Refuse,
 }
 
+/// May the people of this registry log in by SCRAM-SHA-256 at the doors for mail programs?
+///
+/// What is kept for it can be attacked by whoever has stolen a disk, at the price of PBKDF2, not of
+/// Argon2id: hence no, unless a registry wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScramPolicy {
+    /// No: nothing is kept for it.
+    #[default]
+    Off,
+    /// Yes.
+    On,
+}
+
 /// One change of a registry's policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -41,6 +55,8 @@ pub enum PolicyChange {
     Alone(AlonePolicy),
     /// How old an answer may be.
     Stale(StalePolicy),
+    /// SCRAM or not.
+    Scram(ScramPolicy),
     /// One more server among which the registrars may choose holders.
     Offer(ServerName),
     /// One fewer. With none left, all are offered.
@@ -54,6 +70,8 @@ pub struct RegistryPolicy {
     pub alone: AlonePolicy,
     /// How old an answer may be.
     pub stale: StalePolicy,
+    /// SCRAM or not.
+    pub scram: ScramPolicy,
     /// The servers offered to its registrars; none named: all.
     pub offered: Vec<ServerName>,
 }

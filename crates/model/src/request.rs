@@ -122,6 +122,22 @@ pub enum Request {
         /// From where.
         source: Source,
     },
+    /// Salt and iterations for a login by SCRAM-SHA-256. For servers, whose doors hold the dialogue.
+    ScramBegin {
+        /// Who, whether or not there is such a name.
+        name: Name,
+    },
+    /// Is this a proof of the password? For servers: what was said must contain a server's nonce.
+    ScramFinish {
+        /// Who.
+        name: Name,
+        /// From where.
+        source: Source,
+        /// What was said by both sides (RFC 5802 section 3, AuthMessage).
+        said: String,
+        /// The client's proof.
+        proof: [u8; 32],
+    },
     /// Is what somebody proved before still so? For servers, about tickets and open sessions.
     Vouch {
         /// What was proved.
@@ -424,6 +440,20 @@ pub enum Reply {
         ticket: Secret,
         /// Until when it serves, milliseconds since 1970.
         expires_ms: u64,
+    },
+    /// How to prove a password by SCRAM-SHA-256.
+    ScramChallenge {
+        /// The salt.
+        salt: [u8; 16],
+        /// The iterations of PBKDF2.
+        iterations: u32,
+    },
+    /// The proof was right.
+    ScramProved {
+        /// Who.
+        who: Authenticated,
+        /// The server's own proof that it knows the password's verifier.
+        signature: [u8; 32],
     },
     /// A new app password.
     AppPassword {

@@ -9,13 +9,13 @@ use data_encoding::BASE32_NOPAD;
 use grapevine_core::app_password_may;
 use grapevine_model::{
     APP_PASSWORD_PREFIX, AppPassword, Authenticated, EntryChange, ErrorKind, Name, Refusal, Reply,
-    Request, Secret, Seen, Source, Speaker,
+    Request, ScramPolicy, Secret, Seen, Source, Speaker,
 };
 
 use crate::clock::wall_ms;
 use crate::core_task::{AnswerAsOf, CoreHandle};
 use crate::password_cache::Passwords;
-use crate::passwords::{has_password, hash_passwords_in};
+use crate::passwords::{has_password, hash_passwords_in, password_of};
 
 /// A wrong password is answered after this: guessing over one connection gets nowhere.
 pub(crate) const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(1);
@@ -127,8 +127,29 @@ impl ClientCalls {
             Ok(Prepared::ForCore(ask)) => {
                 self.core.request_after(identity.speaker(), ask, seen).await
             }
+            Ok(Prepared::WithPassword(ask, set)) => {
+                let speaker = identity.speaker();
+                let answer = self.core.request_after(speaker, ask, seen).await;
+                if answer.0.is_ok() && self.core.scram() == ScramPolicy::On {
+                    self.log_in_once(set).await;
+                }
+                answer
+            }
             Ok(Prepared::Answered(reply)) => (Ok(reply), None),
             Err(refusal) => (Err(refusal), None),
+        }
+    }
+
+    /// A login makes what SCRAM checks a password by, where the registry wants that: so whoever has
+    /// just got a password can use it at once. What fails is made at the next login.
+    async fn log_in_once(&self, set: Option<(Name, Secret)>) {
+        if let Some((name, password)) = set {
+            let ask = Request::Authenticate {
+                name,
+                password,
+                source: Source::Local,
+            };
+            let _made_or_later = self.core.request(Speaker::Anonymous, ask).await;
         }
     }
 
@@ -188,8 +209,9 @@ impl ClientCalls {
                 }
             }
             (ask, _) if has_password(&ask) => {
+                let set = password_of(&ask);
                 let hashed = self.passwords.hashed(move || hash_passwords_in(ask));
-                return hashed.await?.map(Prepared::ForCore);
+                return hashed.await?.map(|ask| Prepared::WithPassword(ask, set));
             }
             (ask, _) => return Ok(Prepared::ForCore(ask)),
         };
@@ -200,6 +222,8 @@ impl ClientCalls {
 /// What became of a request before the core has seen it.
 enum Prepared {
     ForCore(Request),
+    /// Sets a password, which is known here in the clear.
+    WithPassword(Request, Option<(Name, Secret)>),
     Answered(Reply),
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use grapevine_core::{Config, Damaged, Effect, Input, Note, NoteLevel, Server, Start};
+use grapevine_core::{Config, Damaged, Effect, Input, Note, NoteLevel, ScramOrder, Server, Start};
 use grapevine_model::{AsOf, Reply, RequestId, Secret, ServerName};
 use grapevine_store::{CommitError, Durability, Store};
 use tokio::runtime::Handle;
@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::core_task::{Answer, AnswerAsOf, CoreHandle, ToCore};
 use crate::dns::ZoneBoard;
 use crate::password_cache::Passwords;
+use crate::passwords::scram_keys;
 use crate::peers::Peers;
 use crate::reports;
 
@@ -310,7 +311,8 @@ impl CoreLoop {
                     ticket,
                     hash,
                     password,
-                } => self.verify(ticket, hash, password),
+                    scram,
+                } => self.verify(ticket, hash, password, scram),
                 Effect::Sign { id, ticket } => {
                     let signed = self.peers.sign(&ticket);
                     self.reply(id, signed, None);
@@ -321,6 +323,7 @@ impl CoreLoop {
                 }
                 Effect::Discard { staged } => self.store.discard(staged),
                 Effect::Servers(servers) => self.peers.update(servers),
+                Effect::Scram(policy) => self.handle.offer_scram(policy),
                 Effect::Zone(zone) => self.zones.show(&zone),
                 Effect::ZoneGone(registry) => self.zones.hide(&registry),
                 Effect::Note(note) => log(&self.server, &note),
@@ -366,14 +369,28 @@ impl CoreLoop {
         }
     }
 
-    fn verify(&self, ticket: u64, hash: Option<Secret>, password: Secret) {
+    fn verify(
+        &self,
+        ticket: u64,
+        hash: Option<Secret>,
+        password: Secret,
+        order: Option<ScramOrder>,
+    ) {
         let (handle, passwords) = (self.handle.clone(), self.passwords.clone());
         self.runtime.spawn(async move {
-            let (right, rehashed) = passwords.check_and_rehash(hash, password).await;
+            let (right, rehashed) = passwords.check_and_rehash(hash, password.clone()).await;
+            let scram = match order {
+                Some(order) if right => {
+                    let made = passwords.hashed(move || scram_keys(&password, &order));
+                    made.await.ok()
+                }
+                Some(_) | None => None,
+            };
             let verified = Input::Verified {
                 ticket,
                 right,
                 rehashed,
+                scram,
             };
             handle.input(verified).await;
         });

@@ -3,13 +3,14 @@
 //! Must never wait without a limit, and never lose a staged body: one that is not handed to the core
 //! is discarded, even when the caller goes away in the middle.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use grapevine_core::{Input, Staged};
 use grapevine_model::{
     AsOf, Authenticated, BodyInfo, ErrorKind, MessageId, PeerMessage, Refusal, Reply, Request,
-    Secret, Seen, ServerName, Speaker, Submission, Ticket,
+    ScramPolicy, Secret, Seen, ServerName, Speaker, Submission, Ticket,
 };
 use grapevine_store::Store;
 use tokio::sync::{mpsc, oneshot};
@@ -34,6 +35,8 @@ struct Shared {
     server: ServerName,
     hostname: String,
     peers: OnceLock<Peers>,
+    /// Whether the doors offer SCRAM.
+    scram: AtomicBool,
 }
 
 /// What a client or peer is told.
@@ -105,6 +108,7 @@ impl CoreHandle {
             server,
             hostname,
             peers: OnceLock::new(),
+            scram: AtomicBool::new(false),
         });
         (Self { shared }, receiver)
     }
@@ -148,6 +152,21 @@ impl CoreHandle {
             answer,
         })
         .await
+    }
+
+    /// Whether the doors offer SCRAM now.
+    pub(crate) fn scram(&self) -> ScramPolicy {
+        if self.shared.scram.load(Ordering::Relaxed) {
+            ScramPolicy::On
+        } else {
+            ScramPolicy::Off
+        }
+    }
+
+    /// Sets it, as the core has said.
+    pub(crate) fn offer_scram(&self, policy: ScramPolicy) {
+        let on = policy == ScramPolicy::On;
+        self.shared.scram.store(on, Ordering::Relaxed);
     }
 
     /// A ticket for somebody who has just proved who he is.

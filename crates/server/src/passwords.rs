@@ -5,12 +5,16 @@
 //! choose a worthless one (P8). Both functions take tens of milliseconds and 19
 //! MiB by design: call them away from the threads that do I/O, few at a time.
 
+use std::borrow::Cow;
+
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use grapevine_core::{ScramKeys, ScramOrder};
 use grapevine_model::{
-    APP_PASSWORD_PREFIX, EntryChange, ErrorKind, Refusal, Request, Secret, TICKET_PREFIX,
+    APP_PASSWORD_PREFIX, EntryChange, ErrorKind, Name, Refusal, Request, Secret, TICKET_PREFIX,
 };
+use zeroize::Zeroizing;
 
 /// Shortest password that is taken (NIST SP 800-63B 5.1.1.2).
 pub(crate) const MIN_PASSWORD_BYTES: usize = 8;
@@ -68,6 +72,22 @@ pub(crate) fn has_password(request: &Request) -> bool {
     )
 }
 
+/// Whose password a request sets, and which.
+pub(crate) fn password_of(request: &Request) -> Option<(Name, Secret)> {
+    match request {
+        Request::IndividualCreate {
+            name,
+            password: Some(password),
+            ..
+        }
+        | Request::Change {
+            name,
+            change: EntryChange::Password(password),
+        } => Some((name.clone(), password.clone())),
+        _ => None,
+    }
+}
+
 /// The Argon2id hash of a password, with a salt of its own; refuses what is too short or too long.
 pub(crate) fn hash(plain: &Secret) -> Result<Secret, Refusal> {
     let len = plain.0.len();
@@ -116,6 +136,21 @@ pub(crate) fn verify(hash: Option<&Secret>, plain: &Secret) -> bool {
     }
 }
 
+/// What SCRAM checks a password by: PBKDF2 of the password as its clients prepare it (SASLprep, RFC
+/// 4013). Slow, as [`hash`] is.
+pub(crate) fn scram_keys(plain: &Secret, order: &ScramOrder) -> ScramKeys {
+    // What SASLprep does not take is taken as it is, as clients do.
+    let prepared = stringprep::saslprep(&plain.0).unwrap_or(Cow::Borrowed(&plain.0));
+    let mut salted = Zeroizing::new([0; 32]);
+    pbkdf2::pbkdf2_hmac::<sha2::Sha256>(
+        prepared.as_bytes(),
+        &order.salt,
+        order.iterations,
+        &mut *salted,
+    );
+    ScramKeys::of(&salted)
+}
+
 /// Whether a stored hash is cheaper to attack than one made now would be.
 pub(crate) fn is_cheaper_than_now(hash: &Secret) -> bool {
     PasswordHash::new(&hash.0).is_ok_and(|hash| {
@@ -154,6 +189,29 @@ mod tests {
         assert!(verify(Some(&hashed), &secret("correct horse")));
         assert!(!verify(Some(&hashed), &secret("correct hors")));
         assert_ne!(hashed, hash(&secret("correct horse")).unwrap(), "no salt");
+    }
+
+    #[test]
+    fn scram_keys_are_those_of_rfc_7677() {
+        let order = ScramOrder {
+            salt: *b"\x5b\x6d\x99\x68\x9d\x12\x35\x8e\xec\xa0\x4b\x14\x12\x36\xfa\x81",
+            iterations: 4096,
+        };
+        // PBKDF2 of `pencil` with that salt, by another hand (Python's hashlib).
+        let salted = *blake3::Hash::from_hex(
+            "c4a49510323ab4f952cac1fa99441939e78ea74d6be81ddf7096e87513dc615d",
+        )
+        .unwrap()
+        .as_bytes();
+        assert_eq!(
+            scram_keys(&secret("pencil"), &order),
+            ScramKeys::of(&salted)
+        );
+        // A soft hyphen is nothing, and a Roman numeral nine two letters (RFC 4013 section 3).
+        assert_eq!(
+            scram_keys(&secret("I\u{ad}X"), &order),
+            scram_keys(&secret("\u{2168}"), &order)
+        );
     }
 
     #[test]

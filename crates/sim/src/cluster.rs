@@ -484,6 +484,7 @@ impl Cluster {
                             ticket,
                             right,
                             rehashed: None,
+                            scram: None,
                         },
                     );
                 }

@@ -40,6 +40,7 @@ fn moment(effect: &Effect) -> Option<Moment> {
         | Effect::Report(_)
         | Effect::Discard { .. }
         | Effect::Servers(_)
+        | Effect::Scram(_)
         | Effect::Zone(_)
         | Effect::ZoneGone(_)
         | Effect::Note(_) => None,
@@ -127,6 +128,8 @@ impl Cluster {
                 ticket,
                 hash,
                 password,
+                // Nothing in the simulation logs in so.
+                scram: _,
             } => {
                 let right = hash.is_some_and(|hash| {
                     hash.0.strip_prefix(HASH_PREFIX) == Some(password.0.as_str())

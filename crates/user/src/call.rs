@@ -270,6 +270,8 @@ fn effect(request: &Request) -> Effect {
     match request {
         Request::Authenticate { .. }
         | Request::Vouch { .. }
+        | Request::ScramBegin { .. }
+        | Request::ScramFinish { .. }
         | Request::TicketCreate { .. }
         | Request::AppPasswords { .. }
         | Request::RegistryList

@@ -105,6 +105,8 @@ impl GrapevineUser {
             | Request::InboxDelete { .. }
             | Request::Authenticate { .. }
             | Request::Vouch { .. }
+            | Request::ScramBegin { .. }
+            | Request::ScramFinish { .. }
             | Request::TicketCreate { .. }
             | Request::AppPasswordCreate { .. }
             | Request::AppPasswords { .. }

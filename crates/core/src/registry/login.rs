@@ -16,6 +16,7 @@ use crate::registry::database::{Entry, element, single};
 use crate::registry::directory::{Held, Memo};
 use crate::registry::lockout::Verdict;
 use crate::registry::request::{Job, Outcome, ReplyTo, Stop};
+use crate::registry::scram::{ScramKeys, ScramOrder};
 use crate::replication::push::Change;
 use crate::server::Server;
 use crate::tables::Damaged;
@@ -47,6 +48,8 @@ pub(crate) struct Verifying {
     mark: u64,
     /// Who it would be.
     who: Option<Authenticated>,
+    /// What else is made of the password.
+    scram: Option<ScramOrder>,
 }
 
 /// Whether an attempt stands in the counts.
@@ -82,6 +85,8 @@ pub fn app_password_may(request: &Request) -> Result<(), Refusal> {
         | Request::InboxDelete { .. } => Ok(()),
         Request::Vouch { .. }
         | Request::RegistrySeen { .. }
+        | Request::ScramBegin { .. }
+        | Request::ScramFinish { .. }
         | Request::TicketCreate { .. }
         | Request::AppPasswordCreate { .. }
         | Request::AppPasswords { .. }
@@ -155,6 +160,7 @@ impl Server {
             Some((who, hash)) => (Some(who), Some(hash)),
             None => (None, None),
         };
+        let scram = who.as_ref().and_then(|who| self.scram_order(who));
         let verifying = Verifying {
             to: to.clone(),
             name: name.clone(),
@@ -162,12 +168,14 @@ impl Server {
             counted,
             mark,
             who,
+            scram,
         };
         self.verifying.insert(ticket, verifying);
         self.ledger.emit(Effect::Verify {
             ticket,
             hash,
             password,
+            scram,
         });
         Outcome::Later
     }
@@ -178,6 +186,7 @@ impl Server {
         ticket: u64,
         right: bool,
         rehashed: Option<Secret>,
+        scram: Option<ScramKeys>,
     ) -> Result<(), Damaged> {
         let Some(verifying) = self.verifying.remove(&ticket) else {
             return Ok(());
@@ -208,12 +217,13 @@ impl Server {
         if let Some(hash) = rehashed {
             self.write_rehashed(&who, hash)?;
         }
+        self.keep_verifier(&who, verifying.scram, scram)?;
         self.reply(verifying.to, Ok(Reply::Authenticated(who)));
         Ok(())
     }
 
     /// Tells the others, softly: what is lost costs an attacker's count one, and nobody's mail.
-    fn tell_login(&mut self, name: Name, source: Source, outcome: LoginOutcome) {
+    pub(super) fn tell_login(&mut self, name: Name, source: Source, outcome: LoginOutcome) {
         let peers = self.peers.keys().filter(|peer| self.is_up(peer));
         let peers: Vec<ServerName> = peers.cloned().collect();
         for peer in peers {
@@ -266,10 +276,17 @@ impl Server {
         if let Some(old) = database.and_then(|db| db.cell(&key)).map(|c| c.stamp.time) {
             let _room = self.tick(Hlc(old.0.saturating_add(CHANGE_AFTER)));
         }
-        vec![
+        let verifier = single(incarnation, Field::ScramVerifier);
+        let database = self.database(registry);
+        let cell = database.and_then(|db| db.cell(&verifier));
+        let old = cell.is_some_and(|cell| cell.value.is_some());
+        let mut changes = vec![
             Change::put(key, hash.0.as_bytes().to_vec()),
             Change::put(single(incarnation, Field::Credentials), Vec::new()),
-        ]
+        ];
+        // Worth nothing any more, and not to be found on a disk.
+        changes.extend(old.then(|| Change::delete(verifier)));
+        changes
     }
 
     // App passwords.
@@ -529,7 +546,7 @@ pub(crate) fn only_by_servers(request: &Request) -> Refusal {
 }
 
 /// The stamp that proofs by password hang on: the last time a person changed it.
-fn credentials_of(entry: &Entry<'_>) -> Option<Stamp> {
+pub(super) fn credentials_of(entry: &Entry<'_>) -> Option<Stamp> {
     let changed = entry
         .cell(Field::Credentials, &[])
         .filter(|cell| cell.value.is_some());
@@ -551,7 +568,7 @@ fn app_id(password: &str) -> Option<&str> {
 
 /// The one answer to a wrong password, an unknown name, a locked one, and all that may not be told
 /// from these.
-fn wrong() -> Refusal {
+pub(super) fn wrong() -> Refusal {
     Refusal::new(ErrorKind::NotAuthenticated, "wrong name or password")
 }
 

@@ -23,6 +23,7 @@ mod posting;
 mod rename;
 pub(crate) mod request;
 mod retire;
+pub(crate) mod scram;
 pub(crate) mod servers;
 mod show;
 mod staleness;

@@ -10,6 +10,7 @@ use grapevine_model::{
 use crate::codec;
 use crate::config::Alone;
 use crate::registry::database::{Entry, element, single};
+use crate::registry::scram::scram_policy_of;
 use crate::replication::push::Change;
 use crate::server::Server;
 
@@ -54,7 +55,7 @@ impl Server {
 
     /// The changes that a change of policy makes.
     pub(super) fn prepare_policy(
-        &self,
+        &mut self,
         registry: &RegistryName,
         change: &PolicyChange,
     ) -> Result<Vec<Change>, Refusal> {
@@ -64,8 +65,8 @@ impl Server {
             )));
         }
         let group = self.group_of(registry)?.incarnation;
-        let changed = |wanted: &RegistryPolicy| *wanted != *self.policy(registry);
-        let mut wanted = self.policy(registry).clone();
+        let present = self.policy(registry).clone();
+        let mut wanted = present.clone();
         let written = match change {
             PolicyChange::Alone(policy) => {
                 wanted.alone = *policy;
@@ -80,6 +81,11 @@ impl Server {
                 wanted.stale = *policy;
                 Change::put(single(group, Field::Stale), codec::encode(policy))
             }
+            PolicyChange::Scram(policy) => {
+                wanted.scram = *policy;
+                let switch = self.scram_switched(registry, *policy);
+                Change::put(single(group, Field::Scram), switch)
+            }
             PolicyChange::Offer(server) => {
                 self.server_incarnation(server)?;
                 if !wanted.offered.contains(server) {
@@ -92,7 +98,7 @@ impl Server {
                 Change::delete(element(group, Field::Offered, server.as_str()))
             }
         };
-        Ok(if changed(&wanted) {
+        Ok(if wanted != present {
             vec![written]
         } else {
             Vec::new()
@@ -134,6 +140,7 @@ pub(super) fn policy_of(entry: &Entry<'_>) -> RegistryPolicy {
     RegistryPolicy {
         alone: read(entry, Field::Alone),
         stale: read(entry, Field::Stale),
+        scram: scram_policy_of(entry),
         offered: servers_in(entry, Field::Offered),
     }
 }

@@ -276,6 +276,15 @@ impl Server {
                             source,
                         } => self.authenticate(to, name, password, *source),
                         Request::Vouch { who } => self.vouch(speaker, who).into(),
+                        Request::ScramBegin { name } => self.scram_begin(speaker, name).into(),
+                        Request::ScramFinish {
+                            name,
+                            source,
+                            said,
+                            proof,
+                        } => self
+                            .scram_finish(speaker, (name, *source), said, proof)
+                            .into(),
                         Request::CheckRecipient { name } => {
                             Err(self.no_relay(speaker, name)).into()
                         }
@@ -298,6 +307,15 @@ impl Server {
                 source,
             } => Ok(self.authenticate(to, name, password, *source)),
             Request::Vouch { who } => Ok(self.vouch(speaker, who).into()),
+            Request::ScramBegin { name } => Ok(self.scram_begin(speaker, name).into()),
+            Request::ScramFinish {
+                name,
+                source,
+                said,
+                proof,
+            } => Ok(self
+                .scram_finish(speaker, (name, *source), said, proof)
+                .into()),
             Request::TicketCreate { .. } | Request::AppPasswordCreate { .. } => {
                 Ok(Err(only_by_servers(request)).into())
             }
@@ -654,6 +672,8 @@ pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
     match request {
         Request::Vouch { who } => Some(who.name.registry()),
         Request::Authenticate { name, .. }
+        | Request::ScramBegin { name }
+        | Request::ScramFinish { name, .. }
         | Request::AppPasswords { name }
         | Request::IndividualCreate { name, .. }
         | Request::GroupCreate { name, .. }
@@ -733,6 +753,8 @@ fn is_change(request: &Request) -> bool {
         | Request::InboxDelete { .. } => true,
         Request::Authenticate { .. }
         | Request::Vouch { .. }
+        | Request::ScramBegin { .. }
+        | Request::ScramFinish { .. }
         | Request::TicketCreate { .. }
         | Request::AppPasswordCreate { .. }
         | Request::AppPasswords { .. }

@@ -256,6 +256,7 @@ impl Server {
         self.holdings = holdings;
         self.ready = ready;
         self.policies = policies;
+        self.offer_scram();
         if servers_changed {
             self.meet_servers();
         }

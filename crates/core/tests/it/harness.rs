@@ -376,6 +376,7 @@ impl Cluster {
                 ticket,
                 hash,
                 password,
+                scram,
             } => {
                 let right = hash.is_some_and(|hash| hash.0 == format!("hash of {}", password.0));
                 self.input(
@@ -384,6 +385,7 @@ impl Cluster {
                         ticket,
                         right,
                         rehashed: None,
+                        scram: scram.filter(|_| right).map(|_| scram_keys(&password.0)),
                     },
                 );
             }
@@ -413,7 +415,7 @@ impl Cluster {
             Effect::Discard { staged } => {
                 self.nodes.get_mut(at).unwrap().staged.remove(&staged);
             }
-            Effect::Servers(_) | Effect::Zone(_) | Effect::ZoneGone(_) => {}
+            Effect::Servers(_) | Effect::Scram(_) | Effect::Zone(_) | Effect::ZoneGone(_) => {}
             Effect::Note(note) => {
                 assert!(
                     self.alarms_expected || note.level != grapevine_core::NoteLevel::Error,
@@ -661,4 +663,9 @@ pub(crate) fn remove(group: &str, list: GroupList, member: &str) -> Request {
         name: name(group),
         change: EntryChange::ListRemove(list, member),
     }
+}
+
+/// What SCRAM checks a password by, as the shell would make it but for the price.
+pub(crate) fn scram_keys(password: &str) -> grapevine_core::ScramKeys {
+    grapevine_core::ScramKeys::of(blake3::hash(password.as_bytes()).as_bytes())
 }

@@ -391,6 +391,7 @@ fn a_login_that_was_being_checked_while_the_password_changed_is_refused() {
         ticket,
         right: true,
         rehashed: None,
+        scram: None,
     };
     let now = cluster.now;
     cluster
@@ -433,6 +434,7 @@ fn end_login(cluster: &mut Cluster, at: &str, ticket: u64, rehashed: &str) {
         ticket,
         right: true,
         rehashed: Some(Secret(rehashed.into())),
+        scram: None,
     };
     let node = cluster.nodes.get_mut(&server(at)).unwrap();
     node.server.handle(now, verified);

@@ -28,5 +28,6 @@ mod news;
 mod posting;
 mod reap_model;
 mod registries;
+mod scram;
 mod services;
 mod watch;

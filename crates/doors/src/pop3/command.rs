@@ -3,6 +3,7 @@
 //! Form only: whether the command is in order here and now is the session's business.
 
 use super::reply::{BAD_ARGUMENT, MECHANISM, NOT_TEXT, Reply, UNKNOWN};
+use crate::sasl::scram;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
@@ -11,6 +12,7 @@ pub(super) enum Command<'a> {
     User(&'a str),
     Pass(&'a str),
     AuthPlain(Option<&'a str>),
+    AuthScram(Option<&'a str>),
     Stat,
     List(Option<Number>),
     Uidl(Option<Number>),
@@ -101,6 +103,8 @@ fn parse_auth(argument: &str) -> Result<Command<'_>, Reply> {
     };
     if mechanism.eq_ignore_ascii_case("PLAIN") {
         Ok(Command::AuthPlain(initial))
+    } else if mechanism.eq_ignore_ascii_case(scram::MECHANISM) {
+        Ok(Command::AuthScram(initial))
     } else {
         Err(MECHANISM)
     }

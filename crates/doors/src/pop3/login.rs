@@ -1,11 +1,14 @@
-//! USER/PASS and AUTH PLAIN (RFC 5034).
+//! USER/PASS, AUTH PLAIN and AUTH SCRAM-SHA-256 (RFC 5034).
 //!
 //! Nothing here is reached without TLS. USER is answered alike for every name; whether name and password are right is one question to the shell.
 
+use grapevine_model::ScramPolicy;
+
 use super::mailbox::Mailbox;
 use super::reply::{self, Reason, Reply};
-use super::session::{Answer, Ask, Open, Phase, Session};
+use super::session::{Answer, Ask, Open, Phase, Scram, Session};
 use crate::Tls;
+use crate::sasl::scram::{self, First};
 use crate::sasl::{Credentials, SaslError, decode_plain};
 
 impl Session {
@@ -72,8 +75,88 @@ impl Session {
                 }
             }
             // Not an answer to this question: a yes without a mailbox is none.
-            Answer::Deleted => self.reply(reply::NO_MAILBOX),
+            Answer::Deleted | Answer::Challenge(_) | Answer::Proved { .. } => {
+                self.reply(reply::NO_MAILBOX)
+            }
         }
+    }
+
+    pub(super) fn auth_scram(&mut self, initial: Option<&str>) {
+        match (self.may_log_in(), self.config.scram, initial) {
+            (Err(why), _, _) => self.fault(why),
+            (Ok(()), ScramPolicy::Off, _) => self.fault(reply::MECHANISM),
+            (Ok(()), ScramPolicy::On, Some(response)) => {
+                self.scram_line(Scram::First, response.as_bytes());
+            }
+            (Ok(()), ScramPolicy::On, None) => self.scram_wants("", Scram::First),
+        }
+    }
+
+    pub(super) fn scram_line(&mut self, scram: Scram, line: &[u8]) {
+        if line == b"*" {
+            return self.fault(reply::AUTH_CANCELLED);
+        }
+        let asked = match scram {
+            Scram::First => First::parse(line).map(|first| {
+                let name = first.name().to_owned();
+                self.ask(Ask::ScramBegin { name }, Open::ScramBegin(first));
+            }),
+            Scram::Proof(challenged) => challenged
+                .proof(line)
+                .map(|proof| self.ask(Ask::ScramFinish(proof), Open::ScramFinish)),
+            Scram::End(entries) if line.is_empty() => {
+                return self.login_answered(Answer::Mailbox(entries));
+            }
+            Scram::End(_) => Err(SaslError::Malformed),
+        };
+        if let Err(error) = asked {
+            self.misread(error);
+        }
+    }
+
+    pub(super) fn scram_begun(&mut self, first: First, answer: Answer) {
+        match answer {
+            Answer::Challenge(challenge) => {
+                let (text, challenged) = first.challenge(&challenge);
+                self.scram_wants(&text, Scram::Proof(challenged));
+            }
+            other => self.scram_refused(other),
+        }
+    }
+
+    pub(super) fn scram_finished(&mut self, answer: Answer) {
+        match answer {
+            Answer::Proved { signature, entries } => {
+                self.scram_wants(&scram::last(&signature), Scram::End(entries));
+            }
+            other => self.scram_refused(other),
+        }
+    }
+
+    /// A mailbox without a proof is no answer here.
+    fn scram_refused(&mut self, answer: Answer) {
+        match answer {
+            Answer::No(refusal) => self.login_answered(Answer::No(refusal)),
+            Answer::Mailbox(_) | Answer::Deleted | Answer::Challenge(_) | Answer::Proved { .. } => {
+                self.reply(reply::NO_MAILBOX)
+            }
+        }
+    }
+
+    fn scram_wants(&mut self, text: &str, next: Scram) {
+        self.phase = Phase::Scram(next);
+        self.write(|out| {
+            out.extend_from_slice(b"+ ");
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        });
+    }
+
+    fn misread(&mut self, error: SaslError) {
+        self.fault(match error {
+            SaslError::Malformed => reply::AUTH_MALFORMED,
+            SaslError::OtherIdentity => reply::AUTH_OTHER,
+        });
     }
 
     fn may_log_in(&self) -> Result<(), Reply> {
@@ -88,8 +171,7 @@ impl Session {
     fn try_login(&mut self, credentials: Result<Credentials, SaslError>) {
         match credentials {
             Ok(credentials) => self.ask(Ask::Authenticate(credentials), Open::Login),
-            Err(SaslError::Malformed) => self.fault(reply::AUTH_MALFORMED),
-            Err(SaslError::OtherIdentity) => self.fault(reply::AUTH_OTHER),
+            Err(error) => self.misread(error),
         }
     }
 }

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use grapevine_model::ScramPolicy;
+
 use super::command::{self, Command};
 use super::limits::{
     AUTH_LINE_BYTES, COMMAND_LINE_BYTES, Limits, SILENCE_BEFORE_LOGIN_MS, SILENCE_MS,
@@ -17,6 +19,7 @@ use super::retrieve::Retrieval;
 use crate::inbox::{Inbox, Residue};
 use crate::line::{Skip, Split, split};
 use crate::sasl::Credentials;
+use crate::sasl::scram::{Challenge, Challenged, First, Proof};
 use crate::text::push_safe;
 use crate::{OUTBOX_BYTES, READ_BYTES, Tls};
 
@@ -27,6 +30,8 @@ pub struct Config {
     pub hostname: String,
     /// How far TLS is.
     pub tls: Tls,
+    /// Whether SCRAM-SHA-256 is offered.
+    pub scram: ScramPolicy,
     /// What the client may use up.
     pub limits: Limits,
 }
@@ -49,6 +54,13 @@ pub enum Output {
 pub enum Ask {
     /// Are these right, and what is in the mailbox? [`Answer::Mailbox`] or [`Answer::No`].
     Authenticate(Credentials),
+    /// How is a password of this name to be proved? [`Answer::Challenge`] or [`Answer::No`].
+    ScramBegin {
+        /// As the client wrote it.
+        name: String,
+    },
+    /// Is this proof right, and what is in the mailbox? [`Answer::Proved`] or [`Answer::No`].
+    ScramFinish(Proof),
     /// The bytes of a message, by [`Session::body_chunk`] and [`Session::body_end`], or [`Session::body_failed`].
     Body {
         /// Which.
@@ -68,6 +80,15 @@ pub enum Ask {
 pub enum Answer {
     /// Logged in; these are the messages, in order.
     Mailbox(Vec<Entry>),
+    /// How to prove the password.
+    Challenge(Challenge),
+    /// The proof is right; these are the messages, in order.
+    Proved {
+        /// The server's own proof.
+        signature: [u8; 32],
+        /// The messages.
+        entries: Vec<Entry>,
+    },
     /// Deleted.
     Deleted,
     /// No.
@@ -97,6 +118,7 @@ pub struct Session {
 pub(super) enum Phase {
     Command,
     AuthResponse,
+    Scram(Scram),
     /// Rows are still to be written; no bytes are wanted before.
     Listing {
         column: Column,
@@ -106,9 +128,19 @@ pub(super) enum Phase {
     Closed,
 }
 
+/// What the next line of a login by SCRAM is.
+pub(super) enum Scram {
+    First,
+    Proof(Challenged),
+    /// Nothing: the proof was right, and the mailbox opens.
+    End(Vec<Entry>),
+}
+
 /// The open question.
 pub(super) enum Open {
     Login,
+    ScramBegin(First),
+    ScramFinish,
     Body(Box<Retrieval>),
     Delete,
 }
@@ -183,6 +215,8 @@ impl Session {
         match self.open.take_if(|open| !matches!(open, Open::Body(_))) {
             None | Some(Open::Body(_)) => return,
             Some(Open::Login) => self.login_answered(answer),
+            Some(Open::ScramBegin(first)) => self.scram_begun(first, answer),
+            Some(Open::ScramFinish) => self.scram_finished(answer),
             Some(Open::Delete) => self.delete_answered(answer),
         }
         self.pump();
@@ -213,7 +247,7 @@ impl Session {
             (Phase::StartingTls, _) | (_, Some(Open::Body(_))) | (Phase::Listing { .. }, _) => {
                 self.close()
             }
-            (Phase::Command | Phase::AuthResponse | Phase::Closed, _) => {
+            (Phase::Command | Phase::AuthResponse | Phase::Scram(_) | Phase::Closed, _) => {
                 self.close_with(reply::SILENT)
             }
         }
@@ -243,7 +277,7 @@ impl Session {
 
     fn can_work(&self) -> bool {
         let reading = match self.phase {
-            Phase::Command | Phase::AuthResponse | Phase::Listing { .. } => true,
+            Phase::Command | Phase::AuthResponse | Phase::Scram(_) | Phase::Listing { .. } => true,
             Phase::StartingTls | Phase::Closed => false,
         };
         reading && self.open.is_none() && self.queued_bytes < OUTBOX_BYTES
@@ -303,7 +337,7 @@ impl Session {
             return self.skip.skip(input);
         }
         let limit = match self.phase {
-            Phase::AuthResponse => AUTH_LINE_BYTES,
+            Phase::AuthResponse | Phase::Scram(_) => AUTH_LINE_BYTES,
             _ if command::is_auth(input) => AUTH_LINE_BYTES,
             _ => COMMAND_LINE_BYTES,
         };
@@ -331,6 +365,7 @@ impl Session {
     fn line(&mut self, line: &[u8]) {
         match std::mem::replace(&mut self.phase, Phase::Command) {
             Phase::AuthResponse => self.auth_response(line),
+            Phase::Scram(scram) => self.scram_line(scram, line),
             Phase::Command => match command::parse(line) {
                 Ok(command) => self.command(command),
                 Err(why) => self.fault(why),
@@ -348,6 +383,7 @@ impl Session {
             Command::User(name) => self.user(name),
             Command::Pass(password) => self.pass(password),
             Command::AuthPlain(initial) => self.auth_plain(initial),
+            Command::AuthScram(initial) => self.auth_scram(initial),
             Command::Stat => self.stat(),
             Command::List(number) => self.list(Column::Size, number),
             Command::Uidl(number) => self.list(Column::Uidl, number),
@@ -400,7 +436,9 @@ impl Session {
     /// The session ends in either case (RFC 1939 section 6).
     fn delete_answered(&mut self, answer: Answer) {
         match answer {
-            Answer::Deleted | Answer::Mailbox(_) => self.close_with(reply::BYE),
+            Answer::Deleted | Answer::Mailbox(_) | Answer::Challenge(_) | Answer::Proved { .. } => {
+                self.close_with(reply::BYE)
+            }
             Answer::No(refusal) => {
                 self.write(|out| refusal.write(out));
                 self.close();

@@ -9,6 +9,7 @@ use super::reply::{
     AUTH_MECHANISM, BAD_RECIPIENT, BAD_SENDER, HTTP, NEEDS_SMTPUTF8, NO_ARGUMENT, NOT_TEXT, Reply,
     SYNTAX_AUTH, SYNTAX_BDAT, SYNTAX_HELLO, SYNTAX_MAIL, SYNTAX_RCPT, UNKNOWN,
 };
+use crate::sasl::scram;
 
 /// The longest name after EHLO (a domain's limit).
 const HELLO_BYTES: usize = 255;
@@ -40,6 +41,7 @@ pub(super) enum Command<'a> {
 pub(super) enum Mechanism {
     Plain,
     Login,
+    Scram,
 }
 
 /// Whether a chunk is the last of its message.
@@ -183,6 +185,7 @@ fn parse_auth(argument: &str) -> Result<Command<'_>, Reply> {
     let mechanism = match name.to_ascii_uppercase().as_str() {
         "PLAIN" => Mechanism::Plain,
         "LOGIN" => Mechanism::Login,
+        scram::MECHANISM => Mechanism::Scram,
         "" => return Err(SYNTAX_AUTH),
         _ => return Err(AUTH_MECHANISM),
     };

@@ -169,6 +169,11 @@ impl Refusal {
         Self::new(Code::LocalError, 3, 0, text)
     }
 
+    /// An answer to another question than was asked.
+    pub(super) fn no_answer() -> Self {
+        Self::try_later("Something is wrong here, try again or at another server")
+    }
+
     /// 452 4.3.1: this server's disk has no room.
     pub fn storage_full() -> Self {
         Self::new(

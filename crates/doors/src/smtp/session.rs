@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use grapevine_model::ScramPolicy;
+
 use super::body::Body;
 use super::command::{self, Command, Fault, Mechanism};
 use super::envelope::{Envelope, Recipient, Sender};
@@ -17,6 +19,7 @@ use super::reply::{self, Refusal, Reply};
 use crate::inbox::{Inbox, Residue};
 use crate::line::{Skip, Split, split};
 use crate::sasl::Credentials;
+use crate::sasl::scram::{Challenge, First, Proof};
 use crate::text::push_safe;
 use crate::{OUTBOX_BYTES, READ_BYTES, Tls};
 
@@ -40,6 +43,8 @@ pub struct Config {
     pub client: String,
     /// How far TLS is.
     pub tls: Tls,
+    /// Whether SCRAM-SHA-256 is offered.
+    pub scram: ScramPolicy,
     /// What the client may use up.
     pub limits: Limits,
 }
@@ -68,6 +73,13 @@ pub enum Output {
 pub enum Ask {
     /// Are these right? [`Answer::Yes`] or [`Answer::No`].
     Authenticate(Credentials),
+    /// How is a password of this name to be proved? [`Answer::Challenge`] or [`Answer::No`].
+    ScramBegin {
+        /// As the client wrote it.
+        name: String,
+    },
+    /// Is this proof right? [`Answer::Proved`] or [`Answer::No`].
+    ScramFinish(Proof),
     /// May this sender be used (by who has logged in)? [`Answer::Yes`] or [`Answer::No`]. The address is empty for the null path.
     Sender(Sender),
     /// May the message go to this one? [`Answer::Yes`] or [`Answer::No`].
@@ -88,6 +100,13 @@ pub enum Answer {
     Accepted {
         /// Told to the client.
         id: String,
+    },
+    /// How to prove the password.
+    Challenge(Challenge),
+    /// The proof is right.
+    Proved {
+        /// The server's own.
+        signature: [u8; 32],
     },
     /// No.
     No(Refusal),
@@ -126,6 +145,8 @@ pub(super) enum Phase {
 /// The open question, and what its answer is about.
 pub(super) enum Open {
     Authenticate { name: String },
+    ScramBegin(First),
+    ScramFinish { name: String },
     Sender(Sender),
     Recipient(Recipient),
     Accept,
@@ -213,6 +234,8 @@ impl Session {
         match self.open.take() {
             None => return,
             Some(Open::Authenticate { name }) => self.authenticated(name, answer),
+            Some(Open::ScramBegin(first)) => self.scram_begun(first, answer),
+            Some(Open::ScramFinish { name }) => self.scram_finished(name, answer),
             Some(Open::Sender(sender)) => self.sender_answered(sender, answer),
             Some(Open::Recipient(recipient)) => self.recipient_answered(recipient, answer),
             Some(Open::Accept) => self.accept_answered(answer),
@@ -422,7 +445,10 @@ impl Session {
             ]);
             match (self.config.tls, self.config.kind) {
                 (Tls::Offered, _) => lines.push("STARTTLS"),
-                (Tls::Active, Kind::Submission) => lines.push("AUTH PLAIN LOGIN"),
+                (Tls::Active, Kind::Submission) => lines.push(match self.config.scram {
+                    ScramPolicy::On => "AUTH SCRAM-SHA-256 PLAIN LOGIN",
+                    ScramPolicy::Off => "AUTH PLAIN LOGIN",
+                }),
                 (Tls::Active, Kind::Receiving) | (Tls::Unavailable, _) => {}
             }
             lines.push("HELP");

@@ -5,7 +5,7 @@
 use super::body::{Body, Framing};
 use super::command::Place;
 use super::envelope::{Envelope, Recipient, Sender, Trace};
-use super::reply::{self, Reply};
+use super::reply::{self, Refusal, Reply};
 use super::session::{Answer, Ask, Hello, Kind, Open, Output, Phase, Session};
 use crate::Tls;
 
@@ -35,6 +35,7 @@ impl Session {
                 self.transaction = Some((sender, Vec::new()));
                 self.reply(reply::SENDER_OK);
             }
+            Answer::Challenge(_) | Answer::Proved { .. } => self.refuse(&Refusal::no_answer()),
             Answer::No(refusal) => self.refuse(&refusal),
         }
     }
@@ -65,6 +66,7 @@ impl Session {
                 }
                 self.reply(reply::RECIPIENT_OK);
             }
+            Answer::Challenge(_) | Answer::Proved { .. } => self.refuse(&Refusal::no_answer()),
             Answer::No(refusal) => self.refuse(&refusal),
         }
     }
@@ -114,6 +116,7 @@ impl Session {
                 self.idle_commands = 0;
                 self.reply(reply::OK);
             }
+            Answer::Challenge(_) | Answer::Proved { .. } => self.refuse(&Refusal::no_answer()),
             Answer::No(refusal) => self.refuse(&refusal),
         }
     }

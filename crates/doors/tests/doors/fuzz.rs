@@ -115,6 +115,7 @@ fn smtp_client(session: u8, answers: u8) -> Client {
     Client::with(
         Config {
             limits,
+            scram: grapevine_model::ScramPolicy::On,
             ..config(kind, tls(session))
         },
         Box::new(rule),

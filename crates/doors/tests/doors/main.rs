@@ -13,6 +13,7 @@ mod ldap;
 mod ldap_client;
 mod pop3;
 mod pop3_client;
+mod scram;
 mod script;
 mod smtp;
 mod smtp_client;

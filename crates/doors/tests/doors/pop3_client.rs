@@ -37,6 +37,7 @@ pub(crate) fn config(tls: Tls) -> Config {
     Config {
         hostname: "s1.example".into(),
         tls,
+        scram: grapevine_model::ScramPolicy::Off,
         limits: Limits::default(),
     }
 }
@@ -62,7 +63,12 @@ impl Client {
     }
 
     pub(crate) fn with(tls: Tls, stored: Vec<Stored>) -> Self {
-        let session = Session::new(config(tls));
+        Self::configured(config(tls), stored)
+    }
+
+    pub(crate) fn configured(config: Config, stored: Vec<Stored>) -> Self {
+        let tls = config.tls;
+        let session = Session::new(config);
         let mut client = Self {
             session,
             events: Vec::new(),
@@ -179,6 +185,22 @@ impl Client {
                     "busy" => Answer::No(Refusal::new(Reason::InUse, "Mailbox is in use")),
                     "later" => Answer::No(Refusal::try_later("No inbox site can be reached")),
                     _ => Answer::No(Refusal::bad_credentials()),
+                };
+                self.session.answer(answer);
+            }
+            Ask::ScramBegin { .. } => {
+                assert_eq!(self.tls, Tls::Active, "no login without TLS");
+                self.session
+                    .answer(Answer::Challenge(crate::scram::challenge()));
+            }
+            Ask::ScramFinish(proof) => {
+                let answer = if proof.proof == crate::scram::PROOF {
+                    Answer::Proved {
+                        signature: crate::scram::SIGNATURE,
+                        entries: Vec::new(),
+                    }
+                } else {
+                    Answer::No(Refusal::bad_credentials())
                 };
                 self.session.answer(answer);
             }

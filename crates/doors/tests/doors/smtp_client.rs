@@ -38,6 +38,7 @@ pub(crate) fn config(kind: Kind, tls: Tls) -> Config {
         hostname: "s1.example".into(),
         client: "192.0.2.9".into(),
         tls,
+        scram: grapevine_model::ScramPolicy::Off,
         limits: Limits::default(),
     }
 }
@@ -50,6 +51,14 @@ pub(crate) fn by_name(ask: &Ask) -> Answer {
             "later" => Answer::No(Refusal::auth_unavailable()),
             _ => Answer::No(Refusal::bad_credentials()),
         },
+        Ask::ScramBegin { name } if name.starts_with("later") => {
+            Answer::No(Refusal::auth_unavailable())
+        }
+        Ask::ScramBegin { .. } => Answer::Challenge(crate::scram::challenge()),
+        Ask::ScramFinish(proof) if proof.proof == crate::scram::PROOF => Answer::Proved {
+            signature: crate::scram::SIGNATURE,
+        },
+        Ask::ScramFinish(_) => Answer::No(Refusal::bad_credentials()),
         Ask::Sender(sender) => address(&sender.address, Refusal::not_your_address()),
         Ask::Recipient(recipient) => address(&recipient.address, Refusal::no_such_mailbox()),
         Ask::Accept { size_bytes: 13 } => Answer::No(Refusal::storage_full()),
@@ -222,7 +231,7 @@ impl Client {
                 }
             }
             Output::StartTls => assert_eq!(self.tls, Tls::Offered),
-            Output::Ask(Ask::Authenticate(_)) => {
+            Output::Ask(Ask::Authenticate(_) | Ask::ScramBegin { .. } | Ask::ScramFinish(_)) => {
                 assert_eq!((self.tls, self.kind), (Tls::Active, Kind::Submission))
             }
             Output::Ask(Ask::Sender(_)) => self.permitted = 0,

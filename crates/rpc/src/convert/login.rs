@@ -13,6 +13,8 @@ use crate::wire::WireError;
 
 /// Longest id of an app password in octets: newer ones may be longer than ours.
 const MAX_APP_ID_BYTES: usize = 64;
+/// Longest dialogue of SCRAM in octets: a door's own limit on a login's lines is about as long.
+const MAX_SCRAM_BYTES: usize = 16_384;
 /// The stamp of no credentials at all: nothing that carries it is ever vouched for.
 const NO_CREDENTIALS: Stamp = Stamp {
     time: Hlc(0),
@@ -59,6 +61,22 @@ pub(super) fn label(text: String) -> Wire<String> {
     } else {
         Ok(text)
     }
+}
+
+/// What both sides of a dialogue of SCRAM said.
+pub(super) fn scram_text(said: String) -> Wire<String> {
+    if said.len() > MAX_SCRAM_BYTES {
+        Err(WireError::invalid("a dialogue of SCRAM is not so long"))
+    } else {
+        Ok(said)
+    }
+}
+
+/// A salt, proof or signature of SCRAM-SHA-256.
+pub(super) fn scram_bytes<const N: usize>(bytes: Vec<u8>) -> Wire<[u8; N]> {
+    bytes
+        .try_into()
+        .map_err(|_| WireError::invalid(format!("{N} bytes are wanted of SCRAM")))
 }
 
 impl From<&Authenticated> for v1::Individual {

@@ -3,7 +3,7 @@
 
 use grapevine_model::{
     AlonePolicy, AsOf, Check, MAX_CHECKS, MAX_SEEN, Name, PolicyChange, RegistryName,
-    RegistryPolicy, Seen, StalePolicy,
+    RegistryPolicy, ScramPolicy, Seen, StalePolicy,
 };
 
 use super::{Wire, all, all_parsed, chosen, enumerated, name, need, registry, server, texts};
@@ -124,6 +124,22 @@ impl From<AlonePolicy> for v1::AlonePolicy {
     }
 }
 
+fn scram(number: i32) -> Wire<ScramPolicy> {
+    Ok(match enumerated(number, "policy for SCRAM")? {
+        v1::ScramPolicy::Unspecified => ScramPolicy::Off,
+        v1::ScramPolicy::On => ScramPolicy::On,
+    })
+}
+
+impl From<ScramPolicy> for v1::ScramPolicy {
+    fn from(policy: ScramPolicy) -> Self {
+        match policy {
+            ScramPolicy::Off => Self::Unspecified,
+            ScramPolicy::On => Self::On,
+        }
+    }
+}
+
 impl From<StalePolicy> for v1::StalePolicy {
     fn from(policy: StalePolicy) -> Self {
         use v1::stale_policy::Policy as Wired;
@@ -160,6 +176,7 @@ pub(super) fn encode_policy_change(
         change: Some(match change {
             PolicyChange::Alone(policy) => Wired::Alone(v1::AlonePolicy::from(*policy).into()),
             PolicyChange::Stale(policy) => Wired::Stale((*policy).into()),
+            PolicyChange::Scram(policy) => Wired::Scram(v1::ScramPolicy::from(*policy).into()),
             PolicyChange::Offer(server) => Wired::Offer(server.to_string()),
             PolicyChange::Withdraw(server) => Wired::Withdraw(server.to_string()),
         }),
@@ -171,6 +188,7 @@ pub(super) fn decode_policy_change(change: v1::PolicyChange) -> Wire<(RegistryNa
     let wanted = match chosen(change.change, "change of a policy")? {
         Wired::Alone(policy) => PolicyChange::Alone(alone(policy)?),
         Wired::Stale(policy) => PolicyChange::Stale(policy.try_into()?),
+        Wired::Scram(policy) => PolicyChange::Scram(scram(policy)?),
         Wired::Offer(which) => PolicyChange::Offer(server(&which)?),
         Wired::Withdraw(which) => PolicyChange::Withdraw(server(&which)?),
     };
@@ -183,6 +201,7 @@ impl From<&RegistryPolicy> for v1::RegistryPolicy {
             alone: v1::AlonePolicy::from(policy.alone).into(),
             stale: Some(policy.stale.into()),
             offered: texts(&policy.offered),
+            scram: v1::ScramPolicy::from(policy.scram).into(),
         }
     }
 }
@@ -193,6 +212,7 @@ impl TryFrom<v1::RegistryPolicy> for RegistryPolicy {
     fn try_from(policy: v1::RegistryPolicy) -> Wire<Self> {
         Ok(Self {
             alone: alone(policy.alone)?,
+            scram: scram(policy.scram)?,
             stale: policy
                 .stale
                 .map(TryInto::try_into)

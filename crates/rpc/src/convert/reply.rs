@@ -4,7 +4,7 @@ use grapevine_model::{
     Check, ErrorKind, MemberKind, Refusal, RegistryView, Reply, Secret, Welcome, Written,
 };
 
-use super::login::app_id;
+use super::login::{app_id, scram_bytes};
 use super::registry::{decode_checks, decode_seen, encode_checks, encode_seen};
 use super::{Wire, all, all_parsed, chosen, id_bytes, message_id, registry, small, texts};
 use crate::v1;
@@ -118,6 +118,16 @@ impl From<&Reply> for v1::Reply {
                     password: password.0.clone(),
                     id: id.clone(),
                 }),
+                Reply::ScramChallenge { salt, iterations } => {
+                    Wired::ScramChallenge(v1::ScramChallenge {
+                        salt: salt.to_vec(),
+                        iterations: *iterations,
+                    })
+                }
+                Reply::ScramProved { who, signature } => Wired::ScramProved(v1::ScramProved {
+                    who: Some(who.into()),
+                    signature: signature.to_vec(),
+                }),
                 Reply::AppPasswords(list) => Wired::AppPasswords(v1::AppPasswords {
                     app_passwords: list.iter().map(Into::into).collect(),
                 }),
@@ -203,6 +213,14 @@ impl TryFrom<v1::Reply> for Reply {
             Wired::AppPassword(app) => Self::AppPassword {
                 password: Secret(app.password),
                 id: app_id(app.id)?,
+            },
+            Wired::ScramChallenge(challenge) => Self::ScramChallenge {
+                salt: scram_bytes(challenge.salt)?,
+                iterations: challenge.iterations,
+            },
+            Wired::ScramProved(proved) => Self::ScramProved {
+                who: need(proved.who, "who has proved it")?.try_into()?,
+                signature: scram_bytes(proved.signature)?,
             },
             Wired::AppPasswords(list) => Self::AppPasswords(all(list.app_passwords)?),
             Wired::Registries(registries) => Self::Registries(all_parsed(&registries.names)?),

@@ -5,7 +5,7 @@ use grapevine_model::{
     Quota, Request, Secret, ServerInfo, ServerRole, Speaker,
 };
 
-use super::login::{app_id, label, source, source_bytes};
+use super::login::{app_id, label, scram_bytes, scram_text, source, source_bytes};
 use super::registry::{asked_for, decode_policy_change, encode_policy_change};
 use super::{
     Wire, all, all_parsed, chosen, enumerated, id_bytes, ids_bytes, incarnation, incarnation_bytes,
@@ -335,6 +335,18 @@ fn encode(request: &Request) -> v1::request::Request {
             source: source_bytes(*source),
         }),
         Request::Vouch { who } => Wired::Vouch(who.into()),
+        Request::ScramBegin { name } => Wired::ScramBegin(name.to_string()),
+        Request::ScramFinish {
+            name,
+            source,
+            said,
+            proof,
+        } => Wired::ScramFinish(v1::ScramFinish {
+            name: name.to_string(),
+            source: source_bytes(*source),
+            said: said.clone(),
+            proof: proof.to_vec(),
+        }),
         Request::TicketCreate { life_ms } => {
             Wired::TicketCreate(v1::TicketCreate { life_ms: *life_ms })
         }
@@ -527,6 +539,13 @@ impl TryFrom<v1::Request> for Request {
             },
             Wired::Vouch(who) => Self::Vouch {
                 who: who.try_into()?,
+            },
+            Wired::ScramBegin(who) => Self::ScramBegin { name: name(&who)? },
+            Wired::ScramFinish(finish) => Self::ScramFinish {
+                name: name(&finish.name)?,
+                source: source(&finish.source),
+                said: scram_text(finish.said)?,
+                proof: scram_bytes(finish.proof)?,
             },
             Wired::TicketCreate(ticket) => Self::TicketCreate {
                 life_ms: ticket.life_ms,

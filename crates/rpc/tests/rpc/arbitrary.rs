@@ -465,6 +465,15 @@ fn request_about_registries() -> BoxedStrategy<Request> {
             }
         }),
         authenticated().prop_map(|who| Request::Vouch { who }),
+        name().prop_map(|name| Request::ScramBegin { name }),
+        (name(), source(), "[ -~]{0,80}", any::<[u8; 32]>()).prop_map(
+            |(name, source, said, proof)| Request::ScramFinish {
+                name,
+                source,
+                said,
+                proof,
+            }
+        ),
         option::of(any::<u64>()).prop_map(|life_ms| Request::TicketCreate { life_ms }),
         (name(), "[a-z ]{0,20}", option::of(any::<u64>())).prop_map(|(name, label, expires_ms)| {
             Request::AppPasswordCreate {
@@ -991,6 +1000,10 @@ fn reply_about_entries() -> BoxedStrategy<Reply> {
         authenticated().prop_map(Reply::Authenticated),
         (secret(), any::<u64>())
             .prop_map(|(ticket, expires_ms)| Reply::Ticket { ticket, expires_ms }),
+        (any::<[u8; 16]>(), any::<u32>())
+            .prop_map(|(salt, iterations)| Reply::ScramChallenge { salt, iterations }),
+        (authenticated(), any::<[u8; 32]>())
+            .prop_map(|(who, signature)| Reply::ScramProved { who, signature }),
         (secret(), "[a-z2-7]{0,12}").prop_map(|(password, id)| Reply::AppPassword { password, id }),
         vec(app_password(), 0..4).prop_map(|list| {
             let views = list.into_iter().map(|app| AppPasswordView {
@@ -1115,11 +1128,16 @@ fn stale() -> BoxedStrategy<StalePolicy> {
     .boxed()
 }
 
+fn scram() -> BoxedStrategy<ScramPolicy> {
+    prop_oneof![Just(ScramPolicy::Off), Just(ScramPolicy::On)].boxed()
+}
+
 fn policy() -> BoxedStrategy<RegistryPolicy> {
-    (alone(), stale(), servers())
-        .prop_map(|(alone, stale, offered)| RegistryPolicy {
+    (alone(), stale(), scram(), servers())
+        .prop_map(|(alone, stale, scram, offered)| RegistryPolicy {
             alone,
             stale,
+            scram,
             offered,
         })
         .boxed()
@@ -1129,6 +1147,7 @@ fn policy_change() -> BoxedStrategy<PolicyChange> {
     prop_oneof![
         alone().prop_map(PolicyChange::Alone),
         stale().prop_map(PolicyChange::Stale),
+        scram().prop_map(PolicyChange::Scram),
         server().prop_map(PolicyChange::Offer),
         server().prop_map(PolicyChange::Withdraw),
     ]

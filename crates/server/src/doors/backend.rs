@@ -3,7 +3,9 @@
 use std::future::Future;
 
 use grapevine_core::Staged;
-use grapevine_model::{MessageId, Refusal, Reply, Request, ServerName, Speaker, Submission};
+use grapevine_model::{
+    MessageId, Refusal, Reply, Request, ScramPolicy, ServerName, Speaker, Submission,
+};
 use grapevine_store::Stage;
 
 use crate::body_source::BodySource;
@@ -17,6 +19,9 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
         speaker: Speaker,
         request: Request,
     ) -> impl Future<Output = Result<Reply, Refusal>> + Send;
+
+    /// Whether SCRAM is offered now.
+    fn scram(&self) -> ScramPolicy;
 
     /// Begins a body.
     fn stage(&self) -> Stage;
@@ -42,6 +47,10 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
 impl Backend for CoreHandle {
     async fn request(&self, speaker: Speaker, request: Request) -> Result<Reply, Refusal> {
         CoreHandle::request(self, speaker, request).await
+    }
+
+    fn scram(&self) -> ScramPolicy {
+        CoreHandle::scram(self)
     }
 
     fn stage(&self) -> Stage {

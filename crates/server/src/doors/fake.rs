@@ -191,6 +191,10 @@ impl Backend for Fake {
         }
     }
 
+    fn scram(&self) -> grapevine_model::ScramPolicy {
+        grapevine_model::ScramPolicy::Off
+    }
+
     fn stage(&self) -> Stage {
         self.shared.store.stage()
     }

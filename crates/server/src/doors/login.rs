@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
+use data_encoding::BASE64_NOPAD;
 use grapevine_doors::sasl::Credentials;
+use grapevine_doors::sasl::scram::{Challenge, Proof};
 use grapevine_model::{
     Authenticated, Door, ErrorKind, Name, Refusal, Reply, Request, Secret, Source, Speaker,
 };
@@ -14,6 +16,9 @@ use super::backend::Backend;
 
 /// After so many doublings the pause stays as it is; sessions are closed long before.
 const DOUBLINGS_MAX: u32 = 5;
+
+/// Random octets of a server's nonce: as many as clients send.
+const NONCE_BYTES: usize = 18;
 
 /// An open session asks again after this whether its login still holds.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
@@ -65,6 +70,67 @@ impl Logins {
         limit: Duration,
     ) -> Result<(Name, Speaker), LoginFailure> {
         let outcome = ask(core, self.source, credentials, limit).await;
+        let who = self.ended(outcome).await?;
+        let name = who.name.clone();
+        Ok((name, self.hold(who)))
+    }
+
+    /// How a password of this name is to be proved.
+    pub(super) async fn scram_begin<B: Backend>(
+        &self,
+        core: &B,
+        name: &str,
+        limit: Duration,
+    ) -> Result<Challenge, LoginFailure> {
+        // What is no name is nobody's.
+        let name: Name = name.parse().map_err(|_| LoginFailure::Wrong)?;
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|_| LoginFailure::NotNow)?;
+        let begin = Request::ScramBegin { name };
+        match answered(core, Speaker::Operator, begin, limit).await? {
+            Reply::ScramChallenge { salt, iterations } => Ok(Challenge {
+                nonce: BASE64_NOPAD.encode(&nonce),
+                salt,
+                iterations,
+            }),
+            other => Err(odd(&other)),
+        }
+    }
+
+    /// Asks whether a proof is right; gives who speaks now, and the server's own proof.
+    pub(super) async fn scram_finish<B: Backend>(
+        &mut self,
+        core: &B,
+        proof: Proof,
+        limit: Duration,
+    ) -> Result<(Speaker, [u8; 32]), LoginFailure> {
+        let name: Name = proof.name.parse().map_err(|_| LoginFailure::Wrong)?;
+        let finish = Request::ScramFinish {
+            name,
+            source: self.source,
+            said: proof.said,
+            proof: proof.proof,
+        };
+        let outcome = match answered(core, Speaker::Operator, finish, limit).await {
+            Ok(Reply::ScramProved { who, signature }) => Ok((who, signature)),
+            Ok(other) => Err(odd(&other)),
+            Err(failure) => Err(failure),
+        };
+        let (who, signature) = self.ended(outcome).await?;
+        Ok((self.hold(who), signature))
+    }
+
+    fn hold(&mut self, who: Authenticated) -> Speaker {
+        let speaker = Speaker::Individual {
+            name: who.name.clone(),
+            incarnation: who.incarnation,
+        };
+        self.held = Held::Somebody(Box::new(who), Instant::now());
+        speaker
+    }
+
+    /// Counts how a login ended, and pauses after a wrong one.
+    async fn ended<T>(&mut self, outcome: Result<T, LoginFailure>) -> Result<T, LoginFailure> {
         let word = match &outcome {
             Ok(_) => "right",
             Err(LoginFailure::Wrong) => "wrong",
@@ -77,14 +143,7 @@ impl Logins {
             self.failed += 1;
             sleep(pause).await;
         }
-        let who = outcome?;
-        let speaker = Speaker::Individual {
-            name: who.name.clone(),
-            incarnation: who.incarnation,
-        };
-        let name = who.name.clone();
-        self.held = Held::Somebody(Box::new(who), Instant::now());
-        Ok((name, speaker))
+        outcome
     }
 
     /// Whether the session's login still holds: credentials that were changed since, or an individual
@@ -132,12 +191,20 @@ async fn ask<B: Backend>(
         password: Secret(credentials.password.expose().to_owned()),
         source,
     };
-    match timeout(limit, core.request(Speaker::Anonymous, request)).await {
-        Ok(Ok(Reply::Authenticated(who))) => Ok(who),
-        Ok(Ok(other)) => {
-            tracing::error!(reply = ?other, "the core gave an answer to another question");
-            Err(LoginFailure::NotNow)
-        }
+    match answered(core, Speaker::Anonymous, request, limit).await? {
+        Reply::Authenticated(who) => Ok(who),
+        other => Err(odd(&other)),
+    }
+}
+
+async fn answered<B: Backend>(
+    core: &B,
+    speaker: Speaker,
+    request: Request,
+    limit: Duration,
+) -> Result<Reply, LoginFailure> {
+    match timeout(limit, core.request(speaker, request)).await {
+        Ok(Ok(reply)) => Ok(reply),
         Ok(Err(refusal)) => match refusal.kind {
             ErrorKind::NotAuthenticated
             | ErrorKind::NotAllowed
@@ -151,4 +218,9 @@ async fn ask<B: Backend>(
         },
         Err(_) => Err(LoginFailure::NotNow),
     }
+}
+
+fn odd(reply: &Reply) -> LoginFailure {
+    tracing::error!(?reply, "the core gave an answer to another question");
+    LoginFailure::NotNow
 }

@@ -13,6 +13,7 @@ use grapevine_doors::pop3::{
     Answer, Ask, Config, Entry, Flow, Limits, Output, Reason, Refusal, Session,
 };
 use grapevine_doors::sasl::Credentials;
+use grapevine_doors::sasl::scram::Proof;
 use grapevine_model::{
     Door, ErrorKind, MessageId, Name, Reply, Request, ServerName, Source, Speaker,
 };
@@ -47,6 +48,7 @@ impl<B: Backend> Pop3<B> {
         let session = Session::new(Config {
             hostname: context.hostname.clone(),
             tls,
+            scram: context.core.scram(),
             limits: Limits::default(),
         });
         Self {
@@ -65,15 +67,31 @@ impl<B: Backend> Pop3<B> {
             .logins
             .try_login(&self.context.core, credentials, self.context.limits.ask)
             .await;
-        let (name, speaker) = match authenticated {
-            Ok(who) => who,
-            Err(LoginFailure::Wrong) => return Answer::No(Refusal::bad_credentials()),
-            Err(LoginFailure::NotNow) => {
-                return Answer::No(Refusal::try_later(
-                    "Cannot check logins now, try again or at another server",
-                ));
-            }
+        match authenticated {
+            Ok((name, speaker)) => match self.open_mailbox(name, speaker).await {
+                Ok(entries) => Answer::Mailbox(entries),
+                Err(refusal) => Answer::No(refusal),
+            },
+            Err(failure) => Answer::No(failed(failure)),
+        }
+    }
+
+    async fn scram_finish(&mut self, proof: Proof) -> Answer {
+        let (core, limit) = (&self.context.core, self.context.limits.ask);
+        let (speaker, signature) = match self.logins.scram_finish(core, proof, limit).await {
+            Ok(proved) => proved,
+            Err(failure) => return Answer::No(failed(failure)),
         };
+        let Speaker::Individual { name, .. } = &speaker else {
+            return Answer::No(failed(LoginFailure::NotNow));
+        };
+        match self.open_mailbox(name.clone(), speaker.clone()).await {
+            Ok(entries) => Answer::Proved { signature, entries },
+            Err(refusal) => Answer::No(refusal),
+        }
+    }
+
+    async fn open_mailbox(&mut self, name: Name, speaker: Speaker) -> Result<Vec<Entry>, Refusal> {
         let listed = self
             .request(speaker.clone(), Request::InboxList { name: name.clone() })
             .await;
@@ -93,10 +111,10 @@ impl<B: Backend> Pop3<B> {
                     speaker,
                     sites: listing.sites,
                 });
-                Answer::Mailbox(entries)
+                Ok(entries)
             }
-            Ok(other) => Answer::No(odd(&other)),
-            Err(refusal) => Answer::No(refused(&refusal)),
+            Ok(other) => Err(odd(&other)),
+            Err(refusal) => Err(refused(&refusal)),
         }
     }
 
@@ -207,6 +225,18 @@ impl<B: Backend> Dialogue for Pop3<B> {
                 let answer = self.log_in(credentials).await;
                 self.session.answer(answer);
             }
+            (Some(Ask::ScramBegin { name }), _) => {
+                let (core, limit) = (&self.context.core, self.context.limits.ask);
+                let answer = match self.logins.scram_begin(core, &name, limit).await {
+                    Ok(challenge) => Answer::Challenge(challenge),
+                    Err(failure) => Answer::No(failed(failure)),
+                };
+                self.session.answer(answer);
+            }
+            (Some(Ask::ScramFinish(proof)), _) => {
+                let answer = self.scram_finish(proof).await;
+                self.session.answer(answer);
+            }
             (Some(Ask::Body { uidl, top_lines: _ }), _) => match self.open_body(&uidl).await {
                 Some(body) => self.pass_on(body).await,
                 None => self.session.body_failed(),
@@ -264,6 +294,15 @@ fn refused(refusal: &grapevine_model::Refusal) -> Refusal {
         | ErrorKind::Internal => Reason::Permanent,
     };
     Refusal::new(reason, refusal.why.clone())
+}
+
+fn failed(failure: LoginFailure) -> Refusal {
+    match failure {
+        LoginFailure::Wrong => Refusal::bad_credentials(),
+        LoginFailure::NotNow => {
+            Refusal::try_later("Cannot check logins now, try again or at another server")
+        }
+    }
 }
 
 /// An answer to another question: a fault of ours.

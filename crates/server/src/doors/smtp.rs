@@ -57,6 +57,7 @@ impl<B: Backend> Smtp<B> {
             hostname: context.hostname.clone(),
             client,
             tls,
+            scram: context.core.scram(),
             limits: Limits {
                 message_bytes: context.limits.message_bytes,
                 recipients: grapevine_model::MAX_RECIPIENTS,
@@ -77,23 +78,35 @@ impl<B: Backend> Smtp<B> {
 
     async fn answer(&mut self, ask: Ask) -> Answer {
         let (core, limit) = (&self.context.core, self.context.limits.ask);
-        if !matches!(ask, Ask::Authenticate(_)) && !self.logins.still_hold(core, limit).await {
+        let login = matches!(
+            ask,
+            Ask::Authenticate(_) | Ask::ScramBegin { .. } | Ask::ScramFinish(_)
+        );
+        if !login && !self.logins.still_hold(core, limit).await {
             self.speaker = Speaker::Anonymous;
             return Answer::No(Refusal::bad_credentials());
         }
         match ask {
             Ask::Authenticate(credentials) => {
-                let core = &self.context.core;
-                let limit = self.context.limits.ask;
                 match self.logins.try_login(core, credentials, limit).await {
                     Ok((_, speaker)) => {
                         self.speaker = speaker;
                         Answer::Yes
                     }
-                    Err(LoginFailure::Wrong) => Answer::No(Refusal::bad_credentials()),
-                    Err(LoginFailure::NotNow) => Answer::No(Refusal::auth_unavailable()),
+                    Err(failure) => Answer::No(failed(failure)),
                 }
             }
+            Ask::ScramBegin { name } => match self.logins.scram_begin(core, &name, limit).await {
+                Ok(challenge) => Answer::Challenge(challenge),
+                Err(failure) => Answer::No(failed(failure)),
+            },
+            Ask::ScramFinish(proof) => match self.logins.scram_finish(core, proof, limit).await {
+                Ok((speaker, signature)) => {
+                    self.speaker = speaker;
+                    Answer::Proved { signature }
+                }
+                Err(failure) => Answer::No(failed(failure)),
+            },
             Ask::Sender(sender) => yes_or(self.may_send_as(&sender.address).await),
             Ask::Recipient(recipient) => yes_or(self.may_send_to(&recipient.address).await),
             Ask::Accept { size_bytes: _ } => self.accept().await,
@@ -339,6 +352,13 @@ fn lost(lost: Lost) -> Refusal {
 fn odd(reply: &Reply) -> Refusal {
     tracing::error!(?reply, "the core gave an answer to another question");
     Refusal::try_later("Something is wrong here, try again or at another server")
+}
+
+fn failed(failure: LoginFailure) -> Refusal {
+    match failure {
+        LoginFailure::Wrong => Refusal::bad_credentials(),
+        LoginFailure::NotNow => Refusal::auth_unavailable(),
+    }
 }
 
 /// As RFC 5321 4.1.3 writes addresses.

@@ -49,6 +49,7 @@ impl Call {
                 change: match self.json()? {
                     bodies::Policy::Alone(policy) => PolicyChange::Alone(policy),
                     bodies::Policy::Stale(policy) => PolicyChange::Stale(policy),
+                    bodies::Policy::Scram(policy) => PolicyChange::Scram(policy),
                     bodies::Policy::Offer(server) => PolicyChange::Offer(server),
                     bodies::Policy::Withdraw(server) => PolicyChange::Withdraw(server),
                 },

@@ -2,7 +2,7 @@
 
 use grapevine_model::{
     AlonePolicy, EntryKind, GroupList, ImportedEntry, Member, Name, Place, PostingRule,
-    RegistryName, Secret, ServerName, SiteNote, SiteOffer, StalePolicy,
+    RegistryName, ScramPolicy, Secret, ServerName, SiteNote, SiteOffer, StalePolicy,
 };
 use serde::Deserialize;
 
@@ -40,6 +40,7 @@ pub(super) struct NewRegistry {
 pub(super) enum Policy {
     Alone(AlonePolicy),
     Stale(StalePolicy),
+    Scram(ScramPolicy),
     Offer(ServerName),
     Withdraw(ServerName),
 }

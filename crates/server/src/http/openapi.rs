@@ -148,6 +148,7 @@ fn common_schemas() -> Value {
                 { "enum": ["answer", "refuse"] },
                 closed(&["answer-for-ms"], json!({ "answer-for-ms": number() })),
             ] } })),
+            closed(&["scram"], json!({ "scram": { "enum": ["off", "on"] } })),
             closed(&["offer"], json!({ "offer": text() })),
             closed(&["withdraw"], json!({ "withdraw": text() })),
         ] },

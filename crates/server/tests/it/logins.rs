@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 use crate::grapevine::{Grapevine, program, stderr, wait_for};
 use crate::wire::{Pop, Smtp};
 
-fn channel(grapevine: &Grapevine, server: usize) -> Channel {
+pub(crate) fn channel(grapevine: &Grapevine, server: usize) -> Channel {
     let cluster = grapevine.cluster();
     let key = cluster["servers"][server]["public_key"].as_str().unwrap();
     let key = data_encoding::HEXLOWER.decode(key.as_bytes()).unwrap();
@@ -23,20 +23,24 @@ fn name(simple: &str) -> Name {
     format!("{simple}@pa.example").parse().unwrap()
 }
 
-fn by_password(simple: &str, password: &str) -> Caller {
+pub(crate) fn by_password(simple: &str, password: &str) -> Caller {
     Caller::Individual(Credentials {
         name: name(simple),
         password: Secret(password.to_owned()),
     })
 }
 
-async fn call(channel: &Channel, caller: Caller, request: Request) -> Result<Reply, Refusal> {
+pub(crate) async fn call(
+    channel: &Channel,
+    caller: Caller,
+    request: Request,
+) -> Result<Reply, Refusal> {
     let call = encode_call(&caller, &request);
     let reply = grapevine_client(channel.clone()).call(call).await.unwrap();
     decode_reply(reply.into_inner()).unwrap()
 }
 
-fn show(simple: &str) -> Request {
+pub(crate) fn show(simple: &str) -> Request {
     Request::Show { name: name(simple) }
 }
 
@@ -52,7 +56,7 @@ fn command(grapevine: &Grapevine, args: &[&str]) -> Output {
     output
 }
 
-fn passwd(grapevine: &Grapevine, simple: &str, password: &str) {
+pub(crate) fn passwd(grapevine: &Grapevine, simple: &str, password: &str) {
     let file = grapevine.dir.join("new-password");
     std::fs::write(&file, password).unwrap();
     let dir = grapevine.dir.to_str().unwrap();

@@ -35,6 +35,7 @@ mod pair;
 mod real_mail;
 mod reports;
 mod seen;
+mod scram;
 mod services;
 mod strangers;
 mod up;

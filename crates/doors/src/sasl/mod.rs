@@ -2,6 +2,8 @@
 //!
 //! A password never stands in a plain `String`, is never shown by `Debug`, and is wiped when it is dropped. Whether it is right is the shell's question.
 
+pub mod scram;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
