@@ -2,7 +2,7 @@
 
 use grapevine_model::{
     AlonePolicy, EntryChange, GroupList, HolderSays, Member, Name, PolicyChange, RegistryName,
-    Reply, Request, ServerName, StalePolicy, Stamp, StampError, WatchTarget,
+    Reply, Request, ScramPolicy, ServerName, StalePolicy, Stamp, StampError, WatchTarget,
 };
 use serde_json::json;
 
@@ -90,7 +90,7 @@ pub(crate) enum RegistryCommand {
         #[arg(long, value_name = "NAME")]
         remove: Vec<Member>,
     },
-    /// Show or change what is decided about a registry's copies.
+    /// Show or change what is decided about a registry's copies and logins.
     Policy {
         /// Which.
         registry: RegistryName,
@@ -102,6 +102,10 @@ pub(crate) enum RegistryCommand {
         /// long (`30s`, `10m`, `2h`), or not at all (`refuse`).
         #[arg(long, value_name = "answer|TIME|refuse", value_parser = stale_policy)]
         stale: Option<StalePolicy>,
+        /// Let people log in by SCRAM-SHA-256 at the doors for mail programs. What is kept for it is
+        /// cheaper to attack on a stolen disk than what is kept of passwords otherwise.
+        #[arg(long, value_enum)]
+        scram: Option<ScramWord>,
         /// Offer a server to the registrars as a holder (for owners of gv@gv); none offered: all are.
         #[arg(long, value_name = "SERVER")]
         offer: Vec<ServerName>,
@@ -120,6 +124,24 @@ pub(crate) enum AloneWord {
     Refuse,
     /// As the server's configuration says.
     Default,
+}
+
+/// SCRAM or not, on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ScramWord {
+    /// Nothing is kept for it.
+    Off,
+    /// From the first login by password on.
+    On,
+}
+
+impl From<ScramWord> for ScramPolicy {
+    fn from(word: ScramWord) -> Self {
+        match word {
+            ScramWord::Off => Self::Off,
+            ScramWord::On => Self::On,
+        }
+    }
 }
 
 impl From<AloneWord> for AlonePolicy {
@@ -232,6 +254,7 @@ pub(super) async fn run(command: RegistryCommand, globals: &Globals) -> Result<(
             registry,
             alone,
             stale,
+            scram,
             offer,
             withdraw,
         } => {
@@ -239,6 +262,7 @@ pub(super) async fn run(command: RegistryCommand, globals: &Globals) -> Result<(
                 .map(|word| PolicyChange::Alone(word.into()))
                 .into_iter())
             .chain(stale.map(PolicyChange::Stale))
+            .chain(scram.map(|word| PolicyChange::Scram(word.into())))
             .chain(offer.into_iter().map(PolicyChange::Offer))
             .chain(withdraw.into_iter().map(PolicyChange::Withdraw));
             let requests = changes.map(|change| Request::RegistryPolicy {

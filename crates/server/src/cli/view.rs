@@ -1,7 +1,7 @@
 //! Registries and entries as commands show them: a block of lines, or JSON.
 
 use grapevine_model::{
-    AlonePolicy, EntryKind, EntryView, HolderSays, PostingRule, Quota, RegistryView, SeenView,
+    AlonePolicy, EntryKind, EntryView, HolderSays, PostingRule, Quota, RegistryView, ScramPolicy, SeenView,
     StalePolicy,
 };
 use serde_json::{Value, json};
@@ -120,6 +120,11 @@ pub(super) fn print_registry(view: &RegistryView) {
         StalePolicy::Refuse => "refuse".to_owned(),
     };
     say(format_args!("  cut off       {stale}"));
+    let scram = match view.policy.scram {
+        ScramPolicy::Off => "off",
+        ScramPolicy::On => "on",
+    };
+    say(format_args!("  scram         {scram}"));
     if !view.policy.offered.is_empty() {
         say(format_args!(
             "  offered       {}",
