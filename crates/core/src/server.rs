@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use grapevine_model::{
     Authenticated, Beat, Hlc, Incarnation, MessageId, Name, Now, OriginId, PeerMessage,
-    RegistryName, RegistryPolicy, ServerInfo, ServerName, ServerRole, SpaceId, TombstoneView,
+    RegistryName, RegistryPolicy, ScramPolicy, ServerInfo, ServerName, ServerRole, SpaceId,
+    TombstoneView,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

@@ -168,7 +168,7 @@ fn right(request: &Request) -> Right {
             ..
         } => Right::Only(&["founder"]),
         Request::RegistryPolicy {
-            change: PolicyChange::Alone(_) | PolicyChange::Stale(_),
+            change: PolicyChange::Alone(_) | PolicyChange::Stale(_) | PolicyChange::Scram(_),
             ..
         }
         | Request::HolderAdd { .. }
@@ -182,7 +182,9 @@ fn right(request: &Request) -> Right {
         Request::MaySendAs { .. } | Request::InboxList { .. } | Request::InboxDelete { .. } => {
             Right::Only(&["itself"])
         }
-        Request::Vouch { .. } => Right::Only(&[]),
+        Request::Vouch { .. } | Request::ScramBegin { .. } | Request::ScramFinish { .. } => {
+            Right::Only(&[])
+        }
         // The token is the right, and the sample's is none.
         Request::Join { .. } => Right::Exactly(&[]),
         // From a member to `n@es`.
@@ -194,6 +196,10 @@ fn right(request: &Request) -> Right {
 fn end(request: &Request) -> Result<(), ErrorKind> {
     match request {
         Request::TicketCreate { .. } | Request::AppPasswordCreate { .. } => Err(ErrorKind::Invalid),
+        // No registry of the matrix has it on.
+        Request::ScramBegin { .. } | Request::ScramFinish { .. } => {
+            Err(ErrorKind::NotAuthenticated)
+        }
         Request::EntryOfNumber { .. } | Request::Aside { .. } | Request::Retire { .. } => {
             Err(ErrorKind::NotFound)
         }

@@ -246,6 +246,13 @@ fn logins(who: Authenticated) -> Vec<Request> {
     vec![
         authenticate(),
         Request::Vouch { who },
+        Request::ScramBegin { name: name("n@es") },
+        Request::ScramFinish {
+            name: name("n@es"),
+            source: Source::Local,
+            said: String::new(),
+            proof: [0; 32],
+        },
         Request::TicketCreate { life_ms: None },
         Request::AppPasswordCreate {
             name: name("n@es"),
@@ -321,6 +328,7 @@ fn about_registries() -> Vec<Request> {
         },
         Request::RegistryDelete { registry: es() },
         policy(PolicyChange::Stale(StalePolicy::Refuse)),
+        policy(PolicyChange::Scram(grapevine_model::ScramPolicy::Off)),
         policy(PolicyChange::Offer(server("s2"))),
         policy(PolicyChange::Withdraw(server("s2"))),
         Request::HolderAdd {

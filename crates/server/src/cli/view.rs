@@ -1,8 +1,8 @@
 //! Registries and entries as commands show them: a block of lines, or JSON.
 
 use grapevine_model::{
-    AlonePolicy, EntryKind, EntryView, HolderSays, PostingRule, Quota, RegistryView, ScramPolicy, SeenView,
-    StalePolicy,
+    AlonePolicy, EntryKind, EntryView, HolderSays, PostingRule, Quota, RegistryView, ScramPolicy,
+    SeenView, StalePolicy,
 };
 use serde_json::{Value, json};
 
