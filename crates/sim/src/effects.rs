@@ -160,7 +160,7 @@ impl Cluster {
                     .collect();
             }
             // No simulated server has a DNS door.
-            Effect::Zone(_) | Effect::ZoneGone(_) => {}
+            Effect::Scram(_) | Effect::Zone(_) | Effect::ZoneGone(_) => {}
             Effect::Note(note) => {
                 let expected = self.errors_expected
                     || EXPECTED_ERRORS.iter().any(|text| note.text.contains(text));

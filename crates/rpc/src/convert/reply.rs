@@ -6,7 +6,7 @@ use grapevine_model::{
 
 use super::login::{app_id, scram_bytes};
 use super::registry::{decode_checks, decode_seen, encode_checks, encode_seen};
-use super::{Wire, all, all_parsed, chosen, id_bytes, message_id, registry, small, texts};
+use super::{Wire, all, all_parsed, chosen, id_bytes, message_id, need, registry, small, texts};
 use crate::v1;
 use crate::wire::WireError;
 

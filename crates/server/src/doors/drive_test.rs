@@ -21,6 +21,7 @@ impl Plain {
             session: pop3::Session::new(pop3::Config {
                 hostname: "s1.example".into(),
                 tls: Tls::Active,
+                scram: grapevine_model::ScramPolicy::Off,
                 limits: pop3::Limits::default(),
             }),
             mailbox_open: false,
