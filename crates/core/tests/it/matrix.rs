@@ -211,6 +211,8 @@ fn end(request: &Request) -> Result<(), ErrorKind> {
 fn is_refused(request: &Request, kind: ErrorKind) -> bool {
     match request {
         Request::Trace { .. } => kind == ErrorKind::NotFound,
+        // That nobody wants it is said as a wrong password is.
+        Request::ScramBegin { .. } | Request::ScramFinish { .. } => kind == ErrorKind::NotAllowed,
         _ => matches!(kind, ErrorKind::NotAllowed | ErrorKind::NotAuthenticated),
     }
 }
