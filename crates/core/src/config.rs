@@ -76,6 +76,12 @@ pub struct Times {
     pub compare_silent_ms: u64,
     /// A ticket serves at most so long.
     pub ticket_ms: u64,
+    /// A server's key that has been used so long is replaced; 0 for never.
+    pub key_ms: u64,
+    /// A new key is announced so long before it is used: clients learn it from any server.
+    pub key_notice_ms: u64,
+    /// A server that can't be reached is waited for so long before a key that it does not know is used.
+    pub key_absent_ms: u64,
     /// What became of a message is remembered so long.
     pub history_ms: u64,
     /// A holder that is silent for so long is not waited for any more when deletions are forgotten;
@@ -106,6 +112,9 @@ impl Default for Times {
             compare_ms: 6 * 3_600_000,
             compare_silent_ms: 30_000,
             ticket_ms: 8 * 3_600_000,
+            key_ms: 90 * 24 * 3_600_000,
+            key_notice_ms: 7 * 24 * 3_600_000,
+            key_absent_ms: 90 * 24 * 3_600_000,
             history_ms: 2 * 24 * 3_600_000,
             retention_ms: 30 * 24 * 3_600_000,
             tombstone_ms: 12 * 3_600_000,

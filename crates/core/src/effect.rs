@@ -89,6 +89,14 @@ pub enum Input {
         /// The ticket.
         ticket: Ticket,
     },
+    /// These are the keys in the server's folder, durably: at the start, and whenever they have changed.
+    /// Without a next key after `MakeKey`: none could be made.
+    Keys {
+        /// The one that it proves (SubjectPublicKeyInfo, DER).
+        present: Vec<u8>,
+        /// The one that it is going to prove.
+        next: Option<Vec<u8>>,
+    },
     /// A commit is durable.
     Committed {
         /// Which.
@@ -146,6 +154,10 @@ pub enum Effect {
         /// The ticket.
         ticket: Ticket,
     },
+    /// Make a next key if there is none, durably, and report `Keys`.
+    MakeKey,
+    /// Prove this key, the next one, from now on, durably, and report `Keys`.
+    UseKey(Vec<u8>),
     /// Compose a report (RFC 3464) and hand it in as `submission`, with its body.
     Report(Box<ReportOrder>),
     /// A staged body is not wanted.

@@ -27,11 +27,12 @@ use crate::registry::closures::Closures;
 use crate::registry::connect::MOST_AHEAD_MS;
 use crate::registry::database::Database;
 use crate::registry::directory::{Asking, Hint, Memo};
+use crate::registry::keys::OwnKeys;
 use crate::registry::lockout::Lockout;
 use crate::registry::login::Verifying;
 use crate::registry::news::News;
 use crate::registry::request::{Job, Parked, PassedOn, ReplyTo};
-use crate::registry::servers::{META_RETIRED, META_WELCOME};
+use crate::registry::servers::{META_RETIRED, META_WELCOME, Welcomed};
 use crate::registry::watch::Watches;
 use crate::registry::zones::Zones;
 use crate::replication::compare::Compares;
@@ -119,6 +120,7 @@ pub struct Server {
     pub(crate) compares: Compares,
     pub(crate) quarantine: Quarantine,
     pub(crate) origins: Origins,
+    pub(crate) own_keys: OwnKeys,
     pub(crate) waiters: BTreeMap<u64, Waiter>,
     pub(crate) waiting: BTreeMap<SpaceId, BTreeSet<u64>>,
     pub(crate) seen_asks: BTreeMap<u64, SeenAsk>,
@@ -231,6 +233,7 @@ impl Server {
             compares: Compares::default(),
             quarantine: Quarantine::default(),
             origins: Origins::default(),
+            own_keys: OwnKeys::default(),
             waiters: BTreeMap::new(),
             waiting: BTreeMap::new(),
             seen_asks: BTreeMap::new(),
@@ -376,7 +379,8 @@ impl Server {
         }
         self.origins_at_start()?;
         if let Some(bytes) = self.ledger.get(Table::Meta, META_WELCOME)? {
-            let servers: Vec<ServerInfo> = codec::decode(&bytes)?;
+            let kept: Vec<Welcomed> = codec::decode(&bytes)?;
+            let servers: Vec<ServerInfo> = kept.into_iter().map(ServerInfo::from).collect();
             self.servers_named(&servers);
         }
         self.refresh_gv()?;
@@ -501,6 +505,7 @@ impl Server {
                 Ok(())
             }
             Input::Ticket { id, ticket } => self.take_ticket(id, ticket),
+            Input::Keys { present, next } => self.take_keys(present, next),
             Input::Committed { seq } => {
                 self.ledger.committed(seq);
                 return;
@@ -843,6 +848,7 @@ impl Server {
                 .and_then(|()| self.remove_expired_sites())
                 .and_then(|()| self.keep_in_maildrop())
                 .and_then(|()| self.reap())
+                .and_then(|()| self.tend_keys())
                 .and_then(|()| self.hand_over())
                 .and_then(|()| self.leave_when_empty());
             // On a signal, and now and then without one: who is to mend changes with who is up.

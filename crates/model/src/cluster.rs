@@ -88,12 +88,42 @@ pub enum ServerRole {
 pub struct ServerInfo {
     /// Its name.
     pub name: ServerName,
-    /// Its public key (SubjectPublicKeyInfo, DER).
+    /// The public key that it uses (SubjectPublicKeyInfo, DER).
     pub public_key: Vec<u8>,
+    /// Other keys that are its own: the one that it uses next, those that it used before.
+    #[serde(default)]
+    pub more_keys: Vec<Vec<u8>>,
     /// The life of the disk it writes with.
     pub origin: OriginId,
     /// What it does.
     pub role: ServerRole,
     /// Where it is reached, `host:port`, by door.
     pub doors: BTreeMap<Door, String>,
+}
+
+impl ServerInfo {
+    /// All keys on record for it, the one that it uses first.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&self.public_key)
+            .chain(&self.more_keys)
+            .map(Vec::as_slice)
+    }
+
+    /// Whether a key is on record for it.
+    pub fn has_key(&self, spki: &[u8]) -> bool {
+        self.keys().any(|key| key == spki)
+    }
+}
+
+/// For whom a server that changes its key waits before it uses the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyWait {
+    /// For all servers, and for clients that ask rarely: the key is announced for days.
+    Everybody,
+    /// For all servers.
+    Servers,
+    /// For the servers that can be reached now; then the old key is worth nothing at once. For a key
+    /// that somebody else may have.
+    Nobody,
 }

@@ -66,6 +66,9 @@ pub enum Field {
     Scram = 52,
     /// What SCRAM checks an individual's password by.
     ScramVerifier = 53,
+    /// One of a server's keys an element (SubjectPublicKeyInfo, DER); the value says whether it comes, is
+    /// in use or is going, and since when.
+    ServerKey = 65,
     /// That a message is in the mailbox; the tombstone is its expunge.
     Message = 1000,
     /// A mailbox's ordered sites, kept in the mailbox itself (item 0).

@@ -28,7 +28,7 @@ pub use bulk::{
     ImportDone, ImportOutcome, Imported, ImportedEntry, MAX_IMPORTED_ENTRIES, MAX_IMPORTED_ITEMS,
 };
 pub use cell::{Cell, CellKey, Merge, Rule, SpaceId, VersionVector};
-pub use cluster::{Door, ServerInfo, ServerRole};
+pub use cluster::{Door, KeyWait, ServerInfo, ServerRole};
 pub use compare::{
     COMPARE_LEVEL_BITS, COMPARE_LEVELS, CellDigest, CompareCounts, CompareStep, CompareView,
     ComparedWith,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bulk::{Imported, ImportedEntry};
 use crate::cell::SpaceId;
-use crate::cluster::{ServerInfo, ServerRole};
+use crate::cluster::{KeyWait, ServerInfo, ServerRole};
 use crate::compare::{CompareCounts, CompareView};
 use crate::connect::{Located, SiteDoor, SiteOffer};
 use crate::entry::{AsideChange, Conflict, Dangling, Depth, PostingRule, Quota};
@@ -400,6 +400,11 @@ pub enum Request {
     Retire {
         /// Which.
         server: ServerName,
+    },
+    /// The server that is asked is to make itself a new key, and to use it when this is waited for.
+    RotateKey {
+        /// For whom it waits.
+        wait: KeyWait,
     },
     /// The servers of this Grapevine.
     Servers,

@@ -12,11 +12,14 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName as TlsName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
+use crate::tls::{TrustedKeys, key_of};
 use crate::v1::grapevine_client::GrapevineClient;
 use crate::v1::peers_client::PeersClient;
+use crate::watched::{Watched, watch_key};
 use crate::wire::MAX_DECODED_BYTES;
 
 /// How long a caller waits for what.
@@ -43,10 +46,35 @@ impl Default for Timeouts {
 
 /// A channel to `host:port`. Nothing is sent yet: that nobody is there, or somebody else, is the
 /// error of the first call.
+///
+/// # Errors
+/// The address is none.
 pub fn connect(
     address: &str,
     config: ClientConfig,
     timeouts: Timeouts,
+) -> Result<Channel, tonic::transport::Error> {
+    open(address, config, timeouts, None)
+}
+
+/// The same between servers: a connection is cut when the other side's key is no longer on record.
+///
+/// # Errors
+/// The address is none.
+pub fn connect_watched(
+    address: &str,
+    config: ClientConfig,
+    timeouts: Timeouts,
+    trusted: Arc<dyn TrustedKeys>,
+) -> Result<Channel, tonic::transport::Error> {
+    open(address, config, timeouts, Some(trusted))
+}
+
+fn open(
+    address: &str,
+    config: ClientConfig,
+    timeouts: Timeouts,
+    trusted: Option<Arc<dyn TrustedKeys>>,
 ) -> Result<Channel, tonic::transport::Error> {
     // The scheme is that of the connection as tonic sees it, which has no part in the TLS below.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
@@ -60,10 +88,23 @@ pub fn connect(
     Ok(
         endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
             let (connector, name, address) = (connector.clone(), name.clone(), address.clone());
+            let trusted = trusted.clone();
             async move {
                 let stream = TcpStream::connect(&*address).await?;
                 stream.set_nodelay(true)?;
                 let stream = connector.connect(name, stream).await?;
+                let leaf = stream
+                    .get_ref()
+                    .1
+                    .peer_certificates()
+                    .and_then(<[_]>::first);
+                let key = leaf.and_then(|leaf| key_of(leaf).ok());
+                let (stream, connection) = Watched::new(stream, &CancellationToken::new());
+                if let (Some(trusted), Some(key)) = (trusted, key)
+                    && let Some(server) = trusted.server_of(&key)
+                {
+                    watch_key(connection, trusted, key, server);
+                }
                 Ok::<_, std::io::Error>(TokioIo::new(stream))
             }
         })),

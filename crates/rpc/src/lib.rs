@@ -9,9 +9,10 @@ mod convert;
 mod listen;
 mod ticket;
 pub mod tls;
+mod watched;
 mod wire;
 
-pub use channel::{Timeouts, connect, grapevine_client, peers_client};
+pub use channel::{Timeouts, connect, connect_watched, grapevine_client, peers_client};
 pub use convert::{
     Call, Caller, Credentials, ReadBodyRequest, SubmitHead, decode_call, decode_call_after,
     decode_read_body, decode_reply, decode_reply_as_of, decode_submit_head, encode_call,
@@ -22,6 +23,7 @@ pub use listen::{
     server_builder,
 };
 pub use ticket::{TicketError, is_ticket, open_ticket, sign_ticket};
+pub use watched::KEY_CHECK;
 pub use wire::{
     Frame, MAX_CHUNK_BYTES, MAX_DECODED_BYTES, MAX_INLINE_BODY_BYTES, WireError, decode_frame,
     decode_peer, encode_body, encode_chunk, encode_peer,

@@ -22,13 +22,14 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, Router};
 
 use crate::tls::{TrustedKeys, peer_of};
 use crate::v1::grapevine_server::{Grapevine, GrapevineServer};
 use crate::v1::peers_server::{Peers, PeersServer};
+use crate::watched::{Watched, watch_key};
 use crate::wire::MAX_DECODED_BYTES;
 
 /// Most connections at once: beyond them a caller is hung up on, so that it goes to another
@@ -52,8 +53,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const MAX_STREAMS: u32 = 256;
 
 /// In the extensions of each request: the server that the connection has proved to be, as
-/// recorded when it was made; none for a client. A server that was taken off the records since
-/// keeps its connections: whoever acts on this asks the records too.
+/// recorded when it was made; none for a client. A connection whose key was taken off the records since
+/// is cut within [`crate::KEY_CHECK`]: whoever acts on this asks the records too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerIdentity {
     server: Option<ServerName>,
@@ -193,15 +194,20 @@ impl Door {
             () = self.stopping.cancelled() => return,
         };
         drop(handshake);
-        let (stream, server) = match shaken {
+        let (stream, proved) = match shaken {
             Ok(Ok(shaken)) => shaken,
             Ok(Err(error)) => return tracing::debug!(%error, "a handshake failed"),
             Err(_) => return tracing::debug!("a handshake took too long"),
         };
+        let (stream, connection_cut) = Watched::new(stream, &self.cut);
+        let server = proved.map(|(server, key)| {
+            let trusted = Arc::clone(&self.trusted);
+            watch_key(connection_cut, trusted, key, server.clone());
+            server
+        });
         let stream = PeerStream {
             stream,
             identity: PeerIdentity { server, address },
-            cut: Box::pin(self.cut.clone().cancelled_owned()),
             _connection: connection,
         };
         // An error: the server no longer takes any.
@@ -211,23 +217,22 @@ impl Door {
     async fn shaken(
         &self,
         stream: TcpStream,
-    ) -> io::Result<(TlsStream<TcpStream>, Option<ServerName>)> {
+    ) -> io::Result<(TlsStream<TcpStream>, Option<(ServerName, Vec<u8>)>)> {
         stream.set_nodelay(true)?;
         let stream = self.acceptor.accept(stream).await?;
-        let server = peer_of(&stream, &*self.trusted);
-        if server.is_none() && stream.get_ref().1.peer_certificates().is_some() {
+        let proved = peer_of(&stream, &*self.trusted);
+        if proved.is_none() && stream.get_ref().1.peer_certificates().is_some() {
             // The record went away during the handshake: a server, but none of ours, is no client.
             return Err(io::Error::other("the key is no longer on record"));
         }
-        Ok((stream, server))
+        Ok((stream, proved))
     }
 }
 
 /// A connection that has shaken hands.
 struct PeerStream {
-    stream: TlsStream<TcpStream>,
+    stream: Watched<TlsStream<TcpStream>>,
     identity: PeerIdentity,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
     _connection: OwnedSemaphorePermit,
 }
 
@@ -245,9 +250,6 @@ impl AsyncRead for PeerStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.cut.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }

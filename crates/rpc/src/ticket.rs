@@ -50,13 +50,13 @@ pub fn sign_ticket(ticket: &Ticket, identity: &Identity) -> Result<Secret, Ident
     )))
 }
 
-/// Reads a ticket whose issuer's key, as `key_of` knows it (SubjectPublicKeyInfo, DER), has signed it.
+/// Reads a ticket that one of its issuer's keys, as `keys_of` knows them (SubjectPublicKeyInfo, DER), has signed.
 ///
 /// # Errors
 /// It is none, or its issuer is unknown or has not signed it.
 pub fn open_ticket(
     text: &str,
-    key_of: impl FnOnce(&grapevine_model::ServerName) -> Option<Vec<u8>>,
+    keys_of: impl FnOnce(&grapevine_model::ServerName) -> Vec<Vec<u8>>,
 ) -> Result<Ticket, TicketError> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(TicketError::Malformed);
@@ -73,8 +73,16 @@ pub fn open_ticket(
         .ok()
         .and_then(|claims| Ticket::try_from(claims).ok())
         .ok_or(TicketError::Malformed)?;
-    let key = key_of(&ticket.issuer).ok_or(TicketError::UnknownIssuer)?;
-    if !verify_by_key(&key, &signed_bytes(&claims), &signature) {
+    let keys = keys_of(&ticket.issuer);
+    if keys.is_empty() {
+        return Err(TicketError::UnknownIssuer);
+    }
+    let signed = signed_bytes(&claims);
+    // A server has a few keys while it changes from one to the next.
+    if !keys
+        .iter()
+        .any(|key| verify_by_key(key, &signed, &signature))
+    {
         return Err(TicketError::BadSignature);
     }
     Ok(ticket)

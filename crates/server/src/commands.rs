@@ -34,6 +34,8 @@ enum Command {
     Join(join::Args),
     /// Relieve a server of all it has, so that it can leave.
     Retire(operator::RetireArgs),
+    /// Give a server on this machine a new key.
+    RotateKey(operator::RotateKeyArgs),
     #[command(flatten)]
     Client(cli::Command),
     /// Print completions for a shell.
@@ -124,6 +126,7 @@ async fn dispatch(command: Command, globals: &cli::Globals) -> ExitCode {
         Command::Token(args) => finish(operator::token(args).await),
         Command::Join(args) => finish(join::run(args).await),
         Command::Retire(args) => finish(operator::retire(args).await),
+        Command::RotateKey(args) => finish(operator::rotate_key(args).await),
         Command::Client(command) => cli::run(command, globals).await,
         Command::Completions { shell } => finish(completions(shell)),
         Command::Man { dir } => finish(manual(dir.as_deref())),

@@ -37,6 +37,10 @@ const MIN_RETENTION_DAYS: u64 = 2;
 const MAX_RETENTION_DAYS: u64 = 3_650;
 /// A working day: who comes back in the morning gives the password once.
 const DEFAULT_TICKET_HOURS: u64 = 8;
+/// A key in use for a season: what is made from an old backup or a stolen disk is worth nothing after it.
+const DEFAULT_KEY_DAYS: u64 = 90;
+/// Whoever uses his account once a week meets no unknown key.
+const DEFAULT_KEY_NOTICE_HOURS: u64 = 168;
 /// 30 days: at a server that is cut off, a stolen ticket lives to its end.
 const MAX_TICKET_HOURS: u64 = 30 * 24;
 
@@ -101,6 +105,8 @@ const KEYS: &[(&str, &[&str])] = &[
             "give_up_hours",
             "ticket_hours",
             "retention_days",
+            "key_days",
+            "key_notice_hours",
         ],
     ),
 ];
@@ -135,6 +141,8 @@ The configuration (TOML; every key is optional):
     give_up_hours = 120      after so long a message is reported as undeliverable
     ticket_hours = 8         a ticket (`grapevine login`) serves so long; at most 720
     retention_days = 30      a server silent for so long fetches its copies anew (2 to 3650)
+    key_days = 90            the server's own key is replaced after so long; 0 for never
+    key_notice_hours = 168   the new one is announced so long before it is used
 SIGHUP has log, limits.reserve_mib and the certificate read again; the rest needs a new start.";
 
 /// A checked configuration: all defaults filled in, all paths made whole.
@@ -190,6 +198,10 @@ pub(crate) struct Limits {
     pub(crate) ticket_hours: u64,
     /// Servers that are silent for so long are not waited for when deletions are forgotten.
     pub(crate) retention_days: u64,
+    /// The server's own key is replaced after so long; 0 for never.
+    pub(crate) key_days: u64,
+    /// A new key is announced so long before it is used.
+    pub(crate) key_notice_hours: u64,
 }
 
 /// Why a configuration was not taken: one line that says what, why, and what to do.
@@ -242,6 +254,8 @@ struct LimitsTable {
     give_up_hours: Option<u64>,
     ticket_hours: Option<u64>,
     retention_days: Option<u64>,
+    key_days: Option<u64>,
+    key_notice_hours: Option<u64>,
 }
 
 /// The word that closes a door.
@@ -401,6 +415,8 @@ impl LimitsTable {
             give_up_hours,
             ticket_hours,
             retention_days,
+            key_days: self.key_days.unwrap_or(DEFAULT_KEY_DAYS),
+            key_notice_hours: self.key_notice_hours.unwrap_or(DEFAULT_KEY_NOTICE_HOURS),
         })
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use grapevine_core::{Config, Damaged, Effect, Input, Note, NoteLevel, ScramOrder, Server, Start};
 use grapevine_model::{AsOf, Reply, RequestId, Secret, ServerName};
+use grapevine_rpc::tls::IdentityError;
 use grapevine_store::{CommitError, Durability, Store};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::core_task::{Answer, AnswerAsOf, CoreHandle, ToCore};
 use crate::dns::ZoneBoard;
+use crate::keys::KeyRing;
 use crate::password_cache::Passwords;
 use crate::passwords::scram_keys;
 use crate::peers::Peers;
@@ -43,6 +45,8 @@ pub(crate) struct CoreParts {
     pub(crate) handle: CoreHandle,
     /// What reaches it.
     pub(crate) inputs: mpsc::Receiver<ToCore>,
+    /// This server's keys.
+    pub(crate) keys: KeyRing,
     /// The other servers.
     pub(crate) peers: Peers,
     /// Checks passwords.
@@ -87,13 +91,15 @@ pub(crate) async fn start(parts: CoreParts) -> Result<JoinHandle<()>, StartError
                     // Nobody listens only when the whole server is gone.
                     let _ = recovered.send(Err(damage));
                 }
-                Ok(core) => {
+                Ok(mut core) => {
                     let _ = recovered.send(Ok(()));
+                    core.handle(now, parts.keys.told());
                     let core_loop = CoreLoop {
                         core,
                         store: Arc::clone(parts.handle.store()),
                         server: parts.handle.server().clone(),
                         handle: parts.handle,
+                        keys: parts.keys,
                         peers: parts.peers,
                         passwords: parts.passwords,
                         zones: parts.zones,
@@ -144,6 +150,7 @@ struct CoreLoop {
     store: Arc<Store>,
     server: ServerName,
     handle: CoreHandle,
+    keys: KeyRing,
     peers: Peers,
     passwords: Passwords,
     zones: ZoneBoard,
@@ -317,6 +324,8 @@ impl CoreLoop {
                     let signed = self.peers.sign(&ticket);
                     self.reply(id, signed, None);
                 }
+                Effect::MakeKey => self.change_keys(KeyRing::make_next),
+                Effect::UseKey(key) => self.change_keys(move |keys| keys.use_next(&key)),
                 Effect::Report(order) => {
                     let handle = self.handle.clone();
                     self.runtime.spawn(reports::hand_in(handle, *order));
@@ -396,6 +405,23 @@ impl CoreLoop {
         });
     }
 
+    /// Changes the folder's keys away from this thread, and tells the core what is there then.
+    fn change_keys(
+        &self,
+        change: impl FnOnce(&KeyRing) -> Result<(), IdentityError> + Send + 'static,
+    ) {
+        let (keys, handle) = (self.keys.clone(), self.handle.clone());
+        self.runtime.spawn(async move {
+            let changing = keys.clone();
+            match tokio::task::spawn_blocking(move || change(&changing)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "this server's key could not be changed"),
+                Err(error) => tracing::error!(%error, "this server's key could not be changed"),
+            }
+            handle.input(keys.told()).await;
+        });
+    }
+
     /// Waits for the last commits, so that whoever was to be told still is.
     fn finish(mut self, mut issued: u64) {
         let until = Instant::now() + LAST_COMMITS_LIMIT;
@@ -425,6 +451,7 @@ fn kind_of(input: &Input) -> &'static str {
         Input::Ticket { .. } => "ticket",
         Input::Committed { .. } => "committed",
         Input::DiskNearlyFull(_) => "disk",
+        Input::Keys { .. } => "keys",
     }
 }
 

@@ -200,7 +200,7 @@ impl CoreHandle {
         let Some(peers) = self.shared.peers.get() else {
             return Err(Refusal::unavailable("this server is starting"));
         };
-        let ticket = grapevine_rpc::open_ticket(&text.0, |server| peers.key_of(server))
+        let ticket = grapevine_rpc::open_ticket(&text.0, |server| peers.keys_of(server))
             .map_err(|error| not_a_ticket(&error.to_string()))?;
         let proved_ms = ticket.proved_ms;
         match self

@@ -18,6 +18,8 @@ const PIN_BYTES: usize = 32;
 const CHECK_BYTES: usize = 4;
 /// More servers than these are not needed to find one that is up.
 pub(crate) const SERVERS_MAX: usize = 3;
+/// Places and pins in one token, in octets: so that its text can be read again.
+const PLACES_MAX_BYTES: usize = 1_400;
 /// Longest text that is read at all.
 const TEXT_MAX_BYTES: usize = 2_048;
 
@@ -53,9 +55,24 @@ impl JoinToken {
         getrandom::fill(&mut secret).map_err(|_| TokenError::NoServers)?;
         let callable = servers.iter().filter_map(|server| {
             let at = server.doors.get(&Door::Rpc)?;
-            Some((at.clone(), key_pin(&server.public_key)))
+            Some((at.clone(), server))
         });
-        let servers: Vec<_> = callable.take(SERVERS_MAX).collect();
+        let callable: Vec<_> = callable.take(SERVERS_MAX).collect();
+        let present = callable
+            .iter()
+            .map(|(at, server)| (at.clone(), key_pin(&server.public_key)));
+        // A server may change to its next key while the token is on its way.
+        let more = callable.iter().flat_map(|(at, server)| {
+            let pins = server.more_keys.iter().map(|key| key_pin(key));
+            pins.map(move |pin| (at.clone(), pin))
+        });
+        let mut room = PLACES_MAX_BYTES;
+        let fits = |(at, _): &(String, [u8; PIN_BYTES])| {
+            let left = room.checked_sub(1 + at.len() + PIN_BYTES);
+            room = left.unwrap_or(room);
+            left.is_some()
+        };
+        let servers: Vec<_> = present.chain(more).filter(fits).collect();
         if servers.is_empty() {
             return Err(TokenError::NoServers);
         }
@@ -71,7 +88,7 @@ impl JoinToken {
 /// Never the secret.
 impl fmt::Debug for JoinToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JoinToken for {} servers", self.servers.len())
+        write!(f, "JoinToken for {} places", self.servers.len())
     }
 }
 
@@ -137,6 +154,7 @@ mod tests {
         ServerInfo {
             name: format!("s{n}").parse().unwrap(),
             public_key: vec![n; 91],
+            more_keys: vec![vec![n ^ 0x80; 91]],
             origin: OriginId::server(u64::from(n)),
             role: ServerRole::Full,
             doors: [(Door::Rpc, format!("s{n}.example.org:7101"))].into(),
@@ -146,7 +164,11 @@ mod tests {
     #[test]
     fn a_token_reads_back_and_any_changed_letter_is_noticed() {
         let token = JoinToken::new(&[server(1), server(2), server(3), server(4)]).unwrap();
-        assert_eq!(token.servers.len(), SERVERS_MAX);
+        assert_eq!(token.servers.len(), 2 * SERVERS_MAX, "their next keys, too");
+        assert_eq!(
+            token.servers[3],
+            ("s1.example.org:7101".into(), key_pin(&[0x81; 91]))
+        );
         let text = token.to_string();
         assert_eq!(text.parse::<JoinToken>().unwrap(), token);
         assert_eq!(format!("  {text}\n").parse::<JoinToken>().unwrap(), token);
@@ -170,7 +192,7 @@ mod tests {
         );
         assert_ne!(one.digest(), two.digest());
         assert_eq!(one.digest().len(), 32);
-        assert_eq!(format!("{one:?}"), "JoinToken for 1 servers");
+        assert_eq!(format!("{one:?}"), "JoinToken for 2 places");
         assert_eq!(JoinToken::new(&[]), Err(TokenError::NoServers));
         assert_eq!("hello".parse::<JoinToken>(), Err(TokenError::NoToken));
     }

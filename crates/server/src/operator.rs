@@ -1,9 +1,9 @@
-//! What the operator of a machine asks of the server on it, through its admin socket: `token` and
-//! `retire`.
+//! What the operator of a machine asks of the server on it, through its admin socket: `token`,
+//! `retire` and `rotate-key`.
 
 use std::path::{Path, PathBuf};
 
-use grapevine_model::{Refusal, Reply, Request, ServerName};
+use grapevine_model::{KeyWait, Refusal, Reply, Request, ServerName};
 
 use crate::admin::AdminClient;
 use crate::clock::wall_ms;
@@ -32,6 +32,40 @@ pub(crate) struct RetireArgs {
     /// The data folder of a server on this machine.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+}
+
+/// Give a server on this machine a new key. (It does so by itself every limits.key_days.)
+#[derive(Debug, clap::Args)]
+pub(crate) struct RotateKeyArgs {
+    /// Use it as soon as all servers know it, without notice to clients.
+    #[arg(long)]
+    soon: bool,
+    /// Somebody else may have the old key: wait only for the servers that can be reached now, and make
+    /// the old key and the tickets signed by it worth nothing.
+    #[arg(long, conflicts_with = "soon")]
+    stolen: bool,
+    /// The data folder of a server on this machine.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// Has a server make a new key.
+pub(crate) async fn rotate_key(args: RotateKeyArgs) -> Result<(), Failure> {
+    let mut admin = AdminClient::new(&data_folder(args.dir)?.admin_socket());
+    let (wait, when) = match (args.soon, args.stolen) {
+        (_, true) => (
+            KeyWait::Nobody,
+            "is used as soon as the servers that can be reached know it; the old one then ends",
+        ),
+        (true, false) => (KeyWait::Servers, "is used as soon as all servers know it"),
+        (false, false) => (
+            KeyWait::Everybody,
+            "is used when all servers know it and clients had time to learn it (limits.key_notice_hours)",
+        ),
+    };
+    admin.call(&Request::RotateKey { wait }).await?;
+    say(format_args!("The new key is on record, and {when}."));
+    Ok(())
 }
 
 /// Prints a token.

@@ -4,7 +4,7 @@
 //! Must never keep what could not be sent for later: it would be stale, and the core asks again.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use grapevine_core::Input;
@@ -27,6 +27,10 @@ use crate::peers::Queue;
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause: a server that comes back is found within this.
 const BACK_OFF_MOST: Duration = Duration::from_secs(2);
+/// What TLS says when the other side does not know our key (RFC 8446, section 6.2).
+const KEY_REFUSED: &str = "AccessDenied";
+/// A server that was just let in may not be on record everywhere: after so long it is a mistake.
+const REFUSED_TOLD: Duration = Duration::from_secs(15);
 /// Longest wait for an answer to the opening of a lane.
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// Frames handed to the connection ahead of time: at 256 KiB each, few.
@@ -131,17 +135,20 @@ impl Link {
     /// Keeps the connection until the server is gone.
     pub(crate) async fn run(self, mut ends: QueueEnds) {
         let mut pause = BACK_OFF_FIRST;
+        let mut refused = Refused::default();
         while !self.gone.is_cancelled() {
             let outcome = tokio::select! {
                 () = self.gone.cancelled() => return,
-                outcome = self.talk(&mut ends) => outcome,
+                outcome = self.talk(&mut ends, &mut refused) => outcome,
             };
             match &outcome {
                 Ended::NotReached(why) => {
+                    refused.note(&self.server, why);
                     tracing::debug!(server = %self.server, %why, "a server could not be reached");
                 }
                 Ended::Lost(why) => {
                     pause = BACK_OFF_FIRST;
+                    refused.note(&self.server, why);
                     tracing::info!(server = %self.server, %why, "the connection to a server was lost");
                 }
             }
@@ -157,7 +164,7 @@ impl Link {
     }
 
     /// Connects and sends until something ends it.
-    async fn talk(&self, ends: &mut QueueEnds) -> Ended {
+    async fn talk(&self, ends: &mut QueueEnds, refused: &mut Refused) -> Ended {
         let quick = match self.open().await {
             Ok(lane) => lane,
             Err(why) => return Ended::NotReached(why),
@@ -166,6 +173,7 @@ impl Link {
             Ok(lane) => lane,
             Err(why) => return Ended::NotReached(why),
         };
+        *refused = Refused::default();
         tracing::info!(server = %self.server, "connected to a server");
         let (quick_frames, mut quick_answers) = quick;
         let (mail_frames, mut mail_answers) = mail;
@@ -250,6 +258,27 @@ impl Link {
             frames.send(chunk).await.map_err(|_| closed())?;
         }
         Ok(())
+    }
+}
+
+/// For how long another server has not taken this one's key.
+#[derive(Default)]
+struct Refused {
+    since: Option<Instant>,
+    told: bool,
+}
+
+impl Refused {
+    fn note(&mut self, server: &ServerName, why: &str) {
+        // The alert may be lost with the connection: what comes after one counts until it is let in.
+        if self.since.is_none() && !why.contains(KEY_REFUSED) {
+            return;
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= REFUSED_TOLD && !self.told {
+            self.told = true;
+            tracing::error!(%server, "{server} has no such key on record for this server: its folder is from before a change of its key (an old backup?), or it was struck off; see 'Keys' in docs/operations.md for what to do");
+        }
     }
 }
 

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use grapevine_model::{
     Door, ErrorKind, MessageId, PeerMessage, Refusal, Reply, ServerInfo, ServerName, Ticket,
 };
 use grapevine_rpc::Timeouts;
-use grapevine_rpc::tls::{Identity, KeyExpectation, TrustedKeys, client_config};
+use grapevine_rpc::tls::{KeyExpectation, TrustedKeys, changing_client_config};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -21,6 +21,7 @@ use tonic::transport::Channel;
 
 use crate::body_source::BodySource;
 use crate::core_task::CoreHandle;
+use crate::keys::KeyRing;
 use crate::peer_link::{Lane, Link, Queues};
 use crate::remote_body;
 
@@ -36,7 +37,9 @@ pub(crate) struct Peers {
 
 struct Shared {
     core: CoreHandle,
-    identity: Identity,
+    keys: KeyRing,
+    /// All keys on record for this server itself.
+    own: RwLock<Vec<Vec<u8>>>,
     servers: RwLock<BTreeMap<ServerName, Peer>>,
     runtime: Handle,
     tasks: TaskTracker,
@@ -55,14 +58,15 @@ impl Peers {
     /// Nobody yet; to be made inside the runtime.
     pub(crate) fn new(
         core: CoreHandle,
-        identity: Identity,
+        keys: KeyRing,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 core,
-                identity,
+                keys,
+                own: RwLock::default(),
                 servers: RwLock::default(),
                 runtime: Handle::current(),
                 tasks,
@@ -74,6 +78,11 @@ impl Peers {
     /// Keeps connections with these servers and no others.
     pub(crate) fn update(&self, servers: Vec<ServerInfo>) {
         let me = self.shared.core.server();
+        if let Some(info) = servers.iter().find(|info| info.name == *me) {
+            let keys = info.keys().map(<[u8]>::to_vec).collect();
+            let own = self.shared.own.write();
+            *own.unwrap_or_else(PoisonError::into_inner) = keys;
+        }
         let held = self.shared.servers.write();
         let mut held = held.unwrap_or_else(PoisonError::into_inner);
         let mut wanted: BTreeMap<_, _> = servers
@@ -145,14 +154,19 @@ impl Peers {
         held.get(server).map(|peer| peer.gone.clone())
     }
 
-    /// The key on record for a server, itself included.
-    pub(crate) fn key_of(&self, server: &ServerName) -> Option<Vec<u8>> {
+    /// The keys on record for a server, itself included.
+    pub(crate) fn keys_of(&self, server: &ServerName) -> Vec<Vec<u8>> {
         if server == self.shared.core.server() {
-            return Some(self.shared.identity.public_key());
+            let own = self.shared.own.read();
+            let mut keys = own.unwrap_or_else(PoisonError::into_inner).clone();
+            keys.push(self.shared.keys.current().public_key());
+            return keys;
         }
         let held = self.shared.servers.read();
         let held = held.unwrap_or_else(PoisonError::into_inner);
-        held.get(server).map(|peer| peer.info.public_key.clone())
+        held.get(server).map_or(Vec::new(), |peer| {
+            peer.info.keys().map(<[u8]>::to_vec).collect()
+        })
     }
 
     /// Signs a ticket with this server's key.
@@ -160,7 +174,7 @@ impl Peers {
     /// # Errors
     /// The key can't sign.
     pub(crate) fn sign(&self, ticket: &Ticket) -> Result<Reply, Refusal> {
-        grapevine_rpc::sign_ticket(ticket, &self.shared.identity)
+        grapevine_rpc::sign_ticket(ticket, &self.shared.keys.current().get())
             .map(|text| Reply::Ticket {
                 ticket: text,
                 expires_ms: ticket.expires_ms,
@@ -200,11 +214,15 @@ impl Peers {
         };
         // A channel connects when it is used, on the runtime that it is made in.
         let _runtime = self.shared.runtime.enter();
-        let expect = KeyExpectation::Exactly(peer.info.public_key.clone());
-        let made = client_config(Some(&self.shared.identity), expect)
+        let trusted: Arc<dyn TrustedKeys> = Arc::new(KeysOf {
+            shared: Arc::downgrade(&self.shared),
+            server: server.clone(),
+        });
+        let expect = KeyExpectation::Any(Arc::clone(&trusted));
+        let made = changing_client_config(Some(self.shared.keys.current()), expect)
             .map_err(|error| error.to_string())
             .and_then(|tls| {
-                grapevine_rpc::connect(address, tls, Timeouts::default())
+                grapevine_rpc::connect_watched(address, tls, Timeouts::default(), trusted)
                     .map_err(|error| error.to_string())
             });
         match made {
@@ -235,14 +253,31 @@ impl TrustedKeys for Shared {
         let held = self.servers.read();
         let held = held.unwrap_or_else(PoisonError::into_inner);
         held.values()
-            .find(|peer| peer.info.public_key == spki)
+            .find(|peer| peer.info.has_key(spki))
             .map(|peer| peer.info.name.clone())
     }
 }
 
-/// Whether the connections with a server can stay as they are.
+/// The keys on record for one server: what it must prove when it is called.
+struct KeysOf {
+    shared: Weak<Shared>,
+    server: ServerName,
+}
+
+impl TrustedKeys for KeysOf {
+    fn server_of(&self, spki: &[u8]) -> Option<ServerName> {
+        let shared = self.shared.upgrade()?;
+        let held = shared.servers.read();
+        let held = held.unwrap_or_else(PoisonError::into_inner);
+        let peer = held.get(&self.server)?;
+        peer.info.has_key(spki).then(|| self.server.clone())
+    }
+}
+
+/// Whether the connections with a server can stay: one that has changed its key is the same one, and a
+/// connection by a key that was struck off is cut by itself.
 fn same_place(a: &ServerInfo, b: &ServerInfo) -> bool {
-    a.public_key == b.public_key && a.doors.get(&Door::Rpc) == b.doors.get(&Door::Rpc)
+    a.keys().any(|key| b.has_key(key)) && a.doors.get(&Door::Rpc) == b.doors.get(&Door::Rpc)
 }
 
 /// A lane's queue.

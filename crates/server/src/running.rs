@@ -20,11 +20,14 @@ use crate::core_loop::{self, CoreParts, StartError};
 use crate::core_task::CoreHandle;
 use crate::dns::ZoneBoard;
 use crate::folder::{DataFolder, FolderError, Provenance, ServerRecord};
+use crate::keys::KeyRing;
 use crate::password_cache::Passwords;
 use crate::peers::Peers;
 
 /// Connections with other servers end within this; they have nothing to say any more.
 const PEERS_LIMIT: Duration = Duration::from_secs(2);
+
+const DAY_MS: u64 = 24 * 3_600_000;
 
 /// A running server.
 pub(crate) struct Running {
@@ -36,8 +39,8 @@ pub(crate) struct Running {
     pub(crate) passwords: Passwords,
     /// What the DNS door answers from.
     pub(crate) zones: ZoneBoard,
-    /// Its own key.
-    pub(crate) identity: Identity,
+    /// Its own keys.
+    pub(crate) keys: KeyRing,
     /// Is cancelled when it can't go on.
     pub(crate) failed: CancellationToken,
     store: Arc<Store>,
@@ -89,7 +92,7 @@ impl Running {
     pub(crate) async fn start(config: &Config, claim: Claim) -> Result<Self, RunError> {
         let folder = DataFolder::at(&config.data);
         let record = folder.record()?;
-        let identity = Identity::open(folder.path())?;
+        let keys = KeyRing::open(folder.path())?;
         let store = open_store(&folder).await?;
         let start = beginning(&folder, &store, claim)?;
         let restored = matches!(start, Start::Restored);
@@ -104,17 +107,18 @@ impl Running {
         let (failed, peer_tasks) = (CancellationToken::new(), TaskTracker::new());
         let peers = Peers::new(
             core.clone(),
-            identity.clone(),
+            keys.clone(),
             peer_tasks.clone(),
             stop_peers.clone(),
         );
         core.set_peers(peers.clone());
         let zones = ZoneBoard::default();
         let parts = CoreParts {
-            config: core_config(config, record, &identity),
+            config: core_config(config, record, &keys.current().get()),
             start,
             handle: core.clone(),
             inputs,
+            keys: keys.clone(),
             peers: peers.clone(),
             passwords: passwords.clone(),
             zones: zones.clone(),
@@ -134,7 +138,7 @@ impl Running {
             peers,
             passwords,
             zones,
-            identity,
+            keys,
             failed,
             store,
             thread,
@@ -170,6 +174,7 @@ pub(crate) fn server_info(
     ServerInfo {
         name: record.name,
         public_key: identity.public_key(),
+        more_keys: Vec::new(),
         origin: record.origin,
         role: ServerRole::Full,
         doors: config.advertise.clone(),
@@ -180,6 +185,8 @@ fn core_config(config: &Config, record: ServerRecord, identity: &Identity) -> Co
     let mut core = CoreConfig::new(server_info(config, record, identity), config.alone);
     core.times.give_up_ms = config.limits.give_up_hours.saturating_mul(3_600_000);
     core.times.retention_ms = config.limits.retention_days.saturating_mul(24 * 3_600_000);
+    core.times.key_ms = config.limits.key_days.saturating_mul(DAY_MS);
+    core.times.key_notice_ms = config.limits.key_notice_hours.saturating_mul(3_600_000);
     core.times.ticket_ms = config.limits.ticket_hours.saturating_mul(3_600_000);
     core
 }

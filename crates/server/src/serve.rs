@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use grapevine_core::Input;
 use grapevine_model::Door;
-use grapevine_rpc::{grapevine_server, peers_server, server_builder, tls::server_config};
+use grapevine_rpc::{grapevine_server, peers_server, server_builder, tls::changing_server_config};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,6 +25,7 @@ use crate::core_task::CoreHandle;
 use crate::dns;
 use crate::doors::{DoorContext, DoorLimits, run_door, tls};
 use crate::folder::DataFolder;
+use crate::front_certificate::{FrontCertificate, LOOK_PERIOD};
 use crate::http::{self, Api, HttpLimits, Probes};
 use crate::logs::{self, LogFormat, LogLevel};
 use crate::out::{Failure, say};
@@ -170,6 +171,11 @@ impl Open {
                 .map_err(|error| Failure::new(format_args!("the door dns can't be opened for UDP: {error}; change listen.dns in {}, or close it with \"off\"", config.file.display())))?;
         }
         open.mail(listeners, config, running);
+        open.tasks.spawn(keep_certificate(
+            FrontCertificate::new(config),
+            open.tls.clone(),
+            open.stop.clone(),
+        ));
         let watching = watch_disk(running.core.clone(), reserve_seen, open.stop.clone());
         open.tasks.spawn(watching);
         Ok(open)
@@ -182,7 +188,8 @@ impl Open {
         running: &Running,
     ) -> Result<(), Failure> {
         let keys = running.peers.keys();
-        let tls = server_config(&running.identity, Arc::clone(&keys)).map_err(Failure::new)?;
+        let tls = changing_server_config(running.keys.current(), Arc::clone(&keys))
+            .map_err(Failure::new)?;
         let peers = PeerService {
             core: running.core.clone(),
             peers: running.peers.clone(),
@@ -410,6 +417,41 @@ async fn bind(config: &Config) -> Result<BTreeMap<Door, TcpListener>, Failure> {
         listeners.insert(*door, listener);
     }
     Ok(listeners)
+}
+
+/// Puts a certificate in force that was renewed, by this server or by somebody else.
+async fn keep_certificate(
+    mut front: FrontCertificate,
+    tls: tls::Reloadable,
+    stop: CancellationToken,
+) {
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_PERIOD) => {}
+        }
+        let looked = tokio::task::spawn_blocking(move || {
+            let found = front.look(SystemTime::now());
+            (front, found)
+        });
+        let Ok((back, found)) = looked.await else {
+            return;
+        };
+        front = back;
+        match found {
+            Ok(Some(config)) => tls.replace(config),
+            Ok(None) => {}
+            // Once: it may last.
+            Err(error) if !failing => {
+                tracing::warn!(%error, "the certificate stays as it was");
+                failing = true;
+                continue;
+            }
+            Err(_) => continue,
+        }
+        failing = false;
+    }
 }
 
 /// Tells the core when the disk is nearly full, and when it no longer is.

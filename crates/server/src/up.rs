@@ -20,6 +20,7 @@ use crate::cli::cluster_file::{CLUSTER_FILE, ClusterFile, ClusterIndividual, Clu
 use crate::config::Config;
 use crate::doors::tls;
 use crate::folder::{Beginning, CONFIG_FILE, DataFolder, create_private, write_private};
+use crate::front_certificate::is_due;
 use crate::join::join;
 use crate::new_server::{NewServer, Places};
 use crate::operator::make_token;
@@ -40,6 +41,9 @@ const REGISTRAR: &str = "registrar";
 const INDIVIDUALS: [&str; 3] = [REGISTRAR, "birrell", "needham"];
 /// Random bytes of a made password: 80 bits, which is 16 letters.
 const PASSWORD_BYTES: usize = 10;
+/// The servers' folders are looked at for new keys this often: a new key is on record for longer than
+/// this before it is used.
+const KEYS_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
 /// A token between two servers of one folder is used at once.
 const TOKEN_HOURS: u64 = 1;
 
@@ -235,6 +239,19 @@ impl Up {
             .map_err(Failure::new)
     }
 
+    /// The servers see that the files have changed.
+    fn renew_certificates(&self) {
+        for n in 1..=SERVERS_MAX {
+            let chain = self.folder(n).path().join("front.pem");
+            if chain.exists()
+                && is_due(&chain, std::time::SystemTime::now())
+                && let Err(failure) = self.certify(n)
+            {
+                tracing::warn!(error = failure.why, "a certificate could not be renewed");
+            }
+        }
+    }
+
     /// The registry and the individuals of the first run. What is there already, from a first run that
     /// was cut off, is left as it is.
     async fn found_registry(&self) -> Result<(), Failure> {
@@ -268,12 +285,45 @@ impl Up {
     }
 
     fn write_cluster_file(&self) -> Result<(), Failure> {
+        self.cluster_file()?
+            .write(&self.dir.join(CLUSTER_FILE))
+            .map_err(Failure::new)
+    }
+
+    /// Servers change their keys by themselves: the file follows them.
+    fn follow_keys(&self) -> Result<(), Failure> {
+        let path = self.dir.join(CLUSTER_FILE);
+        let mut fresh = self.cluster_file()?;
+        let written = ClusterFile::read(&path).map_err(Failure::new)?;
+        for server in &mut fresh.servers {
+            let before = written.servers.iter().find(|old| old.name == server.name);
+            let Some(before) = before.filter(|old| old.public_key != server.public_key) else {
+                // The one before stays until the next change.
+                if let Some(before) = before {
+                    let kept = before.more_keys.iter().filter(|key| {
+                        !server.more_keys.contains(key) && **key != server.public_key
+                    });
+                    let kept: Vec<_> = kept.take(1).cloned().collect();
+                    server.more_keys.extend(kept);
+                }
+                continue;
+            };
+            server.more_keys.push(before.public_key.clone());
+        }
+        if fresh != written {
+            fresh.write(&path).map_err(Failure::new)?;
+        }
+        Ok(())
+    }
+
+    fn cluster_file(&self) -> Result<ClusterFile, Failure> {
         let servers = self
             .servers
             .iter()
             .map(|server| {
                 let config = server.folder.path().join(CONFIG_FILE);
                 let identity = Identity::load(server.folder.path()).map_err(Failure::new)?;
+                let next = Identity::next(server.folder.path()).map_err(Failure::new)?;
                 Ok(ClusterServer {
                     name: server.name.clone(),
                     pid: server.pid,
@@ -281,6 +331,7 @@ impl Up {
                     doors: Config::load(&config).map_err(Failure::new)?.listen,
                     config,
                     public_key: identity.public_key(),
+                    more_keys: next.iter().map(Identity::public_key).collect(),
                 })
             })
             .collect::<Result<_, Failure>>()?;
@@ -294,14 +345,11 @@ impl Up {
                 })
             })
             .collect::<Result<_, Failure>>()?;
-        let cluster = ClusterFile {
+        Ok(ClusterFile {
             servers,
             individuals,
             ca: self.dir.join("ca.pem"),
-        };
-        cluster
-            .write(&self.dir.join(CLUSTER_FILE))
-            .map_err(Failure::new)
+        })
     }
 
     /// Says how to use it: short.
@@ -364,9 +412,18 @@ impl Up {
                     })
                 });
             let ended = select_all(living);
-            let (name, how) = tokio::select! {
-                (ended, _, _) = ended => ended,
+            let ended = tokio::select! {
+                (ended, _, _) = ended => Some(ended),
                 () = stop.asked() => return,
+                () = tokio::time::sleep(KEYS_PERIOD) => None,
+            };
+            let Some((name, how)) = ended else {
+                // A key that is just being put in its place is read the next time.
+                if let Err(failure) = self.follow_keys() {
+                    tracing::debug!(error = failure.why, "cluster.json stays as it is");
+                }
+                self.renew_certificates();
+                continue;
             };
             complain(format_args!(
                 "{name} {how}; it is not restarted, the others go on"

@@ -264,7 +264,9 @@ impl Cluster {
         let name = node.name.clone();
         self.trace.line(now_us, || format!("{name} starts"));
         match started {
-            Ok(server) => {
+            Ok(mut server) => {
+                let keys = self.keys_of(index);
+                server.handle(now, keys);
                 self.nodes[index].server = Some(server);
                 self.flush(index);
             }
@@ -572,6 +574,19 @@ impl Cluster {
         self.feed(node, input);
     }
 
+    /// The core hears what keys are in the folder.
+    pub(crate) fn tell_keys(&mut self, node: NodeIndex) {
+        let keys = self.keys_of(node);
+        self.feed(node, keys);
+    }
+
+    fn keys_of(&self, node: NodeIndex) -> Input {
+        Input::Keys {
+            present: self.nodes[node].info.public_key.clone(),
+            next: self.nodes[node].next_key.clone(),
+        }
+    }
+
     fn peer(
         &mut self,
         to: NodeIndex,
@@ -581,12 +596,23 @@ impl Cluster {
     ) {
         let sender = self.nodes[from].name.clone();
         let key = self.nodes[from].info.public_key.clone();
+        let proved = &self.nodes[to].info.public_key;
+        let expected = self.nodes[from].known.get(&self.nodes[to].name);
+        if expected.is_some_and(|keys| !keys.contains(proved)) {
+            let name = self.nodes[to].name.clone();
+            self.say(|| format!("{sender} does not take {name} for itself"));
+            return;
+        }
         let receiver = &mut self.nodes[to];
         if !receiver.is_up() {
             return;
         }
         let name = receiver.name.clone();
-        if receiver.known.get(&sender) != Some(&key) {
+        if !receiver
+            .known
+            .get(&sender)
+            .is_some_and(|keys| keys.contains(&key))
+        {
             self.say(|| format!("{name} lets {sender} not in"));
             return;
         }

@@ -37,6 +37,8 @@ fn moment(effect: &Effect) -> Option<Moment> {
         Effect::Commit { .. } => Some(Moment::Commit),
         Effect::Verify { .. }
         | Effect::Sign { .. }
+        | Effect::MakeKey
+        | Effect::UseKey(_)
         | Effect::Report(_)
         | Effect::Discard { .. }
         | Effect::Servers(_)
@@ -151,12 +153,27 @@ impl Cluster {
                 };
                 self.reply(node, id, Ok(reply));
             }
+            Effect::MakeKey => {
+                let fresh = self.dice.bytes32().to_vec();
+                self.nodes[node].next_key.get_or_insert(fresh);
+                self.tell_keys(node);
+            }
+            Effect::UseKey(key) => {
+                if self.nodes[node].next_key.as_ref() == Some(&key) {
+                    self.nodes[node].next_key = None;
+                    self.nodes[node].info.public_key = key;
+                }
+                self.tell_keys(node);
+            }
             Effect::Report(order) => self.compose(node, *order),
             Effect::Discard { staged } => self.nodes[node].disk.discard(staged),
             Effect::Servers(servers) => {
                 self.nodes[node].known = servers
                     .into_iter()
-                    .map(|server| (server.name, server.public_key))
+                    .map(|server| {
+                        let keys = server.keys().map(<[u8]>::to_vec).collect();
+                        (server.name, keys)
+                    })
                     .collect();
             }
             // No simulated server has a DNS door.

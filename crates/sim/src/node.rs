@@ -30,7 +30,9 @@ pub struct Node {
     /// Whether a flush is planned.
     pub(crate) flush_planned: bool,
     /// The servers it lets in, by their keys.
-    pub(crate) known: BTreeMap<ServerName, Vec<u8>>,
+    pub(crate) known: BTreeMap<ServerName, Vec<Vec<u8>>>,
+    /// The key that it is going to use, in its folder.
+    pub(crate) next_key: Option<Vec<u8>>,
     /// What is to befall it at its next fitting effect.
     pub(crate) doom: Option<Doom>,
     /// Disks lost for good on this machine.
@@ -89,6 +91,7 @@ impl Node {
             timer_us: None,
             flush_planned: false,
             known: BTreeMap::new(),
+            next_key: None,
             doom: None,
             disks_lost: 0,
             gone: false,
@@ -113,6 +116,7 @@ impl Node {
     /// A new key and a new origin: a disk that was never anybody's.
     pub(crate) fn renew(&mut self, dice: &mut Dice) {
         self.info = new_info(&self.name, dice);
+        self.next_key = None;
     }
 }
 
@@ -120,6 +124,7 @@ fn new_info(name: &ServerName, dice: &mut Dice) -> ServerInfo {
     ServerInfo {
         name: name.clone(),
         public_key: dice.bytes32().to_vec(),
+        more_keys: Vec::new(),
         origin: OriginId::server(dice.next()),
         role: ServerRole::Full,
         doors: BTreeMap::from([(Door::Rpc, format!("{name}.example:4440"))]),

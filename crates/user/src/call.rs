@@ -311,6 +311,7 @@ fn effect(request: &Request) -> Effect {
         | Request::TokenCreate { .. }
         | Request::Join { .. }
         | Request::Retire { .. }
+        | Request::RotateKey { .. }
         | Request::InboxDelete { .. } => Effect::Changes,
     }
 }

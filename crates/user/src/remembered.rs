@@ -29,6 +29,9 @@ pub struct KnownServer {
     pub name: ServerName,
     /// Its public key.
     pub key: ServerKey,
+    /// Other keys that are its own: the next one, and those before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_keys: Vec<ServerKey>,
     /// Its door for GrapevineUser, `host:port`.
     pub address: String,
     /// Other addresses at which this key was met: a name in place of a number, a forwarded port.
@@ -46,11 +49,18 @@ pub struct KnownGrapevine {
     pub servers: Vec<KnownServer>,
 }
 
+impl KnownServer {
+    /// All keys that it may prove.
+    pub fn keys(&self) -> impl Iterator<Item = &ServerKey> {
+        std::iter::once(&self.key).chain(&self.more_keys)
+    }
+}
+
 impl KnownGrapevine {
     fn shares_a_key_with(&self, other: &Self) -> bool {
-        self.servers
-            .iter()
-            .any(|mine| other.servers.iter().any(|server| server.key == mine.key))
+        let theirs = || other.servers.iter().flat_map(KnownServer::keys);
+        let mut ours = self.servers.iter().flat_map(KnownServer::keys);
+        ours.any(|mine| theirs().any(|key| key == mine))
     }
 
     /// Whether one of its servers is at this address.
@@ -155,6 +165,7 @@ mod tests {
                 .map(|(name, key, address)| KnownServer {
                     name: name.parse().unwrap(),
                     key: ServerKey::new(vec![*key]),
+                    more_keys: Vec::new(),
                     address: (*address).to_owned(),
                     also_at: Vec::new(),
                     latency_us: None,

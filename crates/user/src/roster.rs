@@ -27,6 +27,8 @@ const MAX_OTHER_ADDRESSES: usize = 8;
 pub(crate) struct Ranked {
     pub(crate) name: ServerName,
     pub(crate) key: ServerKey,
+    /// Other keys that are its own: the next one, and those before.
+    more_keys: Vec<ServerKey>,
     pub(crate) address: String,
     also_at: Vec<String>,
     latency: Option<Duration>,
@@ -34,6 +36,18 @@ pub(crate) struct Ranked {
     failures: u32,
     /// Due to be looked at again then; none while it is well.
     pause_until: Option<Instant>,
+}
+
+impl Ranked {
+    /// All keys that it may prove, the one in use first.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &ServerKey> {
+        std::iter::once(&self.key).chain(&self.more_keys)
+    }
+
+    /// Whether a key is its own.
+    pub(crate) fn has(&self, key: &ServerKey) -> bool {
+        self.keys().any(|own| own == key)
+    }
 }
 
 /// All servers of one Grapevine.
@@ -52,6 +66,7 @@ impl Roster {
                 .map(|server| Ranked {
                     name: server.name.clone(),
                     key: server.key.clone(),
+                    more_keys: server.more_keys.clone(),
                     address: server.address.clone(),
                     also_at: server.also_at.clone(),
                     latency: server.latency_us.map(Duration::from_micros),
@@ -71,6 +86,7 @@ impl Roster {
                 .map(|server| KnownServer {
                     name: server.name.clone(),
                     key: server.key.clone(),
+                    more_keys: server.more_keys.clone(),
                     address: server.address.clone(),
                     also_at: server.also_at.clone(),
                     latency_us: server
@@ -92,13 +108,15 @@ impl Roster {
                 let mut server = Ranked {
                     name: info.name.clone(),
                     key,
+                    more_keys: info.more_keys.iter().cloned().map(ServerKey::new).collect(),
                     address,
                     also_at: Vec::new(),
                     latency: None,
                     failures: 0,
                     pause_until: None,
                 };
-                if let Some(known) = self.servers.iter().find(|known| known.key == server.key) {
+                let known = |known: &&Ranked| known.keys().any(|key| server.has(key));
+                if let Some(known) = self.servers.iter().find(known) {
                     server.also_at = known.also_at.clone();
                     server.latency = known.latency;
                     server.failures = known.failures;
@@ -179,7 +197,7 @@ impl Roster {
     }
 
     fn find(&mut self, key: &ServerKey) -> Option<&mut Ranked> {
-        self.servers.iter_mut().find(|server| server.key == *key)
+        self.servers.iter_mut().find(|server| server.has(key))
     }
 }
 
@@ -193,6 +211,7 @@ mod tests {
         ServerInfo {
             name: name.parse().unwrap(),
             public_key: vec![key],
+            more_keys: Vec::new(),
             origin: OriginId(u64::from(key)),
             role: ServerRole::Full,
             doors: [(Door::Rpc, format!("{name}:1"))].into(),
@@ -203,6 +222,31 @@ mod tests {
         let mut roster = Roster::default();
         assert!(roster.replace(&[info("s1", 1), info("s2", 2), info("s3", 3)]));
         roster
+    }
+
+    #[test]
+    fn a_server_that_changes_its_key_is_the_same_one() {
+        let (mut roster, now) = (roster(), Instant::now());
+        let named = |present, more: &[u8]| ServerInfo {
+            more_keys: more.iter().map(|key| vec![*key]).collect(),
+            ..info("s1", present)
+        };
+        roster.well(&key(1), Some(Duration::from_millis(3)));
+        assert!(roster.replace(&[named(1, &[9]), info("s2", 2)]));
+        let first = roster.in_order().remove(0);
+        assert!(first.has(&key(1)) && first.has(&key(9)) && first.latency.is_some());
+        assert!(roster.replace(&[named(9, &[1]), info("s2", 2)]));
+        roster.failed(&key(1), now);
+        assert_eq!(order(&roster), ["s2", "s1"], "known by either key");
+        let known = roster.to_known();
+        let again = Roster::from_known(&known).in_order();
+        assert!(
+            again
+                .iter()
+                .any(|server| server.has(&key(9)) && server.has(&key(1)))
+        );
+        assert!(roster.replace(&[named(9, &[]), info("s2", 2)]));
+        assert!(!roster.in_order().iter().any(|server| server.has(&key(1))));
     }
 
     fn order(roster: &Roster) -> Vec<String> {

@@ -102,6 +102,7 @@ impl GrapevineUser {
             | Request::TokenCreate { .. }
             | Request::Join { .. }
             | Request::Retire { .. }
+            | Request::RotateKey { .. }
             | Request::InboxDelete { .. }
             | Request::Authenticate { .. }
             | Request::Vouch { .. }

@@ -59,6 +59,13 @@ pub enum FirstContact {
     Trust,
 }
 
+/// Whoever goes on for long asks this often who the servers are: a new key is announced for longer.
+const REFRESH: Duration = Duration::from_secs(3_600);
+/// And again after a server showed a key that is not known, but not more often than this.
+const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+/// So many are asked: one of them may be the one that has changed.
+const REFRESH_FROM: usize = 3;
+
 /// Where to begin.
 #[derive(Debug, Clone)]
 pub struct Seeds {
@@ -108,7 +115,9 @@ pub struct GrapevineUser {
 
 pub(crate) struct Inner {
     roster: Mutex<Roster>,
-    links: Mutex<BTreeMap<(String, ServerKey), Link>>,
+    links: Mutex<BTreeMap<(String, Vec<ServerKey>), Link>>,
+    /// When the servers were last asked who they are, or that was begun.
+    refreshed: Mutex<Instant>,
     login: Mutex<Option<Login>>,
     seen: Mutex<SeenBefore>,
     infos: Mutex<Vec<ServerInfo>>,
@@ -181,7 +190,7 @@ impl GrapevineUser {
             let named = found
                 .infos
                 .iter()
-                .find(|info| info.public_key == found.key.as_bytes());
+                .find(|info| info.has_key(found.key.as_bytes()));
             let Some(info) = named else {
                 return Err(ConnectError::NotTrusted(format!(
                     "the server at {} does not stand in its own list of servers",
@@ -222,6 +231,7 @@ impl GrapevineUser {
             inner: Arc::new(Inner {
                 roster: Mutex::new(roster),
                 links: Mutex::default(),
+                refreshed: Mutex::new(Instant::now()),
                 login: Mutex::new(login),
                 seen: Mutex::default(),
                 infos: Mutex::default(),
@@ -333,16 +343,24 @@ impl GrapevineUser {
         if let Some(key) = &next.key {
             locked(&self.inner.roster).failed(key, Instant::now());
         }
+        let shake = next.link.handshake();
+        if shake.is_some_and(|shake| shake.refused().is_some()) {
+            // It may have changed its key: the others know.
+            self.refresh();
+        }
     }
 
     fn next_for(&self, server: &Ranked) -> Result<Next, String> {
         let mut links = locked(&self.inner.links);
-        let at = (server.address.clone(), server.key.clone());
+        let keys: Vec<ServerKey> = server.keys().cloned().collect();
+        let at = (server.address.clone(), keys.clone());
         let link = match links.get(&at) {
             Some(link) => link.clone(),
             None => {
-                let expected = Expected::Keys(vec![server.key.clone()]);
+                let expected = Expected::Keys(keys);
                 let link = Link::to_server(&server.address, expected, self.inner.patience.find)?;
+                // Those of keys that it no longer has.
+                links.retain(|(address, _), _| *address != server.address);
                 links.insert(at, link.clone());
                 link
             }
@@ -374,7 +392,7 @@ impl GrapevineUser {
     /// connected when it is needed.
     fn measure_others(&self, but: &ServerKey) {
         let servers = locked(&self.inner.roster).in_order();
-        let others = servers.into_iter().filter(|server| server.key != *but);
+        let others = servers.into_iter().filter(|server| !server.has(but));
         self.probe(others.take(FIND_AT_ONCE).collect());
     }
 
@@ -382,6 +400,24 @@ impl GrapevineUser {
     fn look_again(&self) {
         let due = locked(&self.inner.roster).due(Instant::now());
         self.probe(due);
+        if locked(&self.inner.refreshed).elapsed() >= REFRESH {
+            self.refresh();
+        }
+    }
+
+    /// Asks in the background who the servers are and which keys they have, before a key goes that is
+    /// known here.
+    fn refresh(&self) {
+        {
+            let mut refreshed = locked(&self.inner.refreshed);
+            // Of many failures at once, one asks.
+            if refreshed.elapsed() < REFRESH_PAUSE {
+                return;
+            }
+            *refreshed = Instant::now();
+        }
+        let servers = locked(&self.inner.roster).in_order();
+        self.probe(servers.into_iter().take(REFRESH_FROM).collect());
     }
 
     fn probe(&self, servers: Vec<Ranked>) {
@@ -464,8 +500,8 @@ fn candidates(
             (Some(Pin::Key(key)), _) => Expected::Keys(vec![key.clone()]),
             (Some(Pin::Fingerprint(pin)), _) => Expected::Pin(*pin),
             (None, Some(grapevine)) => {
-                let keys = grapevine.servers.iter().map(|server| server.key.clone());
-                Expected::Keys(keys.collect())
+                let keys = grapevine.servers.iter().flat_map(KnownServer::keys);
+                Expected::Keys(keys.cloned().collect())
             }
             (None, None) => match seeds.first_contact {
                 FirstContact::Trust => Expected::Anything,
@@ -491,7 +527,7 @@ fn candidates(
         if !candidates.iter().any(|seed| seed.address == server.address) {
             candidates.push(Candidate {
                 address: server.address.clone(),
-                expected: Expected::Keys(vec![server.key.clone()]),
+                expected: Expected::Keys(server.keys().cloned().collect()),
             });
         }
     }
@@ -540,7 +576,10 @@ async fn find(
     // A stranger is only met where nobody known was to be asked or has shown a wrong key.
     match on_trust {
         Some(found) if !untrusted => Ok(found),
-        _ if untrusted => Err(ConnectError::NotTrusted(reasons.join("; "))),
+        _ if untrusted => Err(ConnectError::NotTrusted(format!(
+            "{}. Servers change their keys, and announce it for a week: if you were away for longer, compare the fingerprint with `grapevine status --keys` on a machine that is trusted, and give it once with --pin",
+            reasons.join("; ")
+        ))),
         _ => Err(ConnectError::NoAnswer(reasons.join("; "))),
     }
 }

@@ -101,6 +101,7 @@ pub fn app_password_may(request: &Request) -> Result<(), Refusal> {
         | Request::TokenCreate { .. }
         | Request::Join { .. }
         | Request::Retire { .. }
+        | Request::RotateKey { .. }
         | Request::RegistryPolicy { .. }
         | Request::Import { .. }
         | Request::Compare { .. }

@@ -9,6 +9,7 @@ mod dangling;
 pub(crate) mod database;
 pub(crate) mod directory;
 mod import;
+pub(crate) mod keys;
 mod listed_in;
 mod listing;
 pub(crate) mod locate;

@@ -408,6 +408,7 @@ impl Server {
             Request::InboxDelete { name, messages } => {
                 self.inbox_delete(memo, to, speaker, name, messages)
             }
+            Request::RotateKey { wait } => Ok(self.rotate_key(to, speaker, *wait)),
             Request::RegistryCreate { .. }
             | Request::RegistryDelete { .. }
             | Request::HolderAdd { .. }
@@ -710,6 +711,7 @@ pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
         | Request::TokenCreate { .. }
         | Request::Join { .. }
         | Request::Retire { .. }
+        | Request::RotateKey { .. }
         | Request::Servers
         | Request::Status
         | Request::Trace { .. }
@@ -750,6 +752,7 @@ fn is_change(request: &Request) -> bool {
         | Request::TokenCreate { .. }
         | Request::Join { .. }
         | Request::Retire { .. }
+        | Request::RotateKey { .. }
         | Request::InboxDelete { .. } => true,
         Request::Authenticate { .. }
         | Request::Vouch { .. }

@@ -16,6 +16,7 @@ use crate::codec::{self, Identity, Listed};
 use crate::effect::Effect;
 use crate::registry::database::{Entry, element, single};
 use crate::registry::directory::Memo;
+use crate::registry::keys::MOST_MORE_KEYS;
 use crate::registry::policy::{policy_of, servers_in};
 use crate::registry::request::{Outcome, ReplyTo, Stop};
 use crate::replication::push::Change;
@@ -29,7 +30,7 @@ pub(crate) const META_WELCOME: &[u8] = b"welcome";
 /// `Meta` key that says that this server has left: it takes nothing in any more.
 pub(crate) const META_RETIRED: &[u8] = b"retired";
 
-pub(super) fn gv() -> SpaceId {
+pub(crate) fn gv() -> SpaceId {
     SpaceId::Registry(RegistryName::gv())
 }
 
@@ -89,7 +90,7 @@ impl Server {
         self.ledger.put(
             Table::Meta,
             META_WELCOME.to_vec(),
-            codec::encode(&welcome.servers),
+            codec::encode(&welcomed(&welcome.servers)),
         );
         self.servers_named(&welcome.servers);
         for registry in &welcome.holds {
@@ -158,6 +159,8 @@ impl Server {
         }
         let role = present.as_ref().map_or(ServerRole::Full, |p| p.role);
         wanted.role = role;
+        // Those are looked after by themselves.
+        wanted.more_keys = present.as_ref().map_or(Vec::new(), |p| p.more_keys.clone());
         if present.as_ref() == Some(&wanted) {
             return Ok(());
         }
@@ -541,7 +544,7 @@ impl Server {
     /// It was let in, and the answer was lost: its token is used up, its key proves it.
     fn is_let_in(&self, server: &ServerInfo) -> bool {
         let known = self.servers.get(&server.name);
-        known.is_some_and(|known| known.public_key == server.public_key)
+        known.is_some_and(|known| known.has_key(&server.public_key))
     }
 
     fn token_is_good(&self, digest: &[u8]) -> bool {
@@ -575,11 +578,7 @@ impl Server {
                 server.name
             )));
         }
-        if self
-            .servers
-            .values()
-            .any(|s| s.public_key == server.public_key)
-        {
+        if self.servers.values().any(|s| s.has_key(&server.public_key)) {
             return Err(Refusal::conflict(
                 "another server has this very key: found the new one on a folder of its own",
             ));
@@ -706,9 +705,16 @@ fn info_of(entry: &Entry<'_>) -> Option<ServerInfo> {
             let (door, place) = std::str::from_utf8(site).ok()?.split_once(' ')?;
             Some((Door::from_name(door)?, place.to_owned()))
         });
+    let public_key = entry.single(Field::PublicKey)?.to_vec();
+    let more_keys = entry
+        .list(Field::ServerKey, None)
+        .map(|(key, _)| key.to_vec())
+        .filter(|key| *key != public_key)
+        .take(MOST_MORE_KEYS);
     Some(ServerInfo {
         name: entry.identity.simple.parse().ok()?,
-        public_key: entry.single(Field::PublicKey)?.to_vec(),
+        more_keys: more_keys.collect(),
+        public_key,
         origin: entry
             .single(Field::Origin)
             .and_then(|o| codec::decode::<OriginId>(o).ok())?,
@@ -743,4 +749,39 @@ pub(super) fn no_holder(group: Incarnation, server: &ServerName) -> Vec<Change> 
         Change::delete(element(group, Field::FirstHolder, server.as_str())),
         Change::delete(element(group, Field::FetchedHolder, server.as_str())),
     ]
+}
+
+/// A server named at joining, as it is kept: the layout never changes.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Welcomed {
+    name: ServerName,
+    public_key: Vec<u8>,
+    origin: OriginId,
+    role: ServerRole,
+    doors: BTreeMap<Door, String>,
+}
+
+fn welcomed(servers: &[ServerInfo]) -> Vec<Welcomed> {
+    let kept = servers.iter().map(|server| Welcomed {
+        name: server.name.clone(),
+        public_key: server.public_key.clone(),
+        origin: server.origin,
+        role: server.role,
+        doors: server.doors.clone(),
+    });
+    kept.collect()
+}
+
+impl From<Welcomed> for ServerInfo {
+    fn from(kept: Welcomed) -> Self {
+        Self {
+            name: kept.name,
+            public_key: kept.public_key,
+            // `gv`, which is fetched first of all, says which others there are.
+            more_keys: Vec::new(),
+            origin: kept.origin,
+            role: kept.role,
+            doors: kept.doors,
+        }
+    }
 }

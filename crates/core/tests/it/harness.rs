@@ -60,6 +60,10 @@ pub(crate) struct Cluster {
     pub(crate) as_of: Option<AsOf>,
     /// Effects in the order that they came out, by server, for tests of transitions.
     pub(crate) effects: Vec<(ServerName, Effect)>,
+    /// The keys in each server's folder: the one that it proves, and the next one.
+    pub(crate) keys: BTreeMap<ServerName, (Vec<u8>, Option<Vec<u8>>)>,
+    /// The keys that each server has on record for the others.
+    known: BTreeMap<ServerName, BTreeMap<ServerName, Vec<Vec<u8>>>>,
     next: u64,
     /// The test makes what a person must act on.
     pub(crate) alarms_expected: bool,
@@ -97,6 +101,7 @@ fn config(name: &str) -> Config {
     let info = ServerInfo {
         name: server(name),
         public_key: name.as_bytes().to_vec(),
+        more_keys: Vec::new(),
         origin: OriginId(0),
         role: ServerRole::Full,
         doors: doors(name),
@@ -133,6 +138,8 @@ impl Cluster {
             reports: Vec::new(),
             as_of: None,
             effects: Vec::new(),
+            keys: BTreeMap::new(),
+            known: BTreeMap::new(),
             next: 0,
             alarms_expected: false,
             #[cfg(feature = "planted-faults")]
@@ -230,8 +237,10 @@ impl Cluster {
             .remove(&server(name))
             .map(|n| n.bodies)
             .unwrap_or_default();
-        #[cfg_attr(not(feature = "planted-faults"), expect(unused_mut))]
         let mut config = config(name);
+        let own = (name.as_bytes().to_vec(), None);
+        let keys = self.keys.entry(server(name)).or_insert(own).clone();
+        config.info.public_key = keys.0;
         #[cfg(feature = "planted-faults")]
         {
             config.planted = self.planted;
@@ -254,7 +263,23 @@ impl Cluster {
             alive: true,
         };
         self.nodes.insert(server(name), node);
+        self.tell_keys(&server(name));
         self.pump();
+    }
+
+    /// The core hears what keys are in the folder.
+    fn tell_keys(&mut self, at: &ServerName) {
+        let (present, next) = self.keys[at].clone();
+        self.input(at, Input::Keys { present, next });
+    }
+
+    /// Whether a connection comes about: each side proves a key that the other has on record.
+    pub(crate) fn lets_in(&self, from: &ServerName, to: &ServerName) -> bool {
+        let knows = |at: &ServerName, whom: &ServerName| {
+            let known = self.known.get(at).and_then(|known| known.get(whom));
+            known.is_some_and(|keys| keys.contains(&self.keys[whom].0))
+        };
+        knows(to, from) && knows(from, to)
     }
 
     pub(crate) fn kill(&mut self, name: &str) {
@@ -364,7 +389,7 @@ impl Cluster {
             }
             Effect::Send { to, message } => {
                 let cut = self.cut.contains(&to) || self.cut.contains(at);
-                if !cut && self.nodes.get(&to).is_some_and(|n| n.alive) {
+                if !cut && self.lets_in(at, &to) && self.nodes.get(&to).is_some_and(|n| n.alive) {
                     self.network.push_back((at.clone(), to, message));
                 }
             }
@@ -415,7 +440,28 @@ impl Cluster {
             Effect::Discard { staged } => {
                 self.nodes.get_mut(at).unwrap().staged.remove(&staged);
             }
-            Effect::Servers(_) | Effect::Scram(_) | Effect::Zone(_) | Effect::ZoneGone(_) => {}
+            Effect::MakeKey => {
+                self.next += 1;
+                let fresh = format!("key {} of {at}", self.next).into_bytes();
+                let (_, next) = self.keys.get_mut(at).unwrap();
+                next.get_or_insert(fresh);
+                self.tell_keys(at);
+            }
+            Effect::UseKey(key) => {
+                let (present, next) = self.keys.get_mut(at).unwrap();
+                if next.as_ref() == Some(&key) {
+                    (*present, *next) = (key, None);
+                }
+                self.tell_keys(at);
+            }
+            Effect::Servers(servers) => {
+                let known = servers.into_iter().map(|info| {
+                    let keys = info.keys().map(<[u8]>::to_vec).collect();
+                    (info.name, keys)
+                });
+                self.known.insert(at.clone(), known.collect());
+            }
+            Effect::Scram(_) | Effect::Zone(_) | Effect::ZoneGone(_) => {}
             Effect::Note(note) => {
                 assert!(
                     self.alarms_expected || note.level != grapevine_core::NoteLevel::Error,

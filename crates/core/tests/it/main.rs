@@ -15,6 +15,7 @@ mod compare;
 mod delivery;
 mod harness;
 mod import;
+mod keys;
 mod listing;
 mod lists;
 mod lockout;

@@ -145,6 +145,7 @@ fn a_token_lets_one_server_in_once() {
     let info = |n: &str| grapevine_model::ServerInfo {
         name: server(n),
         public_key: format!("another key of {n}").into_bytes(),
+        more_keys: Vec::new(),
         origin: grapevine_model::OriginId(1),
         role: grapevine_model::ServerRole::Full,
         doors: Default::default(),

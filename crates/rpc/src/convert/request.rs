@@ -1,8 +1,8 @@
 //! Requests, who makes them, and the servers and changes that they speak of.
 
 use grapevine_model::{
-    AsideChange, Depth, Door, EntryChange, GroupList, MAX_CELL_VALUE_BYTES, OriginId, PostingRule,
-    Quota, Request, Secret, ServerInfo, ServerRole, Speaker,
+    AsideChange, Depth, Door, EntryChange, GroupList, KeyWait, MAX_CELL_VALUE_BYTES, OriginId,
+    PostingRule, Quota, Request, Secret, ServerInfo, ServerRole, Speaker,
 };
 
 use super::login::{app_id, label, scram_bytes, scram_text, source, source_bytes};
@@ -14,6 +14,9 @@ use super::{
 };
 use crate::v1;
 use crate::wire::WireError;
+
+/// Keys of one server beside the one that it uses: more are a mistake.
+const MOST_MORE_KEYS: usize = 64;
 
 impl From<&Speaker> for v1::Speaker {
     fn from(speaker: &Speaker) -> Self {
@@ -122,11 +125,33 @@ fn door(number: i32) -> Option<Door> {
     })
 }
 
+impl From<KeyWait> for v1::KeyWait {
+    fn from(wait: KeyWait) -> Self {
+        match wait {
+            KeyWait::Everybody => Self::Everybody,
+            KeyWait::Servers => Self::Servers,
+            KeyWait::Nobody => Self::Nobody,
+        }
+    }
+}
+
+fn key_wait(number: i32) -> Wire<KeyWait> {
+    match v1::KeyWait::try_from(number) {
+        Ok(v1::KeyWait::Everybody) => Ok(KeyWait::Everybody),
+        Ok(v1::KeyWait::Servers) => Ok(KeyWait::Servers),
+        Ok(v1::KeyWait::Nobody) => Ok(KeyWait::Nobody),
+        Ok(v1::KeyWait::Unspecified) | Err(_) => {
+            Err(WireError::invalid("for whom the new key waits is not said"))
+        }
+    }
+}
+
 impl From<&ServerInfo> for v1::ServerInfo {
     fn from(info: &ServerInfo) -> Self {
         Self {
             name: info.name.to_string(),
             public_key: info.public_key.clone(),
+            more_keys: info.more_keys.clone(),
             origin: info.origin.0,
             role: v1::ServerRole::from(info.role).into(),
             doors: info
@@ -145,12 +170,17 @@ impl TryFrom<v1::ServerInfo> for ServerInfo {
     type Error = WireError;
 
     fn try_from(info: v1::ServerInfo) -> Wire<Self> {
-        if info.public_key.len() > MAX_CELL_VALUE_BYTES {
+        let too_long = |key: &Vec<u8>| key.len() > MAX_CELL_VALUE_BYTES;
+        if too_long(&info.public_key) || info.more_keys.iter().any(too_long) {
             return Err(WireError::invalid("a server's key is too long"));
+        }
+        if info.more_keys.len() > MOST_MORE_KEYS {
+            return Err(WireError::invalid("a server has too many keys"));
         }
         Ok(Self {
             name: server(&info.name)?,
             public_key: info.public_key,
+            more_keys: info.more_keys,
             origin: OriginId(info.origin),
             role: role(info.role)?,
             doors: info
@@ -511,6 +541,7 @@ fn encode(request: &Request) -> v1::request::Request {
             server: Some(server.into()),
         }),
         Request::Retire { server } => Wired::Retire(server.to_string()),
+        Request::RotateKey { wait } => Wired::RotateKey(v1::KeyWait::from(*wait).into()),
         Request::Servers => Wired::Servers(v1::Nothing {}),
         Request::Status => Wired::Status(v1::Nothing {}),
         Request::Trace { message } => Wired::Trace(id_bytes(*message)),
@@ -690,6 +721,9 @@ impl TryFrom<v1::Request> for Request {
             },
             Wired::Retire(which) => Self::Retire {
                 server: server(&which)?,
+            },
+            Wired::RotateKey(number) => Self::RotateKey {
+                wait: key_wait(number)?,
             },
             Wired::Servers(_) => Self::Servers,
             Wired::Status(_) => Self::Status,

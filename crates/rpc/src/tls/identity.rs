@@ -19,7 +19,9 @@ use super::{key_of, provider};
 const KEY_FILE: &str = "server.key";
 /// The certificate, PEM.
 const CERTIFICATE_FILE: &str = "server.crt";
-/// Both files: their owner reads and writes, nobody else does anything.
+/// The private key that is going to be used, PEM, from its making until it is used.
+const NEXT_KEY_FILE: &str = "server.next.key";
+/// All of them: their owner reads and writes, nobody else does anything.
 const FILE_MODE: u32 = 0o600;
 /// The name in every certificate: nobody looks at it.
 const CERTIFICATE_NAME: &str = "grapevine";
@@ -121,6 +123,13 @@ impl Identity {
     /// if its certificate alone is missing, it gets a new one.
     pub fn open(folder: &Path) -> Result<Self, IdentityError> {
         let there = |file| folder.join(file).exists();
+        if there(NEXT_KEY_FILE)
+            && there(KEY_FILE)
+            && raw_key(folder, NEXT_KEY_FILE)? == raw_key(folder, KEY_FILE)?
+        {
+            // It was on its way into use when the server was stopped.
+            return Self::use_next(folder);
+        }
         let identity = match (there(KEY_FILE), there(CERTIFICATE_FILE)) {
             (true, true) => return Self::load(folder),
             (false, true) => {
@@ -138,6 +147,56 @@ impl Identity {
         };
         identity.save(folder)?;
         Ok(identity)
+    }
+
+    /// The key in the folder that is going to be used, if there is one.
+    ///
+    /// # Errors
+    /// It can't be read. It is not in use: without the file, another one is made.
+    pub fn next(folder: &Path) -> Result<Option<Self>, IdentityError> {
+        let path = folder.join(NEXT_KEY_FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let unreadable = |error: rcgen::Error| IdentityError::Unreadable {
+            path: path.clone(),
+            why: format!("{error}; this key is not yet in use: remove the file"),
+        };
+        let pair = rcgen::KeyPair::from_pem(&read(&path)?).map_err(unreadable)?;
+        Self::around(&pair).map(Some)
+    }
+
+    /// The next key, made and written durably if there is none.
+    ///
+    /// # Errors
+    /// It can't be read, made or written.
+    pub fn make_next(folder: &Path) -> Result<Self, IdentityError> {
+        if let Some(next) = Self::next(folder)? {
+            return Ok(next);
+        }
+        let next = Self::generate()?;
+        let path = folder.join(NEXT_KEY_FILE);
+        write_private(folder, &path, next.key_pem.as_bytes())
+            .map_err(|source| IdentityError::File { path, source })?;
+        Ok(next)
+    }
+
+    /// Puts the next key in the place of the present one, durably. Stopped at any step, it goes on with
+    /// the old one or ends with the new one when the folder is opened.
+    ///
+    /// # Errors
+    /// There is no next key; files can't be read or written.
+    pub fn use_next(folder: &Path) -> Result<Self, IdentityError> {
+        let path = folder.join(NEXT_KEY_FILE);
+        let next = Self::next(folder)?.ok_or_else(|| IdentityError::Unreadable {
+            path: path.clone(),
+            why: "there is no next key".into(),
+        })?;
+        next.save(folder)?;
+        std::fs::remove_file(&path)
+            .and_then(|()| File::open(folder)?.sync_all())
+            .map_err(|source| IdentityError::File { path, source })?;
+        Ok(next)
     }
 
     /// SubjectPublicKeyInfo, DER: what is recorded in `gv`.
@@ -169,6 +228,16 @@ impl Identity {
             spki,
         })
     }
+}
+
+fn raw_key(folder: &Path, file: &str) -> Result<Vec<u8>, IdentityError> {
+    let path = folder.join(file);
+    let pair =
+        rcgen::KeyPair::from_pem(&read(&path)?).map_err(|error| IdentityError::Unreadable {
+            path,
+            why: error.to_string(),
+        })?;
+    Ok(pair.public_key_raw().to_vec())
 }
 
 fn not_made(error: rcgen::Error) -> IdentityError {
@@ -231,6 +300,39 @@ mod tests {
         assert_eq!(made.public_key(), again.public_key());
         std::fs::remove_file(folder.path().join(KEY_FILE)).unwrap();
         assert!(Identity::open(folder.path()).is_err());
+    }
+
+    #[test]
+    fn a_change_of_key_that_is_stopped_at_any_step_leaves_one_of_the_two() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |file: &str| folder.path().join(file);
+        let old = Identity::open(folder.path()).unwrap().public_key();
+        let next = Identity::make_next(folder.path()).unwrap().public_key();
+        let mode = at(NEXT_KEY_FILE).metadata().unwrap().permissions();
+        assert_eq!(mode.mode() & 0o777, FILE_MODE);
+        // Made, and not yet used.
+        assert_eq!(Identity::open(folder.path()).unwrap().public_key(), old);
+        let again = Identity::make_next(folder.path()).unwrap();
+        assert_eq!(again.public_key(), next, "a second call makes no other one");
+        // The key in place, its certificate not yet.
+        std::fs::copy(at(NEXT_KEY_FILE), at(KEY_FILE)).unwrap();
+        assert_eq!(Identity::open(folder.path()).unwrap().public_key(), next);
+        assert!(!at(NEXT_KEY_FILE).exists());
+        assert!(Identity::next(folder.path()).unwrap().is_none());
+        // Both in place, the next one not yet removed.
+        std::fs::copy(at(KEY_FILE), at(NEXT_KEY_FILE)).unwrap();
+        assert_eq!(Identity::open(folder.path()).unwrap().public_key(), next);
+        assert!(!at(NEXT_KEY_FILE).exists());
+        assert!(Identity::use_next(folder.path()).is_err());
+        // And all of it.
+        let third = Identity::make_next(folder.path()).unwrap().public_key();
+        assert_eq!(
+            Identity::use_next(folder.path()).unwrap().public_key(),
+            third
+        );
+        assert_eq!(Identity::open(folder.path()).unwrap().public_key(), third);
+        std::fs::write(at(NEXT_KEY_FILE), b"half a").unwrap();
+        assert!(Identity::next(folder.path()).is_err());
     }
 
     #[test]

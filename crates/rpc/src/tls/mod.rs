@@ -10,6 +10,7 @@
 //! TLS 1.3 only, ALPN `h2`, provider aws-lc-rs named here and never taken from
 //! the process.
 
+mod current;
 mod identity;
 mod signature;
 mod verify;
@@ -23,6 +24,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
+pub use current::CurrentIdentity;
 pub use identity::{Identity, IdentityError};
 pub use signature::verify_by_key;
 pub use verify::key_of;
@@ -51,17 +53,31 @@ pub fn key_pin(spki: &[u8]) -> [u8; 32] {
     *blake3::hash(spki).as_bytes()
 }
 
-/// How a server answers: it proves its key; a caller may prove one too, and if it does, the key
-/// must be on record, else the handshake is refused.
+/// How a server with one key for good answers.
+///
+/// # Errors
+/// The key can't be used.
 pub fn server_config(
     identity: &Identity,
+    trusted: Arc<dyn TrustedKeys>,
+) -> Result<ServerConfig, rustls::Error> {
+    changing_server_config(&CurrentIdentity::new(identity.clone())?, trusted)
+}
+
+/// How a server answers: it proves its key of the moment; a caller may prove one too, and if it does, the key
+/// must be on record, else the handshake is refused.
+///
+/// # Errors
+/// TLS can't be set up so.
+pub fn changing_server_config(
+    identity: &CurrentIdentity,
     trusted: Arc<dyn TrustedKeys>,
 ) -> Result<ServerConfig, rustls::Error> {
     let provider = provider();
     let mut config = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(AnyKnownClient::new(&provider, trusted)))
-        .with_single_cert(vec![identity.certificate()], identity.key())?;
+        .with_cert_resolver(Arc::new(identity.clone()));
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -70,8 +86,23 @@ pub fn server_config(
 
 /// How a caller calls: as a server (with its identity) or as a client (without), and which key
 /// the called one must prove.
+///
+/// # Errors
+/// The key can't be used.
 pub fn client_config(
     identity: Option<&Identity>,
+    expect: KeyExpectation,
+) -> Result<ClientConfig, rustls::Error> {
+    let identity = identity.cloned().map(CurrentIdentity::new).transpose()?;
+    changing_client_config(identity.as_ref(), expect)
+}
+
+/// The same for a server whose key changes: each connection is made with the one of the moment.
+///
+/// # Errors
+/// TLS can't be set up so.
+pub fn changing_client_config(
+    identity: Option<&CurrentIdentity>,
     expect: KeyExpectation,
 ) -> Result<ClientConfig, rustls::Error> {
     let provider = provider();
@@ -80,9 +111,7 @@ pub fn client_config(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(ExpectedServer::new(&provider, expect)));
     let mut config = match identity {
-        Some(identity) => {
-            builder.with_client_auth_cert(vec![identity.certificate()], identity.key())?
-        }
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(identity.clone())),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
@@ -91,10 +120,15 @@ pub fn client_config(
     Ok(config)
 }
 
-/// The server that a finished handshake has proved the caller to be; none for a client.
-pub fn peer_of<IO>(stream: &TlsStream<IO>, trusted: &dyn TrustedKeys) -> Option<ServerName> {
+/// The server that a finished handshake has proved the caller to be, with the key that it has proved;
+/// none for a client.
+pub fn peer_of<IO>(
+    stream: &TlsStream<IO>,
+    trusted: &dyn TrustedKeys,
+) -> Option<(ServerName, Vec<u8>)> {
     let leaf = stream.get_ref().1.peer_certificates()?.first()?;
-    trusted.server_of(&key_of(leaf).ok()?)
+    let key = key_of(leaf).ok()?;
+    Some((trusted.server_of(&key)?, key))
 }
 
 const ALPN_H2: &[u8] = b"h2";

@@ -314,14 +314,18 @@ fn info() -> BoxedStrategy<ServerInfo> {
             .map(|(door, address)| (Door::ALL[door], address))
             .collect::<BTreeMap<_, _>>()
     });
-    (server(), bytes(100), origin(), role(), doors)
-        .prop_map(|(name, public_key, origin, role, doors)| ServerInfo {
-            name,
-            public_key,
-            origin,
-            role,
-            doors,
-        })
+    let keys = (bytes(100), vec(bytes(100), 0..4));
+    (server(), keys, origin(), role(), doors)
+        .prop_map(
+            |(name, (public_key, more_keys), origin, role, doors)| ServerInfo {
+                name,
+                public_key,
+                more_keys,
+                origin,
+                role,
+                doors,
+            },
+        )
         .boxed()
 }
 
@@ -662,6 +666,12 @@ fn request_about_servers() -> BoxedStrategy<Request> {
             .prop_map(|(digest, expires_ms)| Request::TokenCreate { digest, expires_ms }),
         (digest(), info()).prop_map(|(digest, server)| Request::Join { digest, server }),
         server().prop_map(|server| Request::Retire { server }),
+        prop_oneof![
+            Just(KeyWait::Everybody),
+            Just(KeyWait::Servers),
+            Just(KeyWait::Nobody)
+        ]
+        .prop_map(|wait| Request::RotateKey { wait }),
         Just(Request::Servers),
         Just(Request::Status),
         message_id().prop_map(|message| Request::Trace { message }),

@@ -9,15 +9,16 @@ use grapevine_model::{
     BodyInfo, Hlc, MessageId, OriginId, PeerMessage, Refusal, Reply, Request, ServerName,
 };
 use grapevine_rpc::tls::{
-    Identity, KeyExpectation, TrustedKeys, client_config, key_pin, server_config,
+    CurrentIdentity, Identity, KeyExpectation, TrustedKeys, changing_client_config,
+    changing_server_config, client_config, key_pin, server_config,
 };
 use grapevine_rpc::v1::grapevine_server::Grapevine;
 use grapevine_rpc::v1::peers_server::Peers;
 use grapevine_rpc::v1::{self, CallReply, CallRequest, PeerFrame};
 use grapevine_rpc::{
-    Caller, Frame, PeerIdentity, Timeouts, connect, decode_frame, decode_reply, encode_body,
-    encode_call, encode_chunk, encode_peer, encode_reply, grapevine_client, grapevine_server,
-    peers_client, peers_server, serve, server_builder,
+    Caller, Frame, KEY_CHECK, PeerIdentity, Timeouts, connect, connect_watched, decode_frame,
+    decode_reply, encode_body, encode_call, encode_chunk, encode_peer, encode_reply,
+    grapevine_client, grapevine_server, peers_client, peers_server, serve, server_builder,
 };
 use prost::bytes::Bytes;
 use rustls::ClientConfig;
@@ -26,7 +27,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -360,4 +361,79 @@ async fn a_shutdown_waits_for_nobody_who_has_nothing_under_way() {
         .unwrap()
         .unwrap()
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_server_proves_the_key_of_the_moment_on_new_connections_both_ways() {
+    let (s1, old, new) = (
+        Identity::generate().unwrap(),
+        Identity::generate().unwrap(),
+        Identity::generate().unwrap(),
+    );
+    let keys = Keys::of(&[("s1", &s1), ("s2", &old), ("s2", &new)]);
+    let server = start(&s1, keys.clone()).await;
+    let current = CurrentIdentity::new(old.clone()).unwrap();
+    let as_s2 = changing_client_config(Some(&current), exactly(&s1)).unwrap();
+    let strict = client_config(None, exactly(&new)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let changing = listener.local_addr().unwrap();
+    let config = changing_server_config(&current, keys.clone()).unwrap();
+    let router = server_builder().add_service(grapevine_server(Echo));
+    let stop = CancellationToken::new();
+    let _serving = tokio::spawn(serve(
+        listener,
+        config,
+        keys.clone(),
+        router,
+        stop.clone().cancelled_owned(),
+    ));
+    assert_eq!(who(server.address, as_s2.clone()).await.unwrap(), "s2");
+    assert!(who(changing, strict.clone()).await.is_err(), "not yet");
+    current.replace(new).unwrap();
+    // The old key is on record no more, so this is the new one.
+    keys.0.lock().unwrap().remove(&old.public_key());
+    assert_eq!(who(server.address, as_s2).await.unwrap(), "s2");
+    assert_eq!(who(changing, strict).await.unwrap(), "anonymous");
+    stop.cancel();
+}
+
+/// Ends when the stream over this connection ends.
+async fn stream_end(address: SocketAddr, channel: Channel, open: oneshot::Sender<()>) {
+    let (_keep_open, frames) = mpsc::channel(1);
+    let mut client = peers_client(channel);
+    let mut answers = client
+        .exchange(ReceiverStream::new(frames))
+        .await
+        .unwrap_or_else(|status| panic!("{address}: {status}"))
+        .into_inner();
+    open.send(()).unwrap();
+    let ended = answers.message().await;
+    assert!(!matches!(ended, Ok(Some(_))), "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_connection_by_a_key_that_is_struck_off_is_cut_within_the_bound_from_either_side() {
+    let (s1, s2) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+    // Each side has records of its own.
+    for struck_off in [&s1, &s2] {
+        let at_s1 = Keys::of(&[("s1", &s1), ("s2", &s2)]);
+        let at_s2 = Keys::of(&[("s1", &s1), ("s2", &s2)]);
+        let server = start(&s1, at_s1.clone()).await;
+        let expect = KeyExpectation::Any(at_s2.clone());
+        let config = client_config(Some(&s2), expect).unwrap();
+        let address = server.address.to_string();
+        let timeouts = Timeouts::default();
+        let channel = connect_watched(&address, config, timeouts, at_s2.clone()).unwrap();
+        let (open, opened) = oneshot::channel();
+        let stream = tokio::spawn(stream_end(server.address, channel, open));
+        opened.await.unwrap();
+        let begun = std::time::Instant::now();
+        for keys in [&at_s1, &at_s2] {
+            keys.0.lock().unwrap().remove(&struck_off.public_key());
+        }
+        tokio::time::timeout(LIMIT, stream).await.unwrap().unwrap();
+        assert!(begun.elapsed() < KEY_CHECK * 2, "{:?}", begun.elapsed());
+        server.stop.cancel();
+        server.ended.await.unwrap().unwrap();
+    }
 }

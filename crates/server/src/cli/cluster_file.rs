@@ -45,6 +45,14 @@ pub(crate) struct ClusterServer {
     /// Its public key (SubjectPublicKeyInfo, DER), in hexadecimal: what the rpc door must prove.
     #[serde(serialize_with = "as_hex", deserialize_with = "from_hex")]
     pub(crate) public_key: Vec<u8>,
+    /// Its next key, while it has one, and the one that it used before.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        serialize_with = "all_as_hex",
+        deserialize_with = "all_from_hex"
+    )]
+    pub(crate) more_keys: Vec<Vec<u8>>,
     /// Where it listens, `host:port`.
     #[serde(deserialize_with = "known_doors")]
     pub(crate) doors: BTreeMap<Door, String>,
@@ -86,6 +94,27 @@ fn as_hex<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&data_encoding::HEXLOWER.encode(bytes))
 }
 
+fn all_as_hex<S: Serializer>(keys: &[Vec<u8>], into: S) -> Result<S::Ok, S::Error> {
+    into.collect_seq(keys.iter().map(|key| data_encoding::HEXLOWER.encode(key)))
+}
+
+fn all_from_hex<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<u8>>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    let keys = texts.iter().map(|text| {
+        HEXLOWER_PERMISSIVE
+            .decode(text.as_bytes())
+            .map_err(serde::de::Error::custom)
+    });
+    keys.collect()
+}
+
+impl ClusterServer {
+    /// All keys that it may prove, the one in use first.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Vec<u8>> {
+        std::iter::once(&self.public_key).chain(&self.more_keys)
+    }
+}
+
 fn from_hex<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
     let text = String::deserialize(from)?;
     HEXLOWER_PERMISSIVE
@@ -118,6 +147,7 @@ mod tests {
                 data: "D/s1".into(),
                 config: "D/s1/grapevine.toml".into(),
                 public_key: vec![0x30, 0x2a, 0xff],
+                more_keys: vec![vec![0x30]],
                 doors: [(Door::Rpc, "127.0.0.1:7101".to_owned())].into(),
             }],
             individuals: vec![ClusterIndividual {

@@ -406,10 +406,14 @@ fn from_folder(
         }),
         _ => None,
     };
-    let servers = cluster.servers.iter().filter_map(|server| {
-        Some(Seed {
-            address: server.doors.get(&grapevine_model::Door::Rpc)?.clone(),
-            pin: Some(Pin::Key(ServerKey::new(server.public_key.clone()))),
+    let servers = cluster.servers.iter().flat_map(|server| {
+        let address = server.doors.get(&grapevine_model::Door::Rpc).cloned();
+        let keys = server.keys().cloned().map(ServerKey::new);
+        keys.filter_map(move |key| {
+            Some(Seed {
+                address: address.clone()?,
+                pin: Some(Pin::Key(key)),
+            })
         })
     });
     let source = Source::Seeds(Seeds {
@@ -516,6 +520,7 @@ mod tests {
                     data: "moved/s1".into(),
                     config: "moved/s1/grapevine.toml".into(),
                     public_key: vec![1, 2, 3],
+                    more_keys: Vec::new(),
                     doors: [(grapevine_model::Door::Rpc, "127.0.0.1:7101".to_owned())].into(),
                 }],
                 individuals: vec![ClusterIndividual {

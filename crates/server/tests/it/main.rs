@@ -36,6 +36,7 @@ mod real_mail;
 mod reports;
 mod scram;
 mod seen;
+mod rotation;
 mod services;
 mod strangers;
 mod up;

@@ -188,6 +188,7 @@ impl Fake {
         ServerInfo {
             name: self.name.clone(),
             public_key: self.key.as_bytes().to_vec(),
+            more_keys: Vec::new(),
             origin: OriginId(1),
             role: ServerRole::Full,
             doors: [(Door::Rpc, self.address.to_string())].into(),
