@@ -185,6 +185,8 @@ fn right(request: &Request) -> Right {
         Request::Vouch { .. } | Request::ScramBegin { .. } | Request::ScramFinish { .. } => {
             Right::Only(&[])
         }
+        // The operator of that very server.
+        Request::RotateKey { .. } => Right::Exactly(&["operator"]),
         // The token is the right, and the sample's is none.
         Request::Join { .. } => Right::Exactly(&[]),
         // From a member to `n@es`.

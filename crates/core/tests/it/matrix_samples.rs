@@ -363,7 +363,11 @@ fn about_servers() -> Vec<Request> {
                 origin: OriginId(9),
                 role: ServerRole::Full,
                 doors: Default::default(),
+                more_keys: Vec::new(),
             },
+        },
+        Request::RotateKey {
+            wait: grapevine_model::KeyWait::Nobody,
         },
         Request::Retire {
             server: server("nosuch"),
