@@ -294,10 +294,12 @@ fn two_creations_on_two_sides_are_shown_and_settled() {
     };
     stop(&grapevine, 1);
     create("earlier");
-    stop(&grapevine, 0);
+    // The one that has it says nothing while the other, which has not, takes the second.
+    let first = grapevine.pid(0);
+    kill(first, Signal::SIGSTOP).unwrap();
     let _second = ByHand::started(&grapevine, 1);
     create("later");
-    let _first = ByHand::started(&grapevine, 0);
+    kill(first, Signal::SIGCONT).unwrap();
     let mut found = json!([]);
     wait_for("the conflict", || {
         found = shown(&person, "registry conflicts pa.example");
