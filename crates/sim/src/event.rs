@@ -27,10 +27,6 @@ pub enum Ask {
 }
 
 /// What a client knows in the end.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "short-lived, and matched everywhere: a box would only be in the way"
-)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Done.
@@ -126,7 +122,6 @@ pub(crate) enum Event {
 }
 
 /// What the users of a cluster are told.
-#[expect(clippy::large_enum_variant, reason = "one at a time, never stored")]
 #[derive(Debug, PartialEq, Eq)]
 pub enum Occurrence {
     /// Nothing that concerns them.

@@ -384,6 +384,9 @@ fn fill(cluster: &mut Cluster, nested: &BTreeMap<Name, Vec<Name>>) -> Result<(),
     Ok(())
 }
 
+/// What the pools' groups have as members.
+type Pools = BTreeMap<Name, Vec<Name>>;
+
 /// Each registry has a pool with its instance and its printer; that of es has that of pa in it, and
 /// that of sf that of es.
 fn services(
@@ -391,7 +394,7 @@ fn services(
     registries: &[Registry],
     servers: &[ServerName],
     dice: &mut Dice,
-) -> Result<(Vec<Service>, BTreeMap<Name, Vec<Name>>), SetupFailed> {
+) -> Result<(Vec<Service>, Pools), SetupFailed> {
     let mut services: Vec<Service> = Vec::new();
     let mut nested = BTreeMap::new();
     for registry in registries {

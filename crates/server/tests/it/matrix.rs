@@ -109,12 +109,13 @@ impl World {
     /// The same, when both have all.
     pub(crate) fn settled(&self) -> Vec<String> {
         let mut last = self.digests();
+        let mut still = 0;
+        // A second, at the pace of the looks.
         wait_for("the servers to be still", || {
-            std::thread::sleep(std::time::Duration::from_millis(500));
             let now = self.digests();
-            let still = now == last;
+            still = if now == last { still + 1 } else { 0 };
             last = now;
-            still
+            still > 20
         });
         last
     }

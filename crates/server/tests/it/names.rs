@@ -305,8 +305,11 @@ fn two_creations_on_two_sides_are_shown_and_settled() {
         found = shown(&person, "registry conflicts pa.example");
         found.as_array().unwrap().len() == 1
     });
-    // By now at both.
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    wait_for("both to have it", || {
+        let status = person.json(&["status"]);
+        let registries = status["registries"].as_array().unwrap();
+        registries.iter().all(|registry| registry["agree"] == true)
+    });
     let conflict = &found[0];
     let (holder, aside) = (
         conflict["holder"].as_str().unwrap(),

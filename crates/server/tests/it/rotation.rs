@@ -64,9 +64,7 @@ fn a_pair_changes_both_keys_under_load_and_nothing_fails() {
             let (stop, done, dir) = (Arc::clone(&stop), Arc::clone(&done), dir.clone());
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    if let Err(why) = use_it(&dir) {
-                        return Err(why);
-                    }
+                    use_it(&dir)?;
                     done.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(())

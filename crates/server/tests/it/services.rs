@@ -342,6 +342,13 @@ fn dns_answers_with_authority_and_says_what_it_does_not_know() {
     wait_for("the zone to show the remark", || {
         dig(&grapevine, 1, &["+short", "TXT", "imap1.pa.example"]).contains("first floor")
     });
+    wait_for("both servers to have said that they take mail", || {
+        let asked = ["+short", "SRV", "_submission._tcp.maildrop.ms"];
+        [0, 1].iter().all(|server| {
+            let all = dig(&grapevine, *server, &asked);
+            all.contains("s1.gv.") && all.contains("s2.gv.")
+        })
+    });
     for server in [0, 1] {
         let all = dig(&grapevine, server, &["SRV", "_imap._tcp.pa.example"]);
         assert!(
