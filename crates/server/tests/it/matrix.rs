@@ -110,12 +110,12 @@ impl World {
     pub(crate) fn settled(&self) -> Vec<String> {
         let mut last = self.digests();
         let mut still = 0;
-        // A second, at the pace of the looks.
+        // Longer than servers take, in their first seconds, to write of themselves into `gv`.
         wait_for("the servers to be still", || {
             let now = self.digests();
             still = if now == last { still + 1 } else { 0 };
             last = now;
-            still > 20
+            still > 130
         });
         last
     }

@@ -1,19 +1,13 @@
 //! Names that change hands, by the commands that do it, at real servers: what they do, what they say,
 //! and how they end when they are called wrongly.
 
-use std::fs;
-use std::process::{Child, Stdio};
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::client::{NEEDHAM, Person, REGISTRAR};
-use crate::grapevine::{Grapevine, get, program, stderr, wait_for};
+use crate::grapevine::{Grapevine, stderr};
 
 const BIRRELL: &str = "birrell@pa.example";
 const GROUP: &str = "g^@pa.example";
-const TWIN: &str = "twin@pa.example";
 
 /// Must be done, by the registrar.
 fn done(person: &Person<'_>, command: &str) -> String {
@@ -239,123 +233,6 @@ fn members_that_are_no_more_are_listed_and_cleaned() {
     assert_eq!(
         shown(&person, "group members g^@pa.example"),
         json!([NEEDHAM])
-    );
-    grapevine.expect_no_errors();
-}
-
-/// A server of `up` that was stopped and is started again by hand.
-struct ByHand(Child);
-
-impl ByHand {
-    fn started(grapevine: &Grapevine, server: usize) -> Self {
-        let folder = grapevine.dir.join(format!("s{}", server + 1));
-        let log = fs::File::options()
-            .append(true)
-            .open(folder.join("log"))
-            .unwrap();
-        let child = program()
-            .args(["serve", "--config"])
-            .arg(folder.join("grapevine.toml"))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let by_hand = Self(child);
-        let http = grapevine.doors(server)["http"].clone();
-        wait_for("the server to be ready", || {
-            get(&http, "/readyz").is_some_and(|(status, _)| status == 200)
-        });
-        by_hand
-    }
-}
-
-impl Drop for ByHand {
-    fn drop(&mut self) {
-        let pid = Pid::from_raw(self.0.id().try_into().unwrap());
-        // It may be gone already.
-        let _ = kill(pid, Signal::SIGTERM);
-        let _ = self.0.wait();
-    }
-}
-
-fn stop(grapevine: &Grapevine, server: usize) {
-    let pid = grapevine.pid(server);
-    kill(pid, Signal::SIGTERM).unwrap();
-    wait_for("the server to stop", || kill(pid, None).is_err());
-}
-
-#[test]
-fn two_creations_on_two_sides_are_shown_and_settled() {
-    let grapevine = Grapevine::up(2);
-    let person = Person::at(&grapevine);
-    let create = |remark: &str| {
-        done(&person, "individual create twin@pa.example --no-password");
-        done(&person, &format!("individual remark {TWIN} {remark}"));
-    };
-    stop(&grapevine, 1);
-    create("earlier");
-    // The one that has it says nothing while the other, which has not, takes the second.
-    let first = grapevine.pid(0);
-    kill(first, Signal::SIGSTOP).unwrap();
-    let _second = ByHand::started(&grapevine, 1);
-    create("later");
-    kill(first, Signal::SIGCONT).unwrap();
-    let mut found = json!([]);
-    wait_for("the conflict", || {
-        found = shown(&person, "registry conflicts pa.example");
-        found.as_array().unwrap().len() == 1
-    });
-    wait_for("both to have it", || {
-        let status = person.json(&["status"]);
-        let registries = status["registries"].as_array().unwrap();
-        registries.iter().all(|registry| registry["agree"] == true)
-    });
-    let conflict = &found[0];
-    let (holder, aside) = (
-        conflict["holder"].as_str().unwrap(),
-        conflict["aside"].as_str().unwrap(),
-    );
-    let view = shown(&person, "individual show twin@pa.example");
-    assert_eq!(
-        (&view["remark"], &view["aside"]),
-        (&json!("earlier"), &json!(1))
-    );
-    assert_eq!(view["incarnation"], holder);
-    assert_eq!(
-        done(&person, "registry conflicts pa.example"),
-        format!("{TWIN}: {aside} stands aside, {holder} has the name\n")
-    );
-    for (who, command, exit, why) in [
-        (REGISTRAR, format!("{TWIN} {aside}"), 2, "--delete"),
-        (
-            REGISTRAR,
-            format!("{TWIN} 12 --delete"),
-            2,
-            "32 hexadecimal",
-        ),
-        (REGISTRAR, format!("{TWIN} {holder} --delete"), 4, TWIN),
-        (NEEDHAM, format!("{TWIN} {aside} --delete"), 3, "registrar"),
-        (
-            REGISTRAR,
-            format!("{TWIN} {aside} --rename {NEEDHAM}"),
-            1,
-            "exists already",
-        ),
-    ] {
-        let command = format!("registry settle {command}");
-        ends(&person, who, &command, exit, why);
-    }
-    done(
-        &person,
-        &format!("registry settle {TWIN} {aside} --rename other@pa.example"),
-    );
-    let other = shown(&person, "individual show other@pa.example");
-    assert_eq!(other["remark"], "later");
-    assert_eq!(other["incarnation"], aside);
-    assert_eq!(shown(&person, "registry conflicts pa.example"), json!([]));
-    assert_eq!(
-        done(&person, "registry conflicts pa.example"),
-        "no conflicts\n"
     );
     grapevine.expect_no_errors();
 }

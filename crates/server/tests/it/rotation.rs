@@ -67,7 +67,7 @@ fn a_pair_changes_both_keys_under_load_and_nothing_fails() {
                     use_it(&dir)?;
                     done.fetch_add(1, Ordering::Relaxed);
                 }
-                Ok(())
+                Ok::<(), String>(())
             })
         })
         .collect();
