@@ -8,9 +8,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use grapevine_model::{
-    Authenticated, Beat, Hlc, Incarnation, MessageId, Name, Now, OriginId, PeerMessage,
-    RegistryName, RegistryPolicy, ScramPolicy, ServerInfo, ServerName, ServerRole, SpaceId,
-    TombstoneView,
+    Authenticated, Hlc, Incarnation, MessageId, Name, Now, OriginId, PeerMessage, RegistryName,
+    RegistryPolicy, ScramPolicy, ServerInfo, ServerName, SpaceId, TombstoneView,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -23,8 +22,8 @@ use crate::delivery::deputy::Held;
 use crate::delivery::steer::Deposits;
 use crate::effect::{Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
+use crate::peers::Peer;
 use crate::registry::closures::Closures;
-use crate::registry::connect::MOST_AHEAD_MS;
 use crate::registry::database::Database;
 use crate::registry::directory::{Asking, Hint, Memo};
 use crate::registry::keys::OwnKeys;
@@ -38,7 +37,6 @@ use crate::registry::zones::Zones;
 use crate::replication::compare::Compares;
 use crate::replication::origin::Origins;
 use crate::replication::quarantine::Quarantine;
-use crate::replication::refresh::CopyPart;
 use crate::replication::seen::SeenAsk;
 use crate::replication::space::Space;
 use crate::replication::waiters::Waiter;
@@ -50,10 +48,6 @@ const META_CLOCK: &[u8] = b"clock";
 const MOST_ALARMS: usize = 20;
 /// Rows read at a time at the start.
 const START_ROWS: usize = 4_096;
-/// Time-outs of lesser matters (orphans, history, mending) come with every so manyth beat.
-const SWEEP_BEATS: u64 = 5;
-/// Every so manyth of these sweeps looks for inbox sites to be mended, which walks the registries.
-const MEND_SWEEPS: u64 = 12;
 
 /// Something that is due at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,36 +66,6 @@ pub(crate) enum Timer {
     Zones,
 }
 
-/// Another server, as far as it is heard.
-#[derive(Debug, Default)]
-pub(crate) struct Peer {
-    pub(crate) heard_ms: Option<u64>,
-    pub(crate) lost: bool,
-    pub(crate) origin: Option<OriginId>,
-    pub(crate) pending: u64,
-    pub(crate) accepts: bool,
-    pub(crate) behind: u64,
-    /// How far its clock is ahead of this one, as far as that is followed.
-    pub(crate) ahead_ms: u64,
-    /// For how long it had been silent when this server started, by this server's own time.
-    pub(crate) silent_before_ms: u64,
-    /// How much of its silence is on disk.
-    pub(crate) silence_saved_ms: u64,
-}
-
-impl Peer {
-    /// Milliseconds without a word, counted from this server's start at most.
-    pub(crate) fn silent_ms(&self, now_ms: u64, started_ms: u64) -> u64 {
-        now_ms.saturating_sub(self.heard_ms.unwrap_or(started_ms))
-    }
-
-    /// The same over restarts of this server; only time in which it ran counts.
-    pub(crate) fn whole_silence_ms(&self, now_ms: u64, started_ms: u64) -> u64 {
-        self.silent_ms(now_ms, started_ms)
-            .saturating_add(self.silent_before_ms)
-    }
-}
-
 /// One server: registration server and message server.
 pub struct Server {
     pub(crate) config: Config,
@@ -111,7 +75,7 @@ pub struct Server {
     pub(crate) now: Now,
     pub(crate) started_ms: u64,
     last_id: u64,
-    beats: u64,
+    pub(crate) beats: u64,
     timers: BTreeSet<(u64, Timer)>,
     // What is replicated.
     pub(crate) spaces: BTreeMap<SpaceId, Space>,
@@ -625,277 +589,6 @@ impl Server {
         self.send_deposits();
         if let Err(damaged) = self.settle() {
             self.damaged(damaged);
-        }
-    }
-
-    fn take(
-        &mut self,
-        from: &ServerName,
-        message: PeerMessage,
-        staged: Option<crate::effect::Staged>,
-    ) -> Result<(), Damaged> {
-        if !self.peers.contains_key(from) {
-            // Not, or no longer, in `gv`.
-            if let Some(staged) = staged {
-                self.ledger.emit_now(Effect::Discard {
-                    staged: staged.token,
-                });
-            }
-            return Ok(());
-        }
-        self.heard(from);
-        match message {
-            PeerMessage::Beat(beat) => self.take_beat(from, beat),
-            PeerMessage::Vectors(vectors) => self.take_vectors(from, vectors),
-            PeerMessage::Pull { space, known } => self.take_pull(from, &space, known),
-            PeerMessage::Push {
-                space,
-                previous,
-                context,
-                updates,
-            } => self.take_push(from, space, previous, &context, updates),
-            PeerMessage::Page {
-                space,
-                from: base,
-                progress,
-                complete,
-                updates,
-            } => self.take_page(from, space, base, progress, complete, updates),
-            PeerMessage::Compare { id, space, step } => self.take_compare(from, id, space, step),
-            PeerMessage::Have { space, vector } => {
-                self.note_have(from, &space, vector);
-                Ok(())
-            }
-            PeerMessage::Refresh { space, floor } => {
-                self.take_refresh(from, &space, &floor);
-                Ok(())
-            }
-            PeerMessage::Fetch { space, known } => self.take_fetch(from, &space, known),
-            PeerMessage::Copy {
-                space,
-                from: base,
-                progress,
-                complete,
-                floor,
-                vector,
-                updates,
-            } => {
-                let part = CopyPart {
-                    base,
-                    progress,
-                    complete,
-                    floor,
-                    vector,
-                    updates,
-                };
-                self.take_copy(from, space, part)
-            }
-            PeerMessage::Need { messages } => {
-                self.take_need(from, messages);
-                Ok(())
-            }
-            PeerMessage::Body { message, body } => self.take_body(message, body, staged),
-            PeerMessage::Custody(record) => self.take_custody_record(from, record),
-            PeerMessage::CustodyHeld { message } => {
-                self.take_custody_held(from, message);
-                Ok(())
-            }
-            PeerMessage::CustodyEnded { origin, messages } => {
-                self.take_custody_ended(from, origin, messages)
-            }
-            PeerMessage::CustodyAsk { origin, messages } => {
-                self.take_custody_ask(from, origin, messages);
-                Ok(())
-            }
-            PeerMessage::Deposit {
-                message,
-                body,
-                inboxes,
-            } => self.take_deposit(from, message, body, inboxes),
-            PeerMessage::Deposited { message, outcomes } => {
-                self.take_deposited(from, message, outcomes);
-                Ok(())
-            }
-            PeerMessage::Hand(record) => self.take_hand(from, record),
-            PeerMessage::Handed {
-                message,
-                recipients,
-            } => self.take_handed(from, message, recipients),
-            PeerMessage::Ask { id, question, seen } => self.run(
-                Job::Question {
-                    from: from.clone(),
-                    id,
-                    question,
-                },
-                Memo::after(seen),
-            ),
-            PeerMessage::Answered { id, answer } => {
-                self.take_answer(from, id, answer);
-                Ok(())
-            }
-            PeerMessage::Logins(logins) => {
-                self.take_logins(logins);
-                Ok(())
-            }
-            PeerMessage::Forward {
-                id,
-                speaker,
-                request,
-                seen,
-            } => {
-                if self.doubled(from, id, &request) {
-                    return Ok(());
-                }
-                let to = ReplyTo::Peer(from.clone(), id);
-                self.run(
-                    Job::Request {
-                        to,
-                        speaker,
-                        request,
-                    },
-                    Memo::after(seen),
-                )
-            }
-            PeerMessage::Forwarded { id, result, as_of } => {
-                self.take_forwarded(from, id, result, as_of);
-                Ok(())
-            }
-        }
-    }
-
-    // Peers.
-
-    /// Whether a server is heard.
-    pub(crate) fn is_up(&self, server: &ServerName) -> bool {
-        self.peers.get(server).is_some_and(|peer| {
-            !peer.lost
-                && peer.heard_ms.is_some_and(|heard| {
-                    self.now.mono_ms.saturating_sub(heard) <= self.config.times.silent_ms
-                })
-        })
-    }
-
-    fn heard(&mut self, from: &ServerName) {
-        let was_up = self.is_up(from);
-        let now = self.now.mono_ms;
-        let Some(peer) = self.peers.get_mut(from) else {
-            return;
-        };
-        peer.heard_ms = Some(now);
-        peer.lost = false;
-        peer.accepts |= !was_up;
-        self.end_silence(from);
-        if !was_up {
-            self.note_info(format!("{from} is here"), None);
-            self.send_beat(from);
-            let messages: Vec<MessageId> = self.custodies.keys().copied().collect();
-            for message in messages {
-                self.wake(message);
-            }
-        }
-    }
-
-    fn peer_lost(&mut self, server: &ServerName) {
-        let was_up = self.is_up(server);
-        if let Some(peer) = self.peers.get_mut(server) {
-            peer.lost = true;
-        }
-        if was_up {
-            self.note_info(format!("{server} is lost"), None);
-            self.compare_lost(server);
-            self.ask_others_than(server);
-            self.pass_to_others_than(server);
-            // Whoever waits for a second disk that cannot come any more hears so at once.
-            let ids: Vec<u64> = self
-                .waiters
-                .iter()
-                .filter(|(_, w)| !self.partners(&w.space).iter().any(|p| self.is_up(p)))
-                .map(|(id, _)| *id)
-                .collect();
-            for id in ids {
-                self.waiter_is_due(id);
-            }
-            let accepting: Vec<MessageId> = self
-                .custodies
-                .iter()
-                .filter(|(_, c)| c.deputy.as_ref() == Some(server) && !c.held)
-                .map(|(m, _)| *m)
-                .collect();
-            for message in accepting {
-                self.accept_is_late(message);
-            }
-        }
-    }
-
-    fn beat(&mut self) {
-        self.timer(self.config.times.beat_ms, Timer::Beat);
-        self.beats = self.beats.wrapping_add(1);
-        let peers: Vec<ServerName> = self.peers.keys().cloned().collect();
-        for peer in peers {
-            self.send_beat(&peer);
-        }
-        let mut done = self.look_after_custody();
-        if self.beats.is_multiple_of(SWEEP_BEATS) {
-            self.ask_about_sites();
-            self.plan_compares(self.config.times.beat_ms.saturating_mul(SWEEP_BEATS));
-            // Who is heard, and what has expired, shows without any change too.
-            self.zones_are_due();
-            done = done
-                .and_then(|()| self.remove_orphans())
-                .and_then(|()| self.forget_history())
-                .and_then(|()| self.release_quarantined())
-                .map(|()| self.forget_taken_over())
-                .and_then(|()| self.remove_expired_sites())
-                .and_then(|()| self.keep_in_maildrop())
-                .and_then(|()| self.reap())
-                .and_then(|()| self.tend_keys())
-                .and_then(|()| self.hand_over())
-                .and_then(|()| self.leave_when_empty());
-            // On a signal, and now and then without one: who is to mend changes with who is up.
-            let unasked = self.beats.is_multiple_of(SWEEP_BEATS * MEND_SWEEPS);
-            if std::mem::take(&mut self.mend_needed) || unasked {
-                done = done
-                    .and_then(|()| self.adopt_stranded())
-                    .and_then(|()| self.mend());
-            }
-        }
-        if let Err(damaged) = done {
-            self.damaged(damaged);
-        }
-    }
-
-    pub(crate) fn send_beat(&mut self, to: &ServerName) {
-        let beat = Beat {
-            origin: self.clock.origin(),
-            // Not the hybrid clock: that runs ahead after a restart, and no lease ends by it.
-            time: Hlc::at_ms(self.now.wall_ms),
-            pending: self.custodies.len() as u64,
-            accepts: self.role() == ServerRole::Full
-                && !self.disk_nearly_full
-                && !self.origins.displaced,
-            seen: self.last_of(to),
-            digests: self.digests.get(to).cloned().unwrap_or_default(),
-        };
-        self.send(to, PeerMessage::Beat(beat));
-    }
-
-    fn take_beat(&mut self, from: &ServerName, beat: Beat) -> Result<(), Damaged> {
-        let ahead_ms = beat.time.wall_ms().saturating_sub(self.now.wall_ms);
-        let ahead_ms = if ahead_ms <= MOST_AHEAD_MS {
-            ahead_ms
-        } else {
-            0
-        };
-        if let Some(peer) = self.peers.get_mut(from) {
-            peer.origin = Some(beat.origin);
-            peer.pending = beat.pending;
-            peer.accepts = beat.accepts;
-            peer.ahead_ms = ahead_ms;
-        }
-        self.compare_digests(from, &beat.digests);
-        match beat.seen {
-            Some(seen) => self.take_seen(from, seen),
-            None => Ok(()),
         }
     }
 

@@ -14,8 +14,9 @@ use grapevine_model::{
 };
 
 use crate::codec::{self, Identity};
+use crate::peers::Peer;
 use crate::replication::push::Change;
-use crate::server::{Peer, Server};
+use crate::server::Server;
 use crate::tables::{Damaged, Table};
 
 /// Tombstones looked at in one sweep: a few milliseconds of work. The next sweep goes on from there.
