@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
 
 /// Latencies of one run, in microseconds: four bytes for each message, so that a million take 4 MB.
 #[derive(Debug, Default)]
@@ -85,6 +87,28 @@ impl fmt::Display for Figures {
         }
         Ok(())
     }
+}
+
+/// What came of clients that each asked one question after another from `begun` on.
+pub(crate) async fn gathered(
+    mut clients: JoinSet<(Latencies, Errors)>,
+    begun: Instant,
+) -> anyhow::Result<Figures> {
+    let (mut latencies, mut errors) = (Latencies::default(), Errors::default());
+    while let Some(done) = clients.join_next().await {
+        let (more, wrong) = done?;
+        latencies.join(more);
+        errors.join(wrong);
+    }
+    let took = begun.elapsed();
+    let mut figures = Figures::default();
+    figures.say("answers", latencies.count());
+    figures.say_number("seconds", took.as_secs_f64());
+    figures.say_number("answers_per_s", rate(latencies.count() as f64, took));
+    figures.say_number("p50_ms", latencies.permille_ms(500));
+    figures.say_number("p99_ms", latencies.permille_ms(990));
+    figures.say_errors(&errors);
+    Ok(figures)
 }
 
 /// `count` in `time`, a second.

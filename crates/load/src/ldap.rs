@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::connect::{Connector, Stream, Target, Tls};
-use crate::figures::{Errors, Figures, Latencies, rate};
+use crate::figures::{Errors, Figures, Latencies, gathered};
 use crate::smtp::password;
 
 /// A server that takes longer is out of order.
@@ -125,21 +125,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Figures> {
             (latencies, errors)
         });
     }
-    let (mut latencies, mut errors) = (Latencies::default(), Errors::default());
-    while let Some(done) = tasks.join_next().await {
-        let (more, wrong) = done?;
-        latencies.join(more);
-        errors.join(wrong);
-    }
-    let took = begun.elapsed();
-    let mut figures = Figures::default();
-    figures.say("answers", latencies.count());
-    figures.say_number("seconds", took.as_secs_f64());
-    figures.say_number("answers_per_s", rate(latencies.count() as f64, took));
-    figures.say_number("p50_ms", latencies.permille_ms(500));
-    figures.say_number("p99_ms", latencies.permille_ms(990));
-    figures.say_errors(&errors);
-    Ok(figures)
+    gathered(tasks, begun).await
 }
 
 fn expected(question: Question) -> i64 {
