@@ -1,0 +1,252 @@
+//! Arbitrary messages between servers.
+
+use grapevine_model::*;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+
+pub(super) fn compare_step() -> BoxedStrategy<CompareStep> {
+    let nodes = || vec(any::<u32>(), 0..4);
+    let level = || 0..=COMPARE_LEVELS;
+    let cell =
+        (any::<u64>(), any::<u64>()).prop_map(|(place, digest)| CellDigest { place, digest });
+    prop_oneof![
+        (any::<u64>(), any::<u64>(), level()).prop_map(|(cells, digest, levels)| {
+            CompareStep::Begin {
+                cells,
+                digest,
+                levels,
+            }
+        }),
+        Just(CompareStep::Equal),
+        text().prop_map(CompareStep::Later),
+        (level(), nodes(), vec(any::<u64>(), 0..64)).prop_map(|(level, nodes, digests)| {
+            CompareStep::Digests {
+                level,
+                nodes,
+                digests,
+            }
+        }),
+        (level(), nodes()).prop_map(|(level, nodes)| CompareStep::Ask { level, nodes }),
+        (nodes(), vec(cell, 0..9)).prop_map(|(nodes, cells)| CompareStep::Leaves { nodes, cells }),
+        (any::<u64>(), updates(), vec(any::<u64>(), 0..9), vector()).prop_map(
+            |(places, updates, wanted, vector)| CompareStep::Differ {
+                places,
+                updates,
+                wanted,
+                vector,
+            }
+        ),
+        (updates(), vector()).prop_map(|(updates, vector)| CompareStep::Cells { updates, vector }),
+        any::<u64>().prop_map(|healed| CompareStep::Done { healed }),
+    ]
+    .boxed()
+}
+
+pub fn peer_message() -> BoxedStrategy<PeerMessage> {
+    prop_oneof![
+        replication_message(),
+        delivery_message(),
+        question_message()
+    ]
+    .boxed()
+}
+
+pub(super) fn replication_message() -> BoxedStrategy<PeerMessage> {
+    prop_oneof![
+        (
+            origin(),
+            hlc(),
+            any::<u64>(),
+            any::<bool>(),
+            vec(any::<u64>(), 0..9),
+            option::of(stamp())
+        )
+            .prop_map(|(origin, time, pending, accepts, digests, seen)| {
+                PeerMessage::Beat(Beat {
+                    origin,
+                    time,
+                    pending,
+                    accepts,
+                    digests,
+                    seen,
+                })
+            }),
+        vec((space(), vector()), 0..4).prop_map(PeerMessage::Vectors),
+        (any::<u64>(), space(), compare_step())
+            .prop_map(|(id, space, step)| PeerMessage::Compare { id, space, step }),
+        (space(), vector()).prop_map(|(space, known)| PeerMessage::Pull { space, known }),
+        (space(), stamp(), vector(), updates()).prop_map(|(space, previous, context, updates)| {
+            PeerMessage::Push {
+                space,
+                previous,
+                context,
+                updates,
+            }
+        }),
+        (space(), vector(), vector(), any::<bool>(), updates()).prop_map(
+            |(space, from, progress, complete, updates)| PeerMessage::Page {
+                space,
+                from,
+                progress,
+                complete,
+                updates
+            }
+        ),
+        (space(), vector()).prop_map(|(space, vector)| PeerMessage::Have { space, vector }),
+        (space(), vector()).prop_map(|(space, floor)| PeerMessage::Refresh { space, floor }),
+        (space(), vector()).prop_map(|(space, known)| PeerMessage::Fetch { space, known }),
+        (
+            (space(), vector(), vector(), vector(), vector()),
+            any::<bool>(),
+            updates()
+        )
+            .prop_map(
+                |((space, from, progress, floor, vector), complete, updates)| {
+                    PeerMessage::Copy {
+                        space,
+                        from,
+                        progress,
+                        complete,
+                        floor,
+                        vector,
+                        updates,
+                    }
+                }
+            ),
+        ids().prop_map(|messages| PeerMessage::Need { messages }),
+        (message_id(), body()).prop_map(|(message, body)| PeerMessage::Body { message, body }),
+    ]
+    .boxed()
+}
+
+pub(super) fn delivery_message() -> BoxedStrategy<PeerMessage> {
+    let inboxes = vec((incarnation(), name(), servers()), 0..4);
+    let outcome = prop_oneof![
+        any::<u8>().prop_map(|copies| DepositOutcome::Stored { copies }),
+        Just(DepositOutcome::NotHere),
+        text().prop_map(DepositOutcome::Later),
+    ];
+    prop_oneof![
+        record().prop_map(PeerMessage::Custody),
+        message_id().prop_map(|message| PeerMessage::CustodyHeld { message }),
+        (origin(), ids())
+            .prop_map(|(origin, messages)| PeerMessage::CustodyEnded { origin, messages }),
+        (origin(), ids())
+            .prop_map(|(origin, messages)| PeerMessage::CustodyAsk { origin, messages }),
+        (message_id(), body(), inboxes).prop_map(|(message, body, inboxes)| {
+            PeerMessage::Deposit {
+                message,
+                body,
+                inboxes,
+            }
+        }),
+        (message_id(), vec((incarnation(), outcome), 0..4))
+            .prop_map(|(message, outcomes)| PeerMessage::Deposited { message, outcomes }),
+        record().prop_map(PeerMessage::Hand),
+        (message_id(), texts()).prop_map(|(message, recipients)| PeerMessage::Handed {
+            message,
+            recipients
+        }),
+    ]
+    .boxed()
+}
+
+pub(super) fn question_message() -> BoxedStrategy<PeerMessage> {
+    let question = prop_oneof![
+        name().prop_map(Question::Resolve),
+        (
+            name(),
+            option::of(incarnation()),
+            list(),
+            name(),
+            option::of(incarnation())
+        )
+            .prop_map(|(group, meant, list, who, incarnation)| Question::IsIn {
+                group,
+                meant,
+                list,
+                who,
+                incarnation
+            }),
+        (name(), incarnation())
+            .prop_map(|(name, incarnation)| Question::Sites { name, incarnation }),
+        (
+            registry(),
+            list(),
+            vec((member(), option::of(incarnation())), 0..4),
+            option::of(text())
+        )
+            .prop_map(|(registry, list, who, after)| Question::ListedIn {
+                registry,
+                list,
+                who,
+                after
+            }),
+        (registry(), vec(incarnation(), 0..4)).prop_map(|(registry, incarnations)| {
+            Question::Living {
+                registry,
+                incarnations,
+            }
+        }),
+    ];
+    let life = prop_oneof![
+        name().prop_map(Life::Lives),
+        Just(Life::Aside),
+        Just(Life::Gone),
+        Just(Life::Unheard),
+        Just(Life::Absent)
+    ];
+    let answer = prop_oneof![
+        (name(), incarnation(), servers(), names()).prop_map(
+            |(name, incarnation, sites, forward)| Answer::Resolved(Resolution::Individual {
+                name,
+                incarnation,
+                sites,
+                forward
+            })
+        ),
+        (name(), incarnation(), posting()).prop_map(|(name, incarnation, posting)| {
+            Answer::Resolved(Resolution::Group {
+                name,
+                incarnation,
+                posting,
+            })
+        }),
+        Just(Answer::Resolved(Resolution::NoSuch)),
+        (
+            any::<bool>(),
+            vec((name(), option::of(incarnation())), 0..4)
+        )
+            .prop_map(|(found, elsewhere)| Answer::Level { found, elsewhere }),
+        (vec((name(), incarnation()), 0..4), option::of(text()))
+            .prop_map(|(groups, next)| Answer::Groups { groups, next }),
+        vec(life, 0..4).prop_map(Answer::Lives),
+        (vec(found_site(), 0..3), vec((name(), incarnation()), 0..3))
+            .prop_map(|(found, elsewhere)| Answer::Sites { found, elsewhere }),
+        Just(Answer::Unavailable),
+    ];
+    let result = prop_oneof![reply().prop_map(Ok), refusal().prop_map(Err)];
+    prop_oneof![
+        (any::<u64>(), question, seen()).prop_map(|(id, question, seen)| PeerMessage::Ask {
+            id,
+            question,
+            seen
+        }),
+        (any::<u64>(), answer).prop_map(|(id, answer)| PeerMessage::Answered { id, answer }),
+        (any::<u64>(), speaker(), request(), seen()).prop_map(|(id, speaker, request, seen)| {
+            PeerMessage::Forward {
+                id,
+                speaker,
+                request,
+                seen,
+            }
+        }),
+        vec(login_news(), 0..4).prop_map(PeerMessage::Logins),
+        (any::<u64>(), result, option::of(as_of()))
+            .prop_map(|(id, result, as_of)| PeerMessage::Forwarded { id, result, as_of }),
+    ]
+    .boxed()
+}
