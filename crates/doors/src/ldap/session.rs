@@ -245,6 +245,15 @@ impl Session {
         self.pump();
     }
 
+    /// The proof that somebody logged in with holds no more; nothing is answered in his name.
+    pub fn login_ended(&mut self) {
+        self.open = None;
+        self.disconnect(
+            Code::UnwillingToPerform,
+            "this login has ended: the credentials were changed, or the name is no more",
+        );
+    }
+
     /// The client was silent for [`Session::silence_ms`].
     pub fn timed_out(&mut self) {
         self.disconnect(Code::Busy, "nothing was asked for a long time");

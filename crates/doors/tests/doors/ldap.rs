@@ -133,6 +133,18 @@ fn wrong_passwords_end_the_session() {
 }
 
 #[test]
+fn a_login_that_has_ended_is_answered_nothing_more_and_the_session_closes() {
+    let mut client = Client::logged_in();
+    client.mood = Mood::Changed;
+    let who_is = equal("uid", "p1");
+    let request = search(2, BASE, 2, &who_is, &["mail"], &[]);
+    let said = client.say(&[request.clone(), request].concat());
+    let ids: Vec<_> = said.iter().map(|response| response.id).collect();
+    assert_eq!(ids, [0], "the notice of disconnection, and no answer");
+    assert!(client.closed && client.asked.is_empty());
+}
+
+#[test]
 fn a_login_that_can_not_be_checked_is_unavailable_and_not_wrong() {
     let mut client = Client::new(Tls::Active);
     client.mood = Mood::CutOff;

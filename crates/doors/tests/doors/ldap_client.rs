@@ -167,6 +167,8 @@ pub(crate) enum Mood {
     Well,
     /// No holder can be asked.
     CutOff,
+    /// The password was changed after the login.
+    Changed,
 }
 
 /// A session with a directory of the registry `pa.example`: so many people, and the group `csl^` of `p0` and `p1`.
@@ -265,6 +267,10 @@ impl Client {
                     assert!(!self.session.wants_bytes());
                     let reads_root = matches!(request, Request::RegistryList);
                     assert!(reads_root || speaker != Speaker::Anonymous);
+                    if self.mood == Mood::Changed {
+                        self.session.login_ended();
+                        continue;
+                    }
                     self.asked.push(request.clone());
                     let reply = self.answer(request);
                     self.session.answer(reply);

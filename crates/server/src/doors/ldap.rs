@@ -85,6 +85,12 @@ impl<B: Backend> Dialogue for Ldap<B> {
                 });
             }
             Some(Ask::Request { speaker, request }) => {
+                let (core, limit) = (&self.context.core, self.context.limits.ask);
+                let stranger = speaker == Speaker::Anonymous;
+                if !stranger && !self.logins.still_hold(core, limit).await {
+                    self.session.login_ended();
+                    return;
+                }
                 let result = self.request(speaker, request).await;
                 self.tick();
                 self.session.answer(result);

@@ -3,9 +3,10 @@
 //! In the gate the programs must be there; elsewhere the tests that need them are passed over with a word.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::grapevine::{Grapevine, program, run, stderr, wait_for};
 use crate::mail_clients::is_here;
@@ -157,6 +158,57 @@ fn openldaps_programs_search_compare_and_log_in() {
         let who = over_tls.run("ldapwhoami", &[], &[]);
         assert_eq!(said(&who).trim(), format!("dn:{BIRRELL}"));
     }
+    grapevine.expect_no_errors();
+}
+
+#[test]
+fn a_connection_that_is_open_ends_within_seconds_of_a_changed_password() {
+    if !programs_are_here() {
+        return;
+    }
+    let grapevine = Grapevine::up(2);
+    let client = Client::birrell(&grapevine, 0);
+    let file = grapevine.dir.join("ldap-password");
+    fs::write(&file, &client.password).unwrap();
+    // One connection; a search for each line that comes in.
+    let mut searches = Command::new("ldapsearch")
+        .env("LDAPTLS_CACERT", grapevine.dir.join("ca.pem"))
+        .args(["-x", "-ZZ", "-LLL", "-H", &client.urls, "-D", BIRRELL, "-y"])
+        .arg(&file)
+        .args(["-b", "dc=pa,dc=example", "-f", "-", "(uid=%s)", "mail"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = searches.stdin.take().unwrap();
+    let mut answers = BufReader::new(searches.stdout.take().unwrap()).lines();
+    writeln!(lines, "needham").unwrap();
+    let mut answered = answers.by_ref().map_while(Result::ok);
+    assert!(answered.any(|line| line.contains("needham@pa.example")));
+
+    let fresh = grapevine.dir.join("fresh-password");
+    fs::write(&fresh, "quite another one\n").unwrap();
+    let fresh = fresh.to_str().unwrap();
+    let passwd = [
+        "individual",
+        "passwd",
+        "birrell@pa.example",
+        "--new-password-file",
+        fresh,
+    ];
+    grapevine_command(&grapevine, &passwd);
+    let begun = Instant::now();
+    wait_for("the connection to be closed", || {
+        // What is written after the end goes nowhere.
+        let _closed = writeln!(lines, "needham");
+        searches.try_wait().unwrap().is_some()
+    });
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "the stated bound"
+    );
+    assert!(!searches.wait().unwrap().success());
     grapevine.expect_no_errors();
 }
 
