@@ -3,8 +3,8 @@
 //! A value that can't be read is damage, never a default and never a panic.
 
 use grapevine_model::{
-    CellKey, CustodyRecord, EntryKind, Hlc, Incarnation, MessageId, OriginId, ServerName, SpaceId,
-    Stamp,
+    CellKey, CustodyRecord, EntryKind, Hlc, Incarnation, MessageId, OriginId, Quota, ServerName,
+    SpaceId, Stamp, Usage,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,12 +13,38 @@ use crate::tables::Damaged;
 
 /// The first octet of every value; rows of an older version are still read.
 const VALUE_VERSION: u8 = 1;
+/// The same for the rows of spaces: since 2 they count what a mailbox holds.
+const SPACE_ROW_VERSION: u8 = 2;
 
 /// A value as it is stored.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     // Serialising our own types to memory cannot fail; if it ever does, the empty row is damage
     // when it is read.
     postcard::to_extend(value, vec![VALUE_VERSION]).unwrap_or_default()
+}
+
+/// A space's row as it is stored.
+pub(crate) fn encode_space_row(row: &SpaceRow) -> Vec<u8> {
+    postcard::to_extend(row, vec![SPACE_ROW_VERSION]).unwrap_or_default()
+}
+
+/// A space's row; one of an older release has no count of what it holds.
+pub(crate) fn decode_space_row(bytes: &[u8]) -> Result<SpaceRow, Damaged> {
+    match bytes.split_first() {
+        Some((&SPACE_ROW_VERSION, rest)) => postcard::from_bytes(rest)
+            .map_err(|e| Damaged(format!("a space's row can't be read: {e}"))),
+        Some(_) | None => {
+            let old: SpaceRow1 = decode(bytes)?;
+            Ok(SpaceRow {
+                vector: old.vector,
+                ready: old.ready,
+                sites: old.sites,
+                owner: old.owner,
+                usage: None,
+                quota: Quota::default(),
+            })
+        }
+    }
 }
 
 /// A stored value.
@@ -173,6 +199,19 @@ pub(crate) struct SpaceRow {
     pub(crate) sites: Vec<ServerName>,
     /// Whose mailbox it is.
     pub(crate) owner: Option<grapevine_model::Name>,
+    /// What a mailbox holds; none where it must be counted first.
+    pub(crate) usage: Option<Usage>,
+    /// How much a mailbox may hold, as a holder last said where its owner's registry is elsewhere.
+    pub(crate) quota: Quota,
+}
+
+/// The value of a `Vectors` row before its version 2.
+#[derive(Debug, Serialize, Deserialize)]
+struct SpaceRow1 {
+    vector: grapevine_model::VersionVector,
+    ready: bool,
+    sites: Vec<ServerName>,
+    owner: Option<grapevine_model::Name>,
 }
 
 /// The value of a `Messages` row.
@@ -212,10 +251,27 @@ mod tests {
         assert_eq!(read_cell_key(&bare_cell_key(&key)), Ok(key));
     }
 
+    #[test]
+    fn a_spaces_row_of_the_release_before_is_read_and_has_no_count() {
+        let old = SpaceRow1 {
+            vector: Default::default(),
+            ready: true,
+            sites: vec!["s1".parse().unwrap()],
+            owner: Some("birrell@pa".parse().unwrap()),
+        };
+        let row = decode_space_row(&encode(&old)).unwrap();
+        assert!(row.ready && row.usage.is_none() && row.sites.len() == 1);
+        let counted = SpaceRow {
+            usage: Some(Usage::of(7)),
+            ..row
+        };
+        assert_eq!(decode_space_row(&encode_space_row(&counted)), Ok(counted));
+    }
+
     proptest! {
         #[test]
         fn damaged_rows_are_errors(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = decode::<SpaceRow>(&bytes);
+            let _ = decode_space_row(&bytes);
             let _ = decode::<CustodyRecord>(&bytes);
             let _ = space_of(&bytes);
             let _ = read_cell_key(&bytes);

@@ -66,6 +66,8 @@ pub struct Times {
     pub retry_most_ms: u64,
     /// A message is reported as undeliverable after so long.
     pub give_up_ms: u64,
+    /// A recipient whose inbox is full is waited for so long.
+    pub over_quota_ms: u64,
     /// A remembered answer about a name serves so long.
     pub hint_ms: u64,
     /// A stamp from another server may be so far ahead of this clock.
@@ -107,6 +109,7 @@ impl Default for Times {
             retry_first_ms: 500,
             retry_most_ms: 15 * 60_000,
             give_up_ms: 5 * 24 * 3_600_000,
+            over_quota_ms: 24 * 3_600_000,
             hint_ms: 60_000,
             drift_ms: 2 * 3_600_000,
             compare_ms: 6 * 3_600_000,

@@ -265,6 +265,7 @@ impl Server {
                 .map(|()| self.forget_taken_over())
                 .and_then(|()| self.remove_expired_sites())
                 .and_then(|()| self.keep_in_maildrop())
+                .and_then(|()| self.count_the_uncounted())
                 .and_then(|()| self.reap())
                 .and_then(|()| self.tend_keys())
                 .and_then(|()| self.hand_over())

@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use grapevine_model::{
     Authenticated, Hlc, Incarnation, MessageId, Name, Now, OriginId, PeerMessage, RegistryName,
-    RegistryPolicy, ScramPolicy, ServerInfo, ServerName, SpaceId, TombstoneView,
+    RegistryPolicy, ScramPolicy, ServerInfo, ServerName, SpaceId, TombstoneView, Usage,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::clock::Clock;
-use crate::codec::{self, SpaceRow};
+use crate::codec;
 use crate::config::{Config, Start};
 use crate::delivery::custody::{Custody, CustodyRow};
 use crate::delivery::deputy::Held;
@@ -138,6 +138,10 @@ pub struct Server {
     /// It has left this Grapevine.
     pub(crate) retired: bool,
     pub(crate) disk_nearly_full: bool,
+    /// What the mailboxes here hold, by the registries of their owners.
+    pub(crate) registry_usage: BTreeMap<RegistryName, Usage>,
+    /// Mailboxes whose count changed in this turn and is not yet written.
+    pub(crate) usage_changed: BTreeSet<SpaceId>,
     pub(crate) alarms: VecDeque<String>,
     // Planted mistakes; all false outside tests that look for them.
     pub(crate) planted_vector_over_gap: bool,
@@ -239,6 +243,8 @@ impl Server {
             zones: Zones::default(),
             retired: false,
             disk_nearly_full: false,
+            registry_usage: BTreeMap::new(),
+            usage_changed: BTreeSet::new(),
             alarms: VecDeque::new(),
             planted_vector_over_gap: false,
             planted_dedup_forgotten: false,
@@ -312,7 +318,7 @@ impl Server {
         let rows = self.all_rows(Table::Vectors, &[], &[u8::MAX; 300])?;
         for (key, value) in rows {
             let space = codec::space_of(&key)?;
-            let row: SpaceRow = codec::decode(&value)?;
+            let row = codec::decode_space_row(&value)?;
             let mut damaged = BTreeSet::new();
             if let SpaceId::Registry(registry) = &space {
                 let mut database = Database::new(registry.clone());
@@ -352,6 +358,7 @@ impl Server {
         let spaces: Vec<SpaceId> = self.spaces.keys().cloned().collect();
         for space in spaces {
             self.count_space(&space);
+            self.count_usage(&space);
         }
         self.load_floors()?;
         for (key, value) in self.all_rows(Table::Custody, &[], &[u8::MAX; 17])? {
@@ -587,6 +594,7 @@ impl Server {
             }
         }
         self.send_deposits();
+        self.save_usage();
         if let Err(damaged) = self.settle() {
             self.damaged(damaged);
         }

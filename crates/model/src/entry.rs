@@ -17,6 +17,64 @@ pub struct Quota {
     pub messages: Option<u64>,
 }
 
+/// What is held: of one inbox, or of all inboxes of a registry at one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Octets of all messages together.
+    pub octets: u64,
+    /// Messages.
+    pub messages: u64,
+}
+
+impl Usage {
+    /// Of one message.
+    pub fn of(octets: u64) -> Self {
+        Self {
+            octets,
+            messages: 1,
+        }
+    }
+
+    /// With this too.
+    pub fn plus(self, more: Self) -> Self {
+        Self {
+            octets: self.octets.saturating_add(more.octets),
+            messages: self.messages.saturating_add(more.messages),
+        }
+    }
+
+    /// Without this.
+    pub fn minus(self, less: Self) -> Self {
+        Self {
+            octets: self.octets.saturating_sub(less.octets),
+            messages: self.messages.saturating_sub(less.messages),
+        }
+    }
+}
+
+/// So much, as a limit.
+impl From<Usage> for Quota {
+    fn from(usage: Usage) -> Self {
+        Self {
+            octets: Some(usage.octets),
+            messages: Some(usage.messages),
+        }
+    }
+}
+
+impl Quota {
+    /// Whether so much may be held.
+    pub fn allows(&self, usage: Usage) -> bool {
+        self.octets.is_none_or(|most| usage.octets <= most)
+            && self.messages.is_none_or(|most| usage.messages <= most)
+    }
+
+    /// Whether nothing more fits, however small.
+    pub fn is_used_up(&self, usage: Usage) -> bool {
+        !self.allows(usage.plus(Usage::of(1)))
+    }
+}
+
 /// Who may post to a group. Its owners always may.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

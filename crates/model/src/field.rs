@@ -69,6 +69,10 @@ pub enum Field {
     /// One of a server's keys an element (SubjectPublicKeyInfo, DER); the value says whether it comes, is
     /// in use or is going, and since when.
     ServerKey = 65,
+    /// How much all inboxes of a registry together may hold at one server.
+    RegistryQuota = 90,
+    /// What becomes of mail for a registry's full inboxes.
+    OverQuota = 91,
     /// That a message is in the mailbox; the tombstone is its expunge.
     Message = 1000,
     /// A mailbox's ordered sites, kept in the mailbox itself (item 0).

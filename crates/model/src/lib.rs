@@ -37,7 +37,7 @@ pub use connect::{
     FoundSite, Host, Located, MAX_FOUND_SITES, MAX_NOTE_BYTES, Place, SiteDoor, SiteError,
     SiteNote, SiteOffer,
 };
-pub use entry::{AsideChange, Conflict, Dangle, Dangling, Depth, Life, PostingRule, Quota};
+pub use entry::{AsideChange, Conflict, Dangle, Dangling, Depth, Life, PostingRule, Quota, Usage};
 pub use error::{ErrorKind, Refusal};
 pub use field::{EntryKind, Field};
 pub use id::{
@@ -55,11 +55,13 @@ pub use name::{Member, Name, NameError, RegistryName};
 pub use peer::{
     Answer, Beat, CustodyRecord, DepositOutcome, PeerMessage, Question, Resolution, Update,
 };
-pub use policy::{AlonePolicy, PolicyChange, RegistryPolicy, ScramPolicy, StalePolicy};
+pub use policy::{
+    AlonePolicy, OverQuotaPolicy, PolicyChange, RegistryPolicy, ScramPolicy, StalePolicy,
+};
 pub use request::{
     Check, EntryChange, EntryView, GroupList, HolderSays, InboxListing, ListedMessage, MemberKind,
     PeerView, QueueView, RegistryView, Reply, Request, Secret, SeenView, ServerStatus, Speaker,
-    TombstoneView, Trace, TraceRecipient, Welcome, Written,
+    StorageView, TombstoneView, Trace, TraceRecipient, Welcome, Written,
 };
 pub use seen::{AsOf, MAX_SEEN, Seen, SeenError};
 pub use stamp::{Hlc, Now, Stamp, StampError};

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use crate::cell::{Cell, CellKey, SpaceId, VersionVector};
 use crate::compare::CompareStep;
 use crate::connect::FoundSite;
-use crate::entry::{Life, PostingRule};
+use crate::entry::{Life, PostingRule, Quota};
 use crate::error::Refusal;
 use crate::id::{Incarnation, MessageId, OriginId, ServerName};
 use crate::login::LoginNews;
 use crate::message::{BodyInfo, Envelope};
 use crate::name::{Member, Name, RegistryName};
+use crate::policy::OverQuotaPolicy;
 use crate::request::{GroupList, Reply, Request, Speaker};
 use crate::seen::{AsOf, Seen};
 use crate::stamp::{Hlc, Stamp};
@@ -73,6 +74,13 @@ pub enum DepositOutcome {
     },
     /// This server is no inbox site of it.
     NotHere,
+    /// There is no room in the mailbox.
+    OverQuota {
+        /// Why, for a person.
+        why: String,
+        /// Whether it is worth another try.
+        policy: OverQuotaPolicy,
+    },
     /// Not now.
     Later(String),
 }
@@ -150,6 +158,8 @@ pub enum Resolution {
         sites: Vec<ServerName>,
         /// Where its mail goes instead, if anywhere.
         forward: Vec<Name>,
+        /// How much its inbox may hold.
+        quota: Quota,
     },
     /// A group.
     Group {

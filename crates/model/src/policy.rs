@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::entry::Quota;
 use crate::id::ServerName;
 
 /// May a server take an update or a message of this registry with one copy, when no second server
@@ -47,6 +48,17 @@ pub enum ScramPolicy {
     On,
 }
 
+/// What becomes of mail for an inbox that is full?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverQuotaPolicy {
+    /// It waits: 452 at the door, then tried again for a time, then reported.
+    #[default]
+    Later,
+    /// It is refused: 552 at the door, or reported at once.
+    Refuse,
+}
+
 /// One change of a registry's policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -57,6 +69,10 @@ pub enum PolicyChange {
     Stale(StalePolicy),
     /// SCRAM or not.
     Scram(ScramPolicy),
+    /// How much all its inboxes together may hold at one server.
+    Quota(Quota),
+    /// What becomes of mail for a full inbox.
+    OverQuota(OverQuotaPolicy),
     /// One more server among which the registrars may choose holders.
     Offer(ServerName),
     /// One fewer. With none left, all are offered.
@@ -72,6 +88,10 @@ pub struct RegistryPolicy {
     pub stale: StalePolicy,
     /// SCRAM or not.
     pub scram: ScramPolicy,
+    /// How much all its inboxes together may hold at one server.
+    pub quota: Quota,
+    /// What becomes of mail for a full inbox.
+    pub over_quota: OverQuotaPolicy,
     /// The servers offered to its registrars; none named: all.
     pub offered: Vec<ServerName>,
 }

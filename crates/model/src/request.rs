@@ -13,13 +13,13 @@ use crate::cell::SpaceId;
 use crate::cluster::{KeyWait, ServerInfo, ServerRole};
 use crate::compare::{CompareCounts, CompareView};
 use crate::connect::{Located, SiteDoor, SiteOffer};
-use crate::entry::{AsideChange, Conflict, Dangling, Depth, PostingRule, Quota};
+use crate::entry::{AsideChange, Conflict, Dangling, Depth, PostingRule, Quota, Usage};
 use crate::field::EntryKind;
 use crate::id::{Incarnation, MessageId, ServerName};
 use crate::login::{AppPassword, AppPasswordView, Authenticated, Source};
 use crate::message::BodyInfo;
 use crate::name::{Member, Name, RegistryName};
-use crate::policy::{PolicyChange, RegistryPolicy};
+use crate::policy::{OverQuotaPolicy, PolicyChange, RegistryPolicy};
 use crate::seen::Seen;
 use crate::stamp::Stamp;
 use crate::watch::{Changes, Since, WatchTarget};
@@ -523,6 +523,8 @@ pub enum Reply {
     Unchanged,
     /// Yes.
     Ok,
+    /// There is such a recipient, and its inbox is full.
+    RecipientFull(OverQuotaPolicy),
     /// A new server is in.
     Welcome(Welcome),
     /// The servers.
@@ -648,6 +650,8 @@ pub struct EntryView {
     pub former: Vec<Name>,
     /// How much its inbox may hold.
     pub quota: Quota,
+    /// How much it holds; none where the answering server has not got the inbox, or who asks may not know.
+    pub usage: Option<Usage>,
     /// Who may post to it.
     pub posting: PostingRule,
     /// Other entries that stand aside because this one has the name.
@@ -716,6 +720,25 @@ pub struct ServerStatus {
     pub compare: CompareCounts,
     /// What is remembered of deletions.
     pub tombstones: TombstoneView,
+    /// What it keeps, and how much room there is.
+    pub storage: StorageView,
+}
+
+/// What a server keeps, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StorageView {
+    /// In its mailboxes; a message in two of them counts twice.
+    pub mail: Usage,
+    /// Mailboxes in which nothing more fits.
+    pub full_mailboxes: u64,
+    /// Whether the disk is nearly full, so that no new messages and changes are taken.
+    pub disk_nearly_full: bool,
+    /// Delivered messages of which a copy is kept for some days.
+    pub retained: Usage,
+    /// Bodies that are in the archive.
+    pub archived: Usage,
+    /// Objects that the archive still has to be rid of.
+    pub archive_to_remove: u64,
 }
 
 /// What a server remembers of deletions, counted.
@@ -787,6 +810,10 @@ pub struct InboxListing {
     pub sites: Vec<ServerName>,
     /// Whether a site that could not be reached may have more.
     pub partial: bool,
+    /// What the site that answers holds of it.
+    pub usage: Usage,
+    /// How much it may hold, as that site knows.
+    pub quota: Quota,
 }
 
 /// A space by its name for a person.

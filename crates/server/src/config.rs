@@ -13,6 +13,7 @@ use grapevine_doors::ldap::Posix;
 use grapevine_model::{Door, MAX_MESSAGE_BYTES};
 use serde::Deserialize;
 
+use crate::config_storage::{STORAGE_KEYS, Storage, StorageTable};
 use crate::logs::LogFormat;
 
 /// A larger file is no configuration.
@@ -59,6 +60,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "tls",
             "ldap",
             "limits",
+            "storage",
         ],
     ),
     (
@@ -109,6 +111,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "key_notice_hours",
         ],
     ),
+    ("storage", STORAGE_KEYS),
 ];
 
 /// The keys with their defaults, as `grapevine serve --help` prints them.
@@ -143,6 +146,8 @@ The configuration (TOML; every key is optional):
     retention_days = 30      a server silent for so long fetches its copies anew (2 to 3650)
     key_days = 90            the server's own key is replaced after so long; 0 for never
     key_notice_hours = 168   the new one is announced so long before it is used
+  [storage]
+    over_quota_hours = 24    mail for a full inbox is tried for so long, then reported
 SIGHUP has log, limits.reserve_mib and the certificate read again; the rest needs a new start.";
 
 /// A checked configuration: all defaults filled in, all paths made whole.
@@ -170,6 +175,8 @@ pub(crate) struct Config {
     pub(crate) posix: Posix,
     /// How much of what.
     pub(crate) limits: Limits,
+    /// What is kept, and for how long.
+    pub(crate) storage: Storage,
 }
 
 /// A certificate chain and its key, in PEM files.
@@ -229,6 +236,7 @@ struct File {
     tls: Option<TlsTable>,
     ldap: LdapTable,
     limits: LimitsTable,
+    storage: StorageTable,
 }
 
 #[derive(Deserialize)]
@@ -317,6 +325,7 @@ impl Config {
             }),
             posix: read.ldap.check()?,
             limits: read.limits.check()?,
+            storage: read.storage.check(),
         })
     }
 
@@ -341,6 +350,7 @@ impl Config {
             ..*limits
         };
         note(fixed(&self.limits) != fixed(&newer.limits), "limits");
+        note(self.storage != newer.storage, "storage");
         changed
     }
 }

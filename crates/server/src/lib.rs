@@ -12,6 +12,7 @@ mod client_calls;
 mod clock;
 mod commands;
 mod config;
+mod config_storage;
 mod core_loop;
 mod core_task;
 mod dns;

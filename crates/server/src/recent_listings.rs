@@ -93,6 +93,8 @@ mod tests {
             }],
             sites: Vec::new(),
             partial: false,
+            usage: Default::default(),
+            quota: Default::default(),
         });
         listings.keep(needham.clone(), owner.clone(), listing);
         assert!(listings.with(&needham, &owner, one).is_some());

@@ -20,7 +20,7 @@ use crate::tables::{Damaged, Table};
 
 /// A message is given up when its time is over, but never before this server itself has tried for
 /// a quarter of that time: the date of acceptance is another clock's.
-const LEAST_TRIED: u64 = 4;
+pub(crate) const LEAST_TRIED: u64 = 4;
 
 /// A recipient that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use grapevine_model::{
 };
 
 use crate::delivery::custody::{Pending, Stage};
+use crate::mailbox::{Deposited, Full};
 use crate::registry::directory::{Held, Memo};
 use crate::registry::request::Stop;
 use crate::replication::waiters::Then;
@@ -52,6 +53,7 @@ impl Server {
                 incarnation,
                 sites,
                 forward,
+                quota: _,
             } => {
                 if forward.is_empty() {
                     self.steer_to_inbox(message, key, &now, incarnation, sites)?;
@@ -118,11 +120,14 @@ impl Server {
                 return Ok(());
             }
             match self.deposit(inbox, name, &sites, message, body)? {
-                Some(dot) => {
+                Deposited::Stored(dot) => {
                     let then = Then::Recipient(message, key.to_owned());
                     self.when_copied(Self::mailbox_space(inbox), dot, then);
                 }
-                None => self.recipient_delivered(message, key, "deleted by its owner since")?,
+                Deposited::Deleted => {
+                    self.recipient_delivered(message, key, "deleted by its owner since")?;
+                }
+                Deposited::Full(full) => self.recipient_is_full(message, key, full)?,
             }
             return Ok(());
         }
@@ -249,6 +254,13 @@ impl Server {
                         &key,
                         format!("{from} is no inbox site of it any more; asking again"),
                     );
+                }
+                DepositOutcome::OverQuota { why, policy } => {
+                    if let Err(damaged) =
+                        self.recipient_is_full(message, &key, Full { why, policy })
+                    {
+                        self.damaged(damaged);
+                    }
                 }
                 DepositOutcome::Later(why) => self.recipient_waits(message, &key, why),
             }

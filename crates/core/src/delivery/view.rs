@@ -4,7 +4,7 @@
 
 use grapevine_model::{
     CustodyRecord, MessageId, Name, PeerView, QueueView, Refusal, Reply, ServerStatus, SpaceId,
-    Speaker, Trace, TraceRecipient,
+    Speaker, StorageView, Trace, TraceRecipient, Usage,
 };
 use serde::{Deserialize, Serialize};
 
@@ -162,6 +162,17 @@ impl Server {
             fetching,
             compare: self.compare_counts(),
             tombstones: self.tombstones,
+            storage: self.storage(),
+        }
+    }
+
+    fn storage(&self) -> StorageView {
+        let counts = self.spaces.values().filter_map(|state| state.row.usage);
+        StorageView {
+            mail: counts.fold(Usage::default(), Usage::plus),
+            full_mailboxes: self.full_mailboxes(),
+            disk_nearly_full: self.disk_nearly_full,
+            ..StorageView::default()
         }
     }
 

@@ -5,11 +5,15 @@
 //! owner has deleted (docs/decisions, deposit stamps).
 
 mod sites;
+mod usage;
 
 use grapevine_model::{
     Cell, CellKey, DepositOutcome, Field, InboxListing, Incarnation, ListedMessage, MailboxEntry,
-    MessageId, Name, PeerMessage, Refusal, Reply, Resolution, ServerName, Speaker, Stamp, Written,
+    MessageId, Name, PeerMessage, Refusal, Reply, Resolution, ServerName, Speaker, Stamp, Usage,
+    Written,
 };
+
+pub(crate) use usage::Full;
 
 use crate::codec;
 use crate::registry::directory::Memo;
@@ -25,6 +29,16 @@ const MOST_LISTED: usize = 100_000;
 /// Why a message is not deposited that the mailbox may have had and forgotten.
 pub(crate) const TOO_OLD: &str = "the message is so old that the mailbox can't tell any more whether it was delivered and deleted";
 
+/// What became of a deposit here.
+pub(crate) enum Deposited {
+    /// Its cell, now or already there, was written with this dot.
+    Stored(Stamp),
+    /// Its owner has deleted it since.
+    Deleted,
+    /// There is no room.
+    Full(Full),
+}
+
 fn message_key(message: MessageId) -> CellKey {
     CellKey {
         item: message.to_u128(),
@@ -34,8 +48,7 @@ fn message_key(message: MessageId) -> CellKey {
 }
 
 impl Server {
-    /// Puts a message whose body is here into a mailbox of this site. Gives the dot of its cell;
-    /// none when the owner has deleted it already.
+    /// Puts a message whose body is here into a mailbox of this site.
     pub(crate) fn deposit(
         &mut self,
         inbox: Incarnation,
@@ -43,7 +56,7 @@ impl Server {
         sites: &[ServerName],
         message: MessageId,
         body: grapevine_model::BodyInfo,
-    ) -> Result<Option<Stamp>, Damaged> {
+    ) -> Result<Deposited, Damaged> {
         let space = Self::mailbox_space(inbox);
         self.open_mailbox(inbox, owner, sites)?;
         let key = message_key(message);
@@ -51,7 +64,13 @@ impl Server {
             .cell(&space, &key)?
             .filter(|_| !self.planted_dedup_forgotten)
         {
-            return Ok(present.value.is_some().then_some(present.dot));
+            return Ok(match present.value {
+                Some(_) => Deposited::Stored(present.dot),
+                None => Deposited::Deleted,
+            });
+        }
+        if let Some(full) = self.lacks_room(inbox, owner, Usage::of(body.len))? {
+            return Ok(Deposited::Full(full));
         }
         let entry = MailboxEntry {
             body,
@@ -69,7 +88,10 @@ impl Server {
             value: Some(codec::encode(&entry)),
             stamp,
         };
-        self.write(&space, vec![change])
+        Ok(match self.write(&space, vec![change])? {
+            Some(dot) => Deposited::Stored(dot),
+            None => Deposited::Deleted,
+        })
     }
 
     /// Whether a message that is not here may have been here and forgotten since.
@@ -105,6 +127,7 @@ impl Server {
                 (true, false) => self.release(message)?,
                 (true, true) | (false, false) => {}
             }
+            self.usage_changes(inbox, key.field, (old, new));
         }
         if *key == sites::sites_key() {
             self.sites_cell_changes(inbox, new);
@@ -154,12 +177,16 @@ impl Server {
                 outcomes.push((inbox, DepositOutcome::Later(TOO_OLD.into())));
             } else {
                 match self.deposit(inbox, &name, &sites, message, body)? {
-                    Some(dot) => {
+                    Deposited::Stored(dot) => {
                         let then = Then::Deposited(from.clone(), message, inbox);
                         self.when_copied(Self::mailbox_space(inbox), dot, then);
                     }
-                    // Deposited before, and deleted by its owner since.
-                    None => outcomes.push((inbox, DepositOutcome::Stored { copies: u8::MAX })),
+                    Deposited::Deleted => {
+                        outcomes.push((inbox, DepositOutcome::Stored { copies: u8::MAX }));
+                    }
+                    Deposited::Full(Full { why, policy }) => {
+                        outcomes.push((inbox, DepositOutcome::OverQuota { why, policy }));
+                    }
                 }
             }
         }
@@ -263,11 +290,14 @@ impl Server {
             self.compare_soon(&space);
         }
         let partial = unread || !fetched || (sites.len() > 1 && !others_up);
+        let usage = self.usage_of(&space)?;
         Ok(Ok(Reply::Inbox(InboxListing {
             incarnation: inbox,
             messages,
             sites,
             partial,
+            usage,
+            quota: self.quota_of(inbox, name.registry()),
         }))
         .into())
     }

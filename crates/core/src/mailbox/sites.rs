@@ -41,6 +41,12 @@ impl Server {
         sites: &[ServerName],
     ) -> Result<(), Damaged> {
         let space = Self::mailbox_space(inbox);
+        if !self.spaces.contains_key(&space) && self.held(owner.registry()) == Held::Elsewhere {
+            // Its quota is known a round trip later.
+            let owner = owner.clone();
+            self.runnable
+                .push_back((Job::FollowSites { inbox, owner }, Memo::new()));
+        }
         self.open_space(&space, true);
         if self
             .spaces
@@ -222,15 +228,23 @@ impl Server {
                 name,
                 incarnation,
                 sites,
+                quota,
                 ..
-            } if incarnation == inbox => Some((name, sites)),
+            } if incarnation == inbox => Some((name, sites, quota)),
             Resolution::Individual { .. } | Resolution::Group { .. } | Resolution::NoSuch => None,
         };
-        let Some((name, sites)) = living else {
+        let Some((name, sites, quota)) = living else {
             self.ownerless.insert(inbox);
             return Ok(());
         };
         self.ownerless.remove(&inbox);
+        let space = Self::mailbox_space(inbox);
+        if let Some(state) = self.spaces.get_mut(&space)
+            && state.row.quota != quota
+        {
+            state.row.quota = quota;
+            self.save_space(&space);
+        }
         let known = self
             .spaces
             .get(&Self::mailbox_space(inbox))

@@ -4,9 +4,9 @@
 //! here when these run.
 
 use grapevine_model::{
-    EntryChange, EntryKind, ErrorKind, Field, GroupList, Hlc, Incarnation, Member, MemberKind,
-    Name, PostingRule, Refusal, Reply, Request, Resolution, Seen, ServerName, SpaceId, Speaker,
-    Stamp, Written,
+    EntryChange, EntryKind, EntryView, ErrorKind, Field, GroupList, Hlc, Incarnation, Member,
+    MemberKind, Name, PostingRule, Refusal, Reply, Request, Resolution, Seen, ServerName, SpaceId,
+    Speaker, Stamp, Written,
 };
 
 use crate::codec::{self, Identity, Listed};
@@ -659,7 +659,6 @@ impl Server {
 
     /// An entry, for those who may see it: anyone who is logged in.
     pub(crate) fn show(&mut self, memo: &Memo, speaker: &Speaker, name: &Name) -> Checked<Reply> {
-        let _ = memo;
         if *speaker == Speaker::Anonymous {
             return Ok(Err(Refusal::new(
                 ErrorKind::NotAuthenticated,
@@ -669,9 +668,10 @@ impl Server {
         let Some(entry) = self.entry(name) else {
             return Ok(Err(Refusal::not_found(name)));
         };
+        let usage = self.shown_usage(memo, speaker, &entry)?;
         Ok(self
             .view(&entry)
-            .map(|view| Reply::Entry(Box::new(view)))
+            .map(|view| Reply::Entry(Box::new(EntryView { usage, ..view })))
             .ok_or_else(|| Refusal::not_found(name)))
     }
 

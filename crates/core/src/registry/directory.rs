@@ -156,6 +156,7 @@ impl Server {
                 incarnation: entry.incarnation,
                 sites: entry.sites(),
                 forward: entry.forward(),
+                quota: entry.quota(),
             },
             EntryKind::Group => Resolution::Group {
                 name: spelled,

@@ -86,6 +86,14 @@ impl Server {
                 let switch = self.scram_switched(registry, *policy);
                 Change::put(single(group, Field::Scram), switch)
             }
+            PolicyChange::Quota(quota) => {
+                wanted.quota = *quota;
+                Change::put(single(group, Field::RegistryQuota), codec::encode(quota))
+            }
+            PolicyChange::OverQuota(policy) => {
+                wanted.over_quota = *policy;
+                Change::put(single(group, Field::OverQuota), codec::encode(policy))
+            }
             PolicyChange::Offer(server) => {
                 self.server_incarnation(server)?;
                 if !wanted.offered.contains(server) {
@@ -141,6 +149,8 @@ pub(super) fn policy_of(entry: &Entry<'_>) -> RegistryPolicy {
         alone: read(entry, Field::Alone),
         stale: read(entry, Field::Stale),
         scram: scram_policy_of(entry),
+        quota: read(entry, Field::RegistryQuota),
+        over_quota: read(entry, Field::OverQuota),
         offered: servers_in(entry, Field::Offered),
     }
 }

@@ -7,6 +7,7 @@
 use grapevine_model::{
     Answer, AsOf, Envelope, ErrorKind, Incarnation, Name, PeerMessage, Question, Refusal,
     RegistryName, Reply, Request, RequestId, Resolution, Seen, ServerName, Speaker, Submission,
+    Usage,
 };
 
 use crate::effect::{Effect, Staged};
@@ -602,7 +603,20 @@ impl Server {
                     format!("{name} has no inbox"),
                 ))
             }
-            Resolution::Individual { .. } => Ok(Reply::Ok),
+            Resolution::Individual {
+                name,
+                incarnation,
+                sites,
+                forward,
+                ..
+            } => {
+                // Known where it would be deposited only; elsewhere the deposit finds it out.
+                let here = forward.is_empty() && sites.contains(&self.config.server);
+                match self.lacks_room(incarnation, &name, Usage::of(1))? {
+                    Some(full) if here => Ok(Reply::RecipientFull(full.policy)),
+                    Some(_) | None => Ok(Reply::Ok),
+                }
+            }
             Resolution::Group { name: group, .. } => {
                 self.may_post(memo, speaker, &group)?.map(|()| Reply::Ok)
             }

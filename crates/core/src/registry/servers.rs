@@ -340,7 +340,7 @@ impl Server {
                 self.token_is_good(digest) || self.is_let_in(server)
             }
             Request::RegistryPolicy {
-                change: PolicyChange::Offer(_) | PolicyChange::Withdraw(_),
+                change: PolicyChange::Offer(_) | PolicyChange::Withdraw(_) | PolicyChange::Quota(_),
                 ..
             } => self.is_founder(memo, speaker)?,
             Request::HolderAdd { registry, server }

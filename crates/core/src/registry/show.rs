@@ -1,9 +1,10 @@
 //! An entry as it is shown: everything but its secrets.
 
-use grapevine_model::{EntryView, Field, GroupList, Member, PostingRule, Quota};
+use grapevine_model::{EntryView, Field, GroupList, Member, PostingRule, Quota, Speaker, Usage};
 
 use crate::codec;
 use crate::registry::database::Entry;
+use crate::registry::directory::{Eval, Memo, Need};
 use crate::server::Server;
 
 /// Owners and friends shown with an entry.
@@ -40,16 +41,43 @@ impl Server {
             conflict: !database.has_its_name(entry),
             former: entry.former(),
             quota: entry.quota(),
+            usage: None,
             posting: entry.posting(),
             aside: u32::try_from(aside.len()).unwrap_or(u32::MAX),
             name,
         })
     }
+
+    /// What somebody's inbox holds, for himself and his registrars, where it is here.
+    pub(super) fn shown_usage(
+        &self,
+        memo: &Memo,
+        speaker: &Speaker,
+        entry: &Entry<'_>,
+    ) -> Eval<Option<Usage>> {
+        let space = Self::mailbox_space(entry.incarnation);
+        let here = entry.sites().contains(&self.config.server);
+        let (true, Some(name)) = (here, entry.name()) else {
+            return Ok(None);
+        };
+        let usage = match self.spaces.get(&space) {
+            Some(state) => state.row.usage,
+            None => Some(Usage::default()),
+        };
+        if usage.is_none() || self.is_self(speaker, entry.incarnation) {
+            return Ok(usage);
+        }
+        match self.is_registrar(memo, speaker, name.registry()) {
+            Ok(true) => Ok(usage),
+            Ok(false) | Err(Need::Unavailable(_)) => Ok(None),
+            Err(need) => Err(need),
+        }
+    }
 }
 
 impl Entry<'_> {
     /// How much its inbox may hold.
-    fn quota(&self) -> Quota {
+    pub(crate) fn quota(&self) -> Quota {
         self.single(Field::Quota)
             .and_then(|value| codec::decode(value).ok())
             .unwrap_or_default()

@@ -248,6 +248,7 @@ impl Server {
             self.gv_changed = true;
             self.mend_needed = true;
         }
+        self.usage_is_unknown(space);
         self.save_space(space);
         self.note_info(
             format!("{space}: the damaged cells are back ({lost} of them nobody has any more)"),

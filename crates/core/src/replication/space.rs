@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    Cell, CellKey, Incarnation, Merge, ServerName, SpaceId, Stamp, Update, VersionVector,
+    Cell, CellKey, Incarnation, Merge, RegistryName, ServerName, SpaceId, Stamp, Update, Usage,
+    VersionVector,
 };
 
 use crate::codec::{self, SpaceRow};
@@ -34,6 +35,8 @@ pub(crate) struct Space {
     pub(crate) damaged: BTreeSet<CellKey>,
     /// With whom its digest is counted, and which digest.
     pub(crate) counted: (BTreeSet<ServerName>, u64),
+    /// With which registry's sum its usage is counted, and how much.
+    pub(crate) usage_counted: Option<(RegistryName, Usage)>,
     /// Everything forgotten here is covered by it: who does not cover it has to fetch anew.
     pub(crate) floor: VersionVector,
     /// What is about to be stable.
@@ -135,11 +138,12 @@ impl Server {
             self.ledger.put(
                 Table::Vectors,
                 codec::space_prefix(space),
-                codec::encode(&row),
+                codec::encode_space_row(&row),
             );
         }
         self.note_origins(space);
         self.count_space(space);
+        self.count_usage(space);
     }
 
     /// Makes sure that a space is known here.
@@ -147,6 +151,7 @@ impl Server {
         if !self.spaces.contains_key(space) {
             let row = SpaceRow {
                 ready,
+                usage: Some(Usage::default()),
                 ..SpaceRow::default()
             };
             self.spaces.insert(
@@ -221,7 +226,13 @@ impl Server {
             SpaceId::Mailbox(incarnation) => {
                 // A row that can't be read gives way to what a partner has; a reference to its body
                 // may remain, which keeps the body longer and never loses it.
-                let old = self.cell(space, key).unwrap_or_default();
+                let old = match self.cell(space, key) {
+                    Ok(old) => old,
+                    Err(_) => {
+                        self.usage_is_unknown(space);
+                        None
+                    }
+                };
                 if old
                     .as_ref()
                     .is_some_and(|old| old.merge_in(key.field, cell) == Merge::Kept)
@@ -346,7 +357,9 @@ impl Server {
         self.ledger.delete(Table::Floors, prefix.clone());
         self.ledger.delete(Table::Vectors, prefix);
         if let Some(state) = self.spaces.get_mut(space) {
+            let usage = state.usage_counted.take();
             let (partners, digest) = std::mem::take(&mut state.counted);
+            self.uncount_usage(usage);
             for partner in partners {
                 if let Some(slot) = self
                     .digests

@@ -27,6 +27,7 @@ mod memberships;
 mod names;
 mod news;
 mod posting;
+mod quotas;
 mod reap_model;
 mod registries;
 mod scram;

@@ -164,11 +164,15 @@ fn right(request: &Request) -> Right {
         | Request::Dangling { .. }
         | Request::DanglingRemove { .. } => Right::Only(&["registrar"]),
         Request::RegistryPolicy {
-            change: PolicyChange::Offer(_) | PolicyChange::Withdraw(_),
+            change: PolicyChange::Offer(_) | PolicyChange::Withdraw(_) | PolicyChange::Quota(_),
             ..
         } => Right::Only(&["founder"]),
         Request::RegistryPolicy {
-            change: PolicyChange::Alone(_) | PolicyChange::Stale(_) | PolicyChange::Scram(_),
+            change:
+                PolicyChange::Alone(_)
+                | PolicyChange::Stale(_)
+                | PolicyChange::Scram(_)
+                | PolicyChange::OverQuota(_),
             ..
         }
         | Request::HolderAdd { .. }

@@ -329,6 +329,13 @@ fn about_registries() -> Vec<Request> {
         Request::RegistryDelete { registry: es() },
         policy(PolicyChange::Stale(StalePolicy::Refuse)),
         policy(PolicyChange::Scram(grapevine_model::ScramPolicy::Off)),
+        policy(PolicyChange::Quota(Quota {
+            octets: Some(1 << 30),
+            messages: None,
+        })),
+        policy(PolicyChange::OverQuota(
+            grapevine_model::OverQuotaPolicy::Refuse,
+        )),
         policy(PolicyChange::Offer(server("s2"))),
         policy(PolicyChange::Withdraw(server("s2"))),
         Request::HolderAdd {

@@ -189,6 +189,11 @@ impl Refusal {
         Self::new(Code::NoStorage, 2, 2, "Mailbox is full")
     }
 
+    /// 552 5.2.2: the same, where the registry does not want it tried again.
+    pub fn mailbox_stays_full() -> Self {
+        Self::new(Code::TooLarge, 2, 2, "Mailbox is full")
+    }
+
     /// 550 5.1.1: there is no such name.
     pub fn no_such_mailbox() -> Self {
         Self::new(Code::MailboxUnavailable, 1, 1, "No such mailbox")

@@ -322,6 +322,7 @@ impl Client {
             conflict: false,
             former: Vec::new(),
             quota: Default::default(),
+            usage: None,
             posting: Default::default(),
             aside: 0,
         })

@@ -16,6 +16,7 @@ mod registry;
 mod reply;
 mod request;
 mod service;
+mod storage;
 mod view;
 mod watch;
 

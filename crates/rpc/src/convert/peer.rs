@@ -9,6 +9,7 @@ use super::cell::{decode_updates, encode_updates};
 use super::connect::{decode_pool_member, encode_pool_member};
 use super::registry::{decode_as_of, decode_seen, encode_seen};
 use super::request::list;
+use super::storage::over_quota;
 use super::{
     Wire, all, all_parsed, chosen, id_bytes, ids_bytes, incarnation, incarnation_bytes, message_id,
     message_ids, name, need, parsed, registry, small, texts,
@@ -332,6 +333,10 @@ fn encode_outcome((owner, outcome): &(Incarnation, DepositOutcome)) -> v1::Depos
         outcome: Some(match outcome {
             DepositOutcome::Stored { copies } => Wired::StoredCopies((*copies).into()),
             DepositOutcome::NotHere => Wired::NotHere(v1::Nothing {}),
+            DepositOutcome::OverQuota { why, policy } => Wired::OverQuota(v1::OverQuota {
+                why: why.clone(),
+                policy: v1::OverQuotaPolicy::from(*policy).into(),
+            }),
             DepositOutcome::Later(why) => Wired::Later(why.clone()),
         }),
     }
@@ -346,6 +351,10 @@ fn decode_outcome(of: v1::DepositOutcome) -> Wire<(Incarnation, DepositOutcome)>
                 copies: small(copies)?,
             },
             Wired::NotHere(_) => DepositOutcome::NotHere,
+            Wired::OverQuota(full) => DepositOutcome::OverQuota {
+                why: full.why,
+                policy: over_quota(full.policy)?,
+            },
             Wired::Later(why) => DepositOutcome::Later(why),
         },
     ))
@@ -447,11 +456,13 @@ fn encode_answer(answer: &Answer) -> v1::answered::Answer {
             incarnation,
             sites,
             forward,
+            quota,
         }) => Wired::Individual(v1::ResolvedIndividual {
             name: name.to_string(),
             incarnation: incarnation_bytes(*incarnation),
             sites: texts(sites),
             forward: texts(forward),
+            quota: Some(quota.into()),
         }),
         Answer::Resolved(Resolution::Group {
             name,
@@ -504,6 +515,7 @@ fn decode_answer(answer: v1::answered::Answer) -> Wire<Answer> {
             incarnation: incarnation(&individual.incarnation)?,
             sites: all_parsed(&individual.sites)?,
             forward: all_parsed(&individual.forward)?,
+            quota: individual.quota.map(Into::into).unwrap_or_default(),
         }),
         Wired::Group(group) => Answer::Resolved(Resolution::Group {
             name: name(&group.name)?,

@@ -6,6 +6,7 @@ use grapevine_model::{
     RegistryPolicy, ScramPolicy, Seen, StalePolicy,
 };
 
+use super::storage::over_quota;
 use super::{Wire, all, all_parsed, chosen, enumerated, name, need, registry, server, texts};
 use crate::v1;
 use crate::wire::WireError;
@@ -177,6 +178,10 @@ pub(super) fn encode_policy_change(
             PolicyChange::Alone(policy) => Wired::Alone(v1::AlonePolicy::from(*policy).into()),
             PolicyChange::Stale(policy) => Wired::Stale((*policy).into()),
             PolicyChange::Scram(policy) => Wired::Scram(v1::ScramPolicy::from(*policy).into()),
+            PolicyChange::Quota(quota) => Wired::Quota(quota.into()),
+            PolicyChange::OverQuota(policy) => {
+                Wired::OverQuota(v1::OverQuotaPolicy::from(*policy).into())
+            }
             PolicyChange::Offer(server) => Wired::Offer(server.to_string()),
             PolicyChange::Withdraw(server) => Wired::Withdraw(server.to_string()),
         }),
@@ -189,6 +194,8 @@ pub(super) fn decode_policy_change(change: v1::PolicyChange) -> Wire<(RegistryNa
         Wired::Alone(policy) => PolicyChange::Alone(alone(policy)?),
         Wired::Stale(policy) => PolicyChange::Stale(policy.try_into()?),
         Wired::Scram(policy) => PolicyChange::Scram(scram(policy)?),
+        Wired::Quota(quota) => PolicyChange::Quota(quota.into()),
+        Wired::OverQuota(policy) => PolicyChange::OverQuota(over_quota(policy)?),
         Wired::Offer(which) => PolicyChange::Offer(server(&which)?),
         Wired::Withdraw(which) => PolicyChange::Withdraw(server(&which)?),
     };
@@ -202,6 +209,8 @@ impl From<&RegistryPolicy> for v1::RegistryPolicy {
             stale: Some(policy.stale.into()),
             offered: texts(&policy.offered),
             scram: v1::ScramPolicy::from(policy.scram).into(),
+            quota: Some((&policy.quota).into()),
+            over_quota: v1::OverQuotaPolicy::from(policy.over_quota).into(),
         }
     }
 }
@@ -213,6 +222,8 @@ impl TryFrom<v1::RegistryPolicy> for RegistryPolicy {
         Ok(Self {
             alone: alone(policy.alone)?,
             scram: scram(policy.scram)?,
+            quota: policy.quota.map(Into::into).unwrap_or_default(),
+            over_quota: over_quota(policy.over_quota)?,
             stale: policy
                 .stale
                 .map(TryInto::try_into)

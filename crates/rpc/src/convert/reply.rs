@@ -6,6 +6,7 @@ use grapevine_model::{
 
 use super::login::{app_id, scram_bytes};
 use super::registry::{decode_checks, decode_seen, encode_checks, encode_seen};
+use super::storage::over_quota;
 use super::{Wire, all, all_parsed, chosen, id_bytes, message_id, need, registry, small, texts};
 use crate::v1;
 use crate::wire::WireError;
@@ -178,6 +179,9 @@ impl From<&Reply> for v1::Reply {
                 Reply::Located(located) => Wired::Located(located.into()),
                 Reply::Unchanged => Wired::Unchanged(v1::Nothing {}),
                 Reply::Ok => Wired::Ok(v1::Nothing {}),
+                Reply::RecipientFull(policy) => {
+                    Wired::RecipientFull(v1::OverQuotaPolicy::from(*policy).into())
+                }
                 Reply::Welcome(welcome) => Wired::Welcome(v1::Welcome {
                     servers: infos(&welcome.servers),
                     holds: texts(&welcome.holds),
@@ -264,6 +268,7 @@ impl TryFrom<v1::Reply> for Reply {
             Wired::Located(located) => Self::Located(located.try_into()?),
             Wired::Unchanged(_) => Self::Unchanged,
             Wired::Ok(_) => Self::Ok,
+            Wired::RecipientFull(policy) => Self::RecipientFull(over_quota(policy)?),
             Wired::Welcome(welcome) => Self::Welcome(Welcome {
                 servers: all(welcome.servers)?,
                 holds: all_parsed(&welcome.holds)?,

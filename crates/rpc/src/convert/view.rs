@@ -32,6 +32,7 @@ impl From<&EntryView> for v1::EntryView {
             conflict: view.conflict,
             former: texts(&view.former),
             quota: Some((&view.quota).into()),
+            usage: view.usage.map(Into::into),
             posting: Some((&view.posting).into()),
             aside: view.aside,
         }
@@ -59,6 +60,7 @@ impl TryFrom<v1::EntryView> for EntryView {
             conflict: view.conflict,
             former: all_parsed(&view.former)?,
             quota: view.quota.map(Into::into).unwrap_or_default(),
+            usage: view.usage.map(Into::into),
             posting: view
                 .posting
                 .map(TryInto::try_into)
@@ -219,6 +221,7 @@ impl From<&ServerStatus> for v1::ServerStatus {
                 reaped: status.tombstones.reaped,
                 refreshed: status.tombstones.refreshed,
             }),
+            storage: Some((&status.storage).into()),
         }
     }
 }
@@ -250,6 +253,8 @@ impl TryFrom<v1::ServerStatus> for ServerStatus {
                     reaped: t.reaped,
                     refreshed: t.refreshed,
                 }),
+            // An older release says nothing of it.
+            storage: status.storage.map(Into::into).unwrap_or_default(),
         })
     }
 }
@@ -367,6 +372,8 @@ impl From<&InboxListing> for v1::InboxListing {
                 .collect(),
             sites: texts(&listing.sites),
             partial: listing.partial,
+            usage: Some(listing.usage.into()),
+            quota: Some((&listing.quota).into()),
         }
     }
 }
@@ -390,6 +397,8 @@ impl TryFrom<v1::InboxListing> for InboxListing {
                 .collect::<Wire<_>>()?,
             sites: all_parsed(&listing.sites)?,
             partial: listing.partial,
+            usage: listing.usage.map(Into::into).unwrap_or_default(),
+            quota: listing.quota.map(Into::into).unwrap_or_default(),
         })
     }
 }

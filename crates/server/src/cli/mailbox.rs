@@ -89,7 +89,12 @@ pub(super) async fn inbox(args: InboxArgs, globals: &Globals) -> Result<(), Fail
     if total > 0 {
         table.print();
     }
-    say(count(total as u64, "message", "messages"));
+    say(format_args!(
+        "{}, {}{}",
+        count(total as u64, "message", "messages"),
+        size(listing.usage.octets),
+        of_quota(&listing)
+    ));
     if skipped > 0 {
         say(format_args!(
             "the {SHOWN} latest are shown; --all shows all"
@@ -298,8 +303,22 @@ pub(crate) fn listing_json(owner: &Name, listing: &InboxListing) -> Value {
         "incarnation": listing.incarnation.to_string(),
         "sites": listing.sites,
         "partial": listing.partial,
+        "usage": listing.usage,
+        "quota": listing.quota,
         "messages": messages,
     })
+}
+
+fn of_quota(listing: &InboxListing) -> String {
+    let octets = listing.quota.octets.map(size);
+    let messages = listing.quota.messages;
+    let messages = messages.map(|most| count(most, "message", "messages"));
+    let limits: Vec<String> = messages.into_iter().chain(octets).collect();
+    if limits.is_empty() {
+        String::new()
+    } else {
+        format!(" (quota: {})", limits.join(", "))
+    }
 }
 
 fn warn_if_partial(listing: &InboxListing) {
@@ -343,6 +362,8 @@ mod tests {
             messages: vec![listed(10), listed(20)],
             sites: Vec::new(),
             partial: false,
+            usage: Default::default(),
+            quota: Default::default(),
         };
         let id = |which| chosen(&listing, which).map(|listed| listed.message.to_u128());
         assert_eq!(id(None).unwrap(), 10);

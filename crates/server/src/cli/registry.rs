@@ -1,8 +1,9 @@
 //! `grapevine registry`: create, delete, list, show, holders, owners, policy.
 
 use grapevine_model::{
-    AlonePolicy, EntryChange, GroupList, HolderSays, Member, Name, PolicyChange, RegistryName,
-    Reply, Request, ScramPolicy, ServerName, StalePolicy, Stamp, StampError, WatchTarget,
+    AlonePolicy, EntryChange, GroupList, HolderSays, Member, Name, OverQuotaPolicy, PolicyChange,
+    Quota, RegistryName, Reply, Request, ScramPolicy, ServerName, StalePolicy, Stamp, StampError,
+    WatchTarget,
 };
 use serde_json::json;
 
@@ -106,6 +107,18 @@ pub(crate) enum RegistryCommand {
         /// cheaper to attack on a stolen disk than what is kept of passwords otherwise.
         #[arg(long, value_enum)]
         scram: Option<ScramWord>,
+        /// Octets that all its inboxes together may hold at one server (for owners of gv@gv).
+        #[arg(long, value_name = "NUMBER")]
+        octets: Option<u64>,
+        /// Messages that they may hold (for owners of gv@gv).
+        #[arg(long, value_name = "NUMBER")]
+        messages: Option<u64>,
+        /// No limit of either kind (for owners of gv@gv).
+        #[arg(long, conflicts_with_all = ["octets", "messages"])]
+        unlimited: bool,
+        /// Mail for a full inbox waits and is reported after a time, or is refused at once.
+        #[arg(long, value_enum)]
+        over_quota: Option<OverQuotaWord>,
         /// Offer a server to the registrars as a holder (for owners of gv@gv); none offered: all are.
         #[arg(long, value_name = "SERVER")]
         offer: Vec<ServerName>,
@@ -124,6 +137,24 @@ pub(crate) enum AloneWord {
     Refuse,
     /// As the server's configuration says.
     Default,
+}
+
+/// What becomes of mail for a full inbox, on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OverQuotaWord {
+    /// It waits, and is reported after a time.
+    Later,
+    /// It is refused.
+    Refuse,
+}
+
+impl From<OverQuotaWord> for OverQuotaPolicy {
+    fn from(word: OverQuotaWord) -> Self {
+        match word {
+            OverQuotaWord::Later => Self::Later,
+            OverQuotaWord::Refuse => Self::Refuse,
+        }
+    }
 }
 
 /// SCRAM or not, on the command line.
@@ -255,14 +286,22 @@ pub(super) async fn run(command: RegistryCommand, globals: &Globals) -> Result<(
             alone,
             stale,
             scram,
+            octets,
+            messages,
+            unlimited,
+            over_quota,
             offer,
             withdraw,
         } => {
+            let quota = Quota { octets, messages };
+            let quota = (unlimited || quota != Quota::default()).then_some(quota);
             let changes = (alone
                 .map(|word| PolicyChange::Alone(word.into()))
                 .into_iter())
             .chain(stale.map(PolicyChange::Stale))
             .chain(scram.map(|word| PolicyChange::Scram(word.into())))
+            .chain(quota.map(PolicyChange::Quota))
+            .chain(over_quota.map(|word| PolicyChange::OverQuota(word.into())))
             .chain(offer.into_iter().map(PolicyChange::Offer))
             .chain(withdraw.into_iter().map(PolicyChange::Withdraw));
             let requests = changes.map(|change| Request::RegistryPolicy {

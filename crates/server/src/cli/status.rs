@@ -12,7 +12,7 @@ use grapevine_model::{
 use serde_json::{Value, json};
 
 use super::Globals;
-use super::output::{Table, print_json, printable, span};
+use super::output::{Table, print_json, printable, size, span};
 use super::session::{Need, Session, odd};
 use crate::out::{Failure, say};
 
@@ -149,6 +149,7 @@ fn print(answers: &[Answer], registries: &BTreeMap<RegistryName, RegistryState>)
         "role",
         "registries",
         "mailboxes",
+        "mail",
         "queue",
         "oldest",
         "deputy for",
@@ -171,6 +172,7 @@ fn print(answers: &[Answer], registries: &BTreeMap<RegistryName, RegistryState>)
                         fetching => format!("{} (+{fetching} to come)", status.registries.len()),
                     },
                     status.mailboxes.to_string(),
+                    size(status.storage.mail.octets),
                     queue.messages.to_string(),
                     match queue.messages {
                         0 => "-".to_owned(),
@@ -241,6 +243,16 @@ fn alarms(status: &ServerStatus) -> Vec<String> {
             status.compare.quarantine.join("; ")
         ));
     }
+    if status.storage.disk_nearly_full {
+        alarms
+            .push("the disk is nearly full now: no new messages and changes are taken".to_owned());
+    }
+    if status.storage.full_mailboxes > 0 {
+        alarms.push(format!(
+            "{} inboxes are full",
+            status.storage.full_mailboxes
+        ));
+    }
     if queue.dead_letters > 0 {
         alarms.push(format!("{} dead letters", queue.dead_letters));
     }
@@ -297,6 +309,7 @@ pub(crate) fn server_json(status: &ServerStatus) -> Value {
         "alarms": status.alarms,
         "compare": status.compare,
         "tombstones": status.tombstones,
+        "storage": status.storage,
     })
 }
 
@@ -331,6 +344,7 @@ mod tests {
                     fetching: Vec::new(),
                     compare: Default::default(),
                     tombstones: grapevine_model::TombstoneView::default(),
+                    storage: Default::default(),
                 })
                 .ok_or_else(|| "connection refused".to_owned()),
         }

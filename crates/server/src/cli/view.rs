@@ -1,8 +1,8 @@
 //! Registries and entries as commands show them: a block of lines, or JSON.
 
 use grapevine_model::{
-    AlonePolicy, EntryKind, EntryView, HolderSays, PostingRule, Quota, RegistryView, ScramPolicy,
-    SeenView, StalePolicy,
+    AlonePolicy, EntryKind, EntryView, HolderSays, OverQuotaPolicy, PostingRule, Quota,
+    RegistryView, ScramPolicy, SeenView, StalePolicy,
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,9 @@ pub(super) fn print_entry(view: &EntryView) {
             line("aliases", joined(&view.aliases));
             line("connect sites", view.connect_sites.join(", "));
             line("quota", quota(view.quota));
+            if let Some(usage) = view.usage {
+                line("holds", quota(Quota::from(usage)));
+            }
         }
         EntryKind::Group => {
             line("members", view.members.to_string());
@@ -92,6 +95,7 @@ pub(crate) fn entry_json(view: &EntryView) -> Value {
         "conflict": view.conflict,
         "former": view.former,
         "quota": view.quota,
+        "usage": view.usage,
         "posting": view.posting,
         "aside": view.aside,
     })
@@ -125,6 +129,15 @@ pub(super) fn print_registry(view: &RegistryView) {
         ScramPolicy::On => "on",
     };
     say(format_args!("  scram         {scram}"));
+    if view.policy.quota != Quota::default() {
+        let quota = quota(view.policy.quota);
+        say(format_args!("  quota         {quota}, at each server"));
+    }
+    let full = match view.policy.over_quota {
+        OverQuotaPolicy::Later => "mail waits, and is reported after a time",
+        OverQuotaPolicy::Refuse => "mail is refused",
+    };
+    say(format_args!("  full inboxes  {full}"));
     if !view.policy.offered.is_empty() {
         say(format_args!(
             "  offered       {}",

@@ -178,6 +178,8 @@ impl Backend for Fake {
                     messages,
                     sites: vec!["s1".parse().unwrap()],
                     partial: false,
+                    usage: Default::default(),
+                    quota: Default::default(),
                 }))
             }
             (Request::InboxDelete { messages, .. }, Speaker::Individual { .. }) => {

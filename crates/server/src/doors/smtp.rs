@@ -14,7 +14,7 @@ use grapevine_doors::Tls;
 use grapevine_doors::smtp::{
     Answer, Ask, Code, Config, Envelope, Kind, Limits, Output, Refusal, Session,
 };
-use grapevine_model::{Door, ErrorKind, Reply, Request, Source, Speaker};
+use grapevine_model::{Door, ErrorKind, OverQuotaPolicy, Reply, Request, Source, Speaker};
 use tokio::time::timeout;
 
 use super::DoorContext;
@@ -162,6 +162,8 @@ impl<B: Backend> Smtp<B> {
         };
         match self.ask(Request::CheckRecipient { name }).await {
             Ok(Reply::Ok) => Ok(()),
+            Ok(Reply::RecipientFull(OverQuotaPolicy::Later)) => Err(Refusal::mailbox_full()),
+            Ok(Reply::RecipientFull(OverQuotaPolicy::Refuse)) => Err(Refusal::mailbox_stays_full()),
             Ok(other) => Err(odd(&other)),
             Err(no) => Err(match no.kind {
                 ErrorKind::NotFound => Refusal::no_such_mailbox(),

@@ -4,8 +4,8 @@
 //! line does.
 
 use grapevine_model::{
-    AsideChange, Depth, EntryChange, ErrorKind, ImportedEntry, PolicyChange, Quota, Refusal,
-    RegistryName, Request as Ask, Secret, SiteOffer,
+    AsideChange, Depth, EntryChange, ErrorKind, ImportedEntry, PolicyChange, Refusal, RegistryName,
+    Request as Ask, Secret, SiteOffer,
 };
 
 use super::api::Call;
@@ -50,6 +50,8 @@ impl Call {
                     bodies::Policy::Alone(policy) => PolicyChange::Alone(policy),
                     bodies::Policy::Stale(policy) => PolicyChange::Stale(policy),
                     bodies::Policy::Scram(policy) => PolicyChange::Scram(policy),
+                    bodies::Policy::Quota(quota) => PolicyChange::Quota(quota.into()),
+                    bodies::Policy::OverQuota(policy) => PolicyChange::OverQuota(policy),
                     bodies::Policy::Offer(server) => PolicyChange::Offer(server),
                     bodies::Policy::Withdraw(server) => PolicyChange::Withdraw(server),
                 },
@@ -144,10 +146,7 @@ impl Call {
             }
             Op::SetQuota => {
                 let quota: bodies::Quota = self.json()?;
-                change(EntryChange::Quota(Quota {
-                    octets: quota.octets,
-                    messages: quota.messages,
-                }))?
+                change(EntryChange::Quota(quota.into()))?
             }
             Op::SetPosting => change(EntryChange::Posting(
                 self.json::<bodies::Posting>()?.posting,

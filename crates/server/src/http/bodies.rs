@@ -1,8 +1,8 @@
 //! What requests bring as JSON. Unknown keys are refused: a misspelt one would be silently left out.
 
 use grapevine_model::{
-    AlonePolicy, EntryKind, GroupList, ImportedEntry, Member, Name, Place, PostingRule,
-    RegistryName, ScramPolicy, Secret, ServerName, SiteNote, SiteOffer, StalePolicy,
+    AlonePolicy, EntryKind, GroupList, ImportedEntry, Member, Name, OverQuotaPolicy, Place,
+    PostingRule, RegistryName, ScramPolicy, Secret, ServerName, SiteNote, SiteOffer, StalePolicy,
 };
 use serde::Deserialize;
 
@@ -41,6 +41,8 @@ pub(super) enum Policy {
     Alone(AlonePolicy),
     Stale(StalePolicy),
     Scram(ScramPolicy),
+    Quota(Quota),
+    OverQuota(OverQuotaPolicy),
     Offer(ServerName),
     Withdraw(ServerName),
 }
@@ -112,6 +114,15 @@ pub(super) struct NewName {
 pub(super) struct Quota {
     pub(super) octets: Option<u64>,
     pub(super) messages: Option<u64>,
+}
+
+impl From<Quota> for grapevine_model::Quota {
+    fn from(quota: Quota) -> Self {
+        Self {
+            octets: quota.octets,
+            messages: quota.messages,
+        }
+    }
 }
 
 #[derive(Deserialize)]

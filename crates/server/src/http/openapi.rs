@@ -149,6 +149,8 @@ fn common_schemas() -> Value {
                 closed(&["answer-for-ms"], json!({ "answer-for-ms": number() })),
             ] } })),
             closed(&["scram"], json!({ "scram": { "enum": ["off", "on"] } })),
+            closed(&["quota"], json!({ "quota": reference("Quota") })),
+            closed(&["over-quota"], json!({ "over-quota": { "enum": ["later", "refuse"] } })),
             closed(&["offer"], json!({ "offer": text() })),
             closed(&["withdraw"], json!({ "withdraw": text() })),
         ] },
@@ -168,7 +170,7 @@ fn common_schemas() -> Value {
         "Entry": object(&["name", "kind", "incarnation"], json!({
             "name": text(), "kind": { "enum": ["individual", "group"] }, "incarnation": text(), "remark": text(),
             "sites": texts(), "forward": texts(), "aliases": texts(), "connect_sites": texts(), "members": number(),
-            "owners": texts(), "friends": texts(), "conflict": yes_or_no(), "former": texts(), "quota": reference("Quota"),
+            "owners": texts(), "friends": texts(), "conflict": yes_or_no(), "former": texts(), "quota": reference("Quota"), "usage": { "type": ["object", "null"] },
             "posting": reference("PostingRule"), "aside": number(),
         })),
         "Entries": object(&["entries"], json!({ "entries": { "type": "array", "items": reference("Entry") }, "next": maybe_text() })),
@@ -180,11 +182,12 @@ fn common_schemas() -> Value {
         })) },
         "Status": object(&["server", "role", "registries"], json!({
             "server": text(), "role": text(), "registries": { "type": "array" }, "fetching": texts(), "mailboxes": number(),
-            "queue": { "type": "object" }, "peers": { "type": "array" }, "alarms": texts(),
+            "queue": { "type": "object" }, "peers": { "type": "array" }, "alarms": texts(), "storage": { "type": "object" },
         })),
         "Trace": object(&["message", "server"], json!({ "message": any(), "server": text() })),
         "Inbox": object(&["name", "messages"], json!({
             "name": text(), "incarnation": text(), "sites": texts(), "partial": yes_or_no(), "messages": { "type": "array" },
+            "usage": { "type": "object" }, "quota": reference("Quota"),
         })),
         "Problem": object(&["type", "title", "status", "detail", "kind"], json!({
             "type": text(), "title": text(), "status": number(), "detail": text(),

@@ -91,6 +91,14 @@ impl Probes {
         gauge("grapevine_deputy_for_messages", queue.deputy_for);
         gauge("grapevine_dead_letters", queue.dead_letters);
         gauge("grapevine_mailboxes", status.mailboxes);
+        let storage = &status.storage;
+        gauge("grapevine_mail_octets", storage.mail.octets);
+        gauge("grapevine_mail_messages", storage.mail.messages);
+        gauge("grapevine_mailboxes_full", storage.full_mailboxes);
+        gauge(
+            "grapevine_disk_nearly_full",
+            u64::from(storage.disk_nearly_full),
+        );
         gauge(
             "grapevine_registries_fetching",
             status.fetching.len() as u64,

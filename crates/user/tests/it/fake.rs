@@ -291,6 +291,7 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
             fetching: Vec::new(),
             compare: Default::default(),
             tombstones: grapevine_model::TombstoneView::default(),
+            storage: Default::default(),
         }))),
         Request::Authenticate { name, password, .. } => {
             let entry = world.entries.get(&name);
@@ -371,6 +372,7 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
                 conflict: false,
                 former: Vec::new(),
                 quota: Default::default(),
+                usage: None,
                 posting: Default::default(),
                 aside: 0,
             }))),
@@ -389,6 +391,8 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
                 .collect(),
             sites: Vec::new(),
             partial: false,
+            usage: Default::default(),
+            quota: Default::default(),
         })),
         Request::InboxDelete { messages, .. } => {
             for message in messages {

@@ -127,6 +127,7 @@ pub(super) fn delivery_message() -> BoxedStrategy<PeerMessage> {
     let outcome = prop_oneof![
         any::<u8>().prop_map(|copies| DepositOutcome::Stored { copies }),
         Just(DepositOutcome::NotHere),
+        (text(), over_quota()).prop_map(|(why, policy)| DepositOutcome::OverQuota { why, policy }),
         text().prop_map(DepositOutcome::Later),
     ];
     prop_oneof![
@@ -200,12 +201,13 @@ pub(super) fn question_message() -> BoxedStrategy<PeerMessage> {
         Just(Life::Absent)
     ];
     let answer = prop_oneof![
-        (name(), incarnation(), servers(), names()).prop_map(
-            |(name, incarnation, sites, forward)| Answer::Resolved(Resolution::Individual {
+        (name(), incarnation(), servers(), names(), quota()).prop_map(
+            |(name, incarnation, sites, forward, quota)| Answer::Resolved(Resolution::Individual {
                 name,
                 incarnation,
                 sites,
-                forward
+                forward,
+                quota
             })
         ),
         (name(), incarnation(), posting()).prop_map(|(name, incarnation, posting)| {

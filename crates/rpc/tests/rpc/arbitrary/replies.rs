@@ -145,6 +145,7 @@ pub(super) fn entry() -> BoxedStrategy<EntryView> {
                 conflict,
                 former,
                 quota,
+                usage: (aside % 2 == 0).then(|| Usage::of(aside.into())),
                 posting,
                 aside,
             },
@@ -208,6 +209,14 @@ pub(super) fn status() -> BoxedStrategy<ServerStatus> {
                         kept: mailboxes,
                         reaped: mailboxes / 2,
                         refreshed: mailboxes / 3,
+                    },
+                    storage: StorageView {
+                        mail: Usage::of(mailboxes),
+                        full_mailboxes: mailboxes / 2,
+                        disk_nearly_full: mailboxes % 2 == 0,
+                        retained: Usage::of(mailboxes / 3),
+                        archived: Usage::of(mailboxes / 5),
+                        archive_to_remove: mailboxes / 7,
                     },
                 }
             },
@@ -300,13 +309,24 @@ pub(super) fn inbox() -> BoxedStrategy<InboxListing> {
                 deposited_ms,
             }
         });
-    (incarnation(), vec(listed, 0..4), servers(), any::<bool>())
-        .prop_map(|(incarnation, messages, sites, partial)| InboxListing {
-            incarnation,
-            messages,
-            sites,
-            partial,
-        })
+    (
+        incarnation(),
+        vec(listed, 0..4),
+        servers(),
+        any::<bool>(),
+        usage(),
+        quota(),
+    )
+        .prop_map(
+            |(incarnation, messages, sites, partial, usage, quota)| InboxListing {
+                incarnation,
+                messages,
+                sites,
+                partial,
+                usage,
+                quota,
+            },
+        )
         .boxed()
 }
 
@@ -419,6 +439,7 @@ pub(super) fn reply_about_servers() -> BoxedStrategy<Reply> {
             .prop_map(|(registry, holders)| Reply::Seen(SeenView { registry, holders })),
         trace().prop_map(|trace| Reply::Trace(Box::new(trace))),
         inbox().prop_map(Reply::Inbox),
+        over_quota().prop_map(Reply::RecipientFull),
         compared().prop_map(Reply::Compared),
         (message_id(), any::<u8>())
             .prop_map(|(message, copies)| Reply::Accepted { message, copies }),
@@ -427,12 +448,25 @@ pub(super) fn reply_about_servers() -> BoxedStrategy<Reply> {
 }
 
 pub(super) fn policy() -> BoxedStrategy<RegistryPolicy> {
-    (alone(), stale(), scram(), servers())
-        .prop_map(|(alone, stale, scram, offered)| RegistryPolicy {
-            alone,
-            stale,
-            scram,
-            offered,
-        })
+    (
+        (alone(), stale(), scram(), servers()),
+        (quota(), over_quota()),
+    )
+        .prop_map(
+            |((alone, stale, scram, offered), (quota, over_quota))| RegistryPolicy {
+                alone,
+                stale,
+                scram,
+                quota,
+                over_quota,
+                offered,
+            },
+        )
+        .boxed()
+}
+
+pub(super) fn usage() -> BoxedStrategy<Usage> {
+    any::<(u64, u64)>()
+        .prop_map(|(octets, messages)| Usage { octets, messages })
         .boxed()
 }

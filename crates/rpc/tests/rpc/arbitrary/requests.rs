@@ -330,8 +330,14 @@ pub(super) fn scram() -> BoxedStrategy<ScramPolicy> {
     prop_oneof![Just(ScramPolicy::Off), Just(ScramPolicy::On)].boxed()
 }
 
+pub(super) fn over_quota() -> BoxedStrategy<OverQuotaPolicy> {
+    prop_oneof![Just(OverQuotaPolicy::Later), Just(OverQuotaPolicy::Refuse)].boxed()
+}
+
 pub(super) fn policy_change() -> BoxedStrategy<PolicyChange> {
     prop_oneof![
+        quota().prop_map(PolicyChange::Quota),
+        over_quota().prop_map(PolicyChange::OverQuota),
         alone().prop_map(PolicyChange::Alone),
         stale().prop_map(PolicyChange::Stale),
         scram().prop_map(PolicyChange::Scram),
