@@ -4,6 +4,7 @@
 //! until the commit that carries the change is durable. Changes whose loss is
 //! harmless (`put_lazily`) hold nothing back and wait for company.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::effect::Effect;
@@ -16,15 +17,21 @@ const LAZY_OPS: usize = 512;
 
 type Place = (Table, Vec<u8>);
 
+/// A change that is not known to be durable.
+struct Pending {
+    commit: u64,
+    at: usize,
+    value: Option<Vec<u8>>,
+}
+
 /// The store as the core sees it, with its own pending changes on top.
 pub(crate) struct Ledger {
     tables: Box<dyn Tables + Send>,
-    /// Newest pending value by place, with the commit that carries it.
-    pending: BTreeMap<Place, (u64, Option<Vec<u8>>)>,
+    /// Newest pending value by place, with the commit that carries it and where it stands in that.
+    pending: BTreeMap<Place, Pending>,
     /// Places by commit, to be cleared when it is durable.
     places: VecDeque<(u64, Vec<Place>)>,
     batch: Vec<Op>,
-    batch_places: Vec<Place>,
     batch_awaited: bool,
     batch_since_ms: u64,
     next_seq: u64,
@@ -45,7 +52,6 @@ impl Ledger {
             pending: BTreeMap::new(),
             places: VecDeque::new(),
             batch: Vec::new(),
-            batch_places: Vec::new(),
             batch_awaited: false,
             batch_since_ms: 0,
             next_seq: 1,
@@ -66,8 +72,7 @@ impl Ledger {
 
     /// Writes a value that may be lost in a crash without harm.
     pub(crate) fn put_lazily(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
-        self.note(table, &key, Some(value.clone()));
-        self.batch.push(Op::Put { table, key, value });
+        self.note(table, key, Some(value));
     }
 
     /// Removes a value; effects from now on wait for it.
@@ -78,8 +83,7 @@ impl Ledger {
 
     /// Removes a value that may come back in a crash without harm.
     pub(crate) fn delete_lazily(&mut self, table: Table, key: Vec<u8>) {
-        self.note(table, &key, None);
-        self.batch.push(Op::Delete { table, key });
+        self.note(table, key, None);
     }
 
     /// Adopts or drops a body.
@@ -88,10 +92,44 @@ impl Ledger {
         self.batch.push(op);
     }
 
-    fn note(&mut self, table: Table, key: &[u8], value: Option<Vec<u8>>) {
-        let place = (table, key.to_vec());
-        self.batch_places.push(place.clone());
-        self.pending.insert(place, (self.next_seq, value));
+    /// A place that is changed again before the batch is closed is written once.
+    fn note(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let op = match value.clone() {
+            Some(value) => Op::Put {
+                table,
+                key: key.clone(),
+                value,
+            },
+            None => Op::Delete {
+                table,
+                key: key.clone(),
+            },
+        };
+        match self.pending.entry((table, key)) {
+            Entry::Occupied(mut pending) => {
+                let pending = pending.get_mut();
+                if pending.commit == self.next_seq
+                    && let Some(earlier) = self.batch.get_mut(pending.at)
+                {
+                    *earlier = op;
+                    pending.value = value;
+                    return;
+                }
+                *pending = Pending {
+                    commit: self.next_seq,
+                    at: self.batch.len(),
+                    value,
+                };
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(Pending {
+                    commit: self.next_seq,
+                    at: self.batch.len(),
+                    value,
+                });
+            }
+        }
+        self.batch.push(op);
     }
 
     /// Something to do once all changes so far are durable.
@@ -116,8 +154,13 @@ impl Ledger {
                 self.gate = seq;
             }
             let ops = std::mem::take(&mut self.batch);
-            self.places
-                .push_back((seq, std::mem::take(&mut self.batch_places)));
+            let places = ops.iter().filter_map(|op| match op {
+                Op::Put { table, key, .. } | Op::Delete { table, key } => {
+                    Some((*table, key.clone()))
+                }
+                Op::AdoptBody { .. } | Op::DropBody { .. } => None,
+            });
+            self.places.push_back((seq, places.collect()));
             let awaited = std::mem::take(&mut self.batch_awaited);
             self.ready.push_back(Effect::Commit { seq, ops, awaited });
             self.batch_since_ms = mono_ms;
@@ -147,7 +190,7 @@ impl Ledger {
                 if self
                     .pending
                     .get(&place)
-                    .is_some_and(|(carrier, _)| *carrier <= seq)
+                    .is_some_and(|pending| pending.commit <= seq)
                 {
                     self.pending.remove(&place);
                 }
@@ -171,7 +214,7 @@ impl Ledger {
     /// The value, pending or durable.
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Damaged> {
         match self.pending.get(&(table, key.to_vec())) {
-            Some((_, value)) => Ok(value.clone()),
+            Some(pending) => Ok(pending.value.clone()),
             None => self.tables.get(table, key),
         }
     }
@@ -198,11 +241,11 @@ impl Ledger {
             .then(|| rows.last().map(|row| row.0.clone()))
             .flatten();
         merged.extend(rows);
-        for ((_, key), (_, value)) in over() {
+        for ((_, key), pending) in over() {
             if cut.as_ref().is_some_and(|cut| key > cut) {
                 break;
             }
-            match value {
+            match &pending.value {
                 Some(value) => merged.insert(key.clone(), value.clone()),
                 None => merged.remove(key),
             };
@@ -259,6 +302,30 @@ mod tests {
             ledger.poll(),
             Some(Effect::Commit { awaited: false, .. })
         ));
+    }
+
+    #[test]
+    fn a_place_changed_twice_in_a_batch_is_written_once_as_it_is_last() {
+        let mut ledger = Ledger::new(Box::new(Empty));
+        ledger.put(Table::Meta, vec![1], vec![2]);
+        ledger.put(Table::Meta, vec![2], vec![2]);
+        ledger.delete(Table::Meta, vec![1]);
+        ledger.flush(0);
+        let (key, value) = (vec![2], vec![2]);
+        let (table, gone) = (Table::Meta, vec![1]);
+        let expected = vec![
+            Op::Delete { table, key: gone },
+            Op::Put { table, key, value },
+        ];
+        assert!(matches!(ledger.poll(), Some(Effect::Commit { ops, .. }) if ops == expected));
+        ledger.put(Table::Meta, vec![1], vec![3]);
+        ledger.committed(1);
+        assert_eq!(ledger.get(Table::Meta, &[1]), Ok(Some(vec![3])));
+        assert_eq!(
+            ledger.get(Table::Meta, &[2]),
+            Ok(None),
+            "durable: the store's"
+        );
     }
 
     #[test]

@@ -74,6 +74,18 @@ impl Server {
                 context,
                 updates,
             } => self.take_push(from, space, previous, &context, updates),
+            PeerMessage::Pushes(pushes) => {
+                for push in pushes {
+                    self.take_push(from, push.space, push.previous, &push.context, push.updates)?;
+                }
+                Ok(())
+            }
+            PeerMessage::Haves(haves) => {
+                for (space, vector) in haves {
+                    self.note_have(from, &space, vector);
+                }
+                Ok(())
+            }
             PeerMessage::Page {
                 space,
                 from: base,
@@ -218,6 +230,7 @@ impl Server {
         if let Some(peer) = self.peers.get_mut(server) {
             peer.lost = true;
         }
+        self.pushes.lost(server);
         if was_up {
             self.note_info(format!("{server} is lost"), None);
             self.compare_lost(server);

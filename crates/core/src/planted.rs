@@ -22,6 +22,10 @@ pub enum Planted {
     UnknownIsNo,
     /// Custody ends with the first copy in a mailbox (P2).
     OneCopyIsEnough,
+    /// The check-point of a list moves before its page is written (P1).
+    CheckpointEarly,
+    /// A nested list that can't be read is taken for empty (P7).
+    SublistEmpty,
     /// Tombstones are forgotten after some seconds, whoever has them (P4).
     ReapOnTimer,
     /// A server that comes back after a long absence goes on with its old copy (P4).
@@ -42,7 +46,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ReplyBeforeDurable,
         Self::AcceptBeforeDeputy,
         Self::WallClockStamps,
@@ -52,6 +56,8 @@ impl Planted {
         Self::HintTrusted,
         Self::UnknownIsNo,
         Self::OneCopyIsEnough,
+        Self::CheckpointEarly,
+        Self::SublistEmpty,
         Self::ReapOnTimer,
         Self::RefreshSkipped,
         Self::NoAccessCheck,

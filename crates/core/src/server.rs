@@ -8,8 +8,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use grapevine_model::{
-    Authenticated, Hlc, Incarnation, MessageId, Name, Now, OriginId, PeerMessage, RegistryName,
-    RegistryPolicy, ScramPolicy, ServerInfo, ServerName, SpaceId, TombstoneView, Usage,
+    Authenticated, DepositOutcome, Hlc, Incarnation, MessageId, Name, Now, OriginId, PeerMessage,
+    RegistryName, RegistryPolicy, ScramPolicy, ServerInfo, ServerName, SpaceId, TombstoneView,
+    Usage,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -19,6 +20,7 @@ use crate::codec;
 use crate::config::{Config, Start};
 use crate::delivery::custody::{Custody, CustodyRow};
 use crate::delivery::deputy::Held;
+use crate::delivery::fanout::Fanouts;
 use crate::delivery::steer::Deposits;
 use crate::effect::{Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
@@ -36,6 +38,7 @@ use crate::registry::watch::Watches;
 use crate::registry::zones::Zones;
 use crate::replication::compare::Compares;
 use crate::replication::origin::Origins;
+use crate::replication::push::Pushes;
 use crate::replication::quarantine::Quarantine;
 use crate::replication::seen::SeenAsk;
 use crate::replication::space::Space;
@@ -85,6 +88,8 @@ pub struct Server {
     pub(crate) quarantine: Quarantine,
     pub(crate) origins: Origins,
     pub(crate) own_keys: OwnKeys,
+    /// Pushes and acknowledgements of this turn, by server.
+    pub(crate) pushes: Pushes,
     pub(crate) waiters: BTreeMap<u64, Waiter>,
     pub(crate) waiting: BTreeMap<SpaceId, BTreeSet<u64>>,
     pub(crate) seen_asks: BTreeMap<u64, SeenAsk>,
@@ -123,9 +128,13 @@ pub struct Server {
     pub(crate) deputies: BTreeMap<(ServerName, MessageId), Held>,
     pub(crate) due: BTreeSet<(u64, MessageId, String)>,
     pub(crate) saving: BTreeSet<MessageId>,
+    /// Lists being expanded.
+    pub(crate) fanouts: Fanouts,
     pub(crate) to_report: BTreeSet<MessageId>,
     pub(crate) ended: BTreeMap<ServerName, Vec<MessageId>>,
     pub(crate) deposits: Deposits,
+    /// Answers about deposits, told once a turn.
+    pub(crate) deposited: BTreeMap<(ServerName, MessageId), Vec<(Incarnation, DepositOutcome)>>,
     pub(crate) orphans: BTreeMap<MessageId, u64>,
     pub(crate) dead_letters: u64,
     changed_spaces: BTreeSet<SpaceId>,
@@ -149,6 +158,8 @@ pub struct Server {
     pub(crate) planted_hint_trusted: bool,
     pub(crate) planted_unknown_is_no: bool,
     pub(crate) planted_one_copy: bool,
+    pub(crate) planted_checkpoint_early: bool,
+    pub(crate) planted_sublist_empty: bool,
     pub(crate) planted_no_take_over: bool,
     pub(crate) planted_accept_before_deputy: bool,
     pub(crate) planted_no_access_check: bool,
@@ -202,6 +213,7 @@ impl Server {
             quarantine: Quarantine::default(),
             origins: Origins::default(),
             own_keys: OwnKeys::default(),
+            pushes: Pushes::default(),
             waiters: BTreeMap::new(),
             waiting: BTreeMap::new(),
             seen_asks: BTreeMap::new(),
@@ -232,9 +244,11 @@ impl Server {
             deputies: BTreeMap::new(),
             due: BTreeSet::new(),
             saving: BTreeSet::new(),
+            fanouts: Fanouts::default(),
             to_report: BTreeSet::new(),
             ended: BTreeMap::new(),
             deposits: BTreeMap::new(),
+            deposited: BTreeMap::new(),
             orphans: BTreeMap::new(),
             dead_letters: 0,
             changed_spaces: BTreeSet::new(),
@@ -251,6 +265,8 @@ impl Server {
             planted_hint_trusted: false,
             planted_unknown_is_no: false,
             planted_one_copy: false,
+            planted_checkpoint_early: false,
+            planted_sublist_empty: false,
             planted_no_take_over: false,
             planted_accept_before_deputy: false,
             planted_no_access_check: false,
@@ -302,6 +318,8 @@ impl Server {
             Some(Planted::HintTrusted) => self.planted_hint_trusted = true,
             Some(Planted::UnknownIsNo) => self.planted_unknown_is_no = true,
             Some(Planted::OneCopyIsEnough) => self.planted_one_copy = true,
+            Some(Planted::CheckpointEarly) => self.planted_checkpoint_early = true,
+            Some(Planted::SublistEmpty) => self.planted_sublist_empty = true,
             Some(Planted::ReapOnTimer) => self.planted_reap_on_timer = true,
             Some(Planted::RefreshSkipped) => self.planted_no_refresh = true,
             Some(Planted::NoAccessCheck) => self.planted_no_access_check = true,
@@ -373,6 +391,7 @@ impl Server {
             self.wake(message);
             self.saving.insert(message);
         }
+        self.load_fanouts()?;
         for (_, value) in self.all_rows(Table::Deputies, &[], &[u8::MAX; 90])? {
             let record: codec::DeputyRow = codec::decode(&value)?;
             let key = (record.custodian.clone(), record.message);
@@ -530,6 +549,9 @@ impl Server {
                 Timer::Zones => self.show_zones(),
             }
         }
+        if let Err(damaged) = self.fan_out() {
+            self.damaged(damaged);
+        }
         self.end_turn();
     }
 
@@ -539,6 +561,7 @@ impl Server {
         let work = self.due.first().map_or(u64::MAX, |(at_ms, _, _)| *at_ms);
         timer
             .min(work)
+            .min(self.fanouts.due_ms())
             .min(self.ledger.lazy_due_ms().unwrap_or(u64::MAX))
     }
 
@@ -595,6 +618,8 @@ impl Server {
         }
         self.send_deposits();
         self.save_usage();
+        self.send_deposited();
+        self.send_pushes();
         if let Err(damaged) = self.settle() {
             self.damaged(damaged);
         }

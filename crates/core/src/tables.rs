@@ -34,11 +34,15 @@ pub enum Table {
     Tombstones = 12,
     /// Up to where deletions are forgotten, by space.
     Floors = 13,
+    /// Groups under expansion and pages of their members, by message.
+    Fanout = 23,
+    /// Groups expanded, by message.
+    Passed = 24,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Meta,
         Self::Cells,
         Self::Dots,
@@ -51,6 +55,8 @@ impl Table {
         Self::DeadLetters,
         Self::Tombstones,
         Self::Floors,
+        Self::Fanout,
+        Self::Passed,
     ];
 }
 

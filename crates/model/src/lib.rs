@@ -53,7 +53,8 @@ pub use message::{
 };
 pub use name::{Member, Name, NameError, RegistryName};
 pub use peer::{
-    Answer, Beat, CustodyRecord, DepositOutcome, PeerMessage, Question, Resolution, Update,
+    Answer, Beat, CustodyRecord, DepositOutcome, PeerMessage, Question, Resolution, SpacePush,
+    Update,
 };
 pub use policy::{
     AlonePolicy, OverQuotaPolicy, PolicyChange, RegistryPolicy, ScramPolicy, StalePolicy,

@@ -26,6 +26,19 @@ pub struct Update {
     pub cell: Cell,
 }
 
+/// New writes of one origin to one space, which follow its write `previous`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpacePush {
+    /// Which space.
+    pub space: SpaceId,
+    /// The origin, and its last write to the space before these.
+    pub previous: Stamp,
+    /// What the writer had: whoever lacks some of it fetches that first.
+    pub context: VersionVector,
+    /// In order of their dots.
+    pub updates: Vec<Update>,
+}
+
 /// "I am here", once a second, with what is needed to notice a difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beat {
@@ -231,6 +244,8 @@ pub enum PeerMessage {
         /// In order of their dots.
         updates: Vec<Update>,
     },
+    /// Several pushes at once: what a page of a list changes in as many mailboxes.
+    Pushes(Vec<SpacePush>),
     /// The answer to a pull.
     Page {
         /// Which space.
@@ -251,6 +266,8 @@ pub enum PeerMessage {
         /// Up to where.
         vector: VersionVector,
     },
+    /// What I have of several spaces, durably.
+    Haves(Vec<(SpaceId, VersionVector)>),
     /// A step of a comparison of two copies.
     Compare {
         /// Joins the steps of one comparison.

@@ -86,7 +86,9 @@ impl Lane {
             | PeerMessage::Forward { .. }
             | PeerMessage::Forwarded { .. } => Self::Quick,
             // Behind the bodies of the cells that it brings.
-            PeerMessage::Compare { .. }
+            PeerMessage::Pushes(_)
+            | PeerMessage::Haves(_)
+            | PeerMessage::Compare { .. }
             | PeerMessage::Page { .. }
             | PeerMessage::Copy { .. }
             | PeerMessage::Need { .. }

@@ -160,6 +160,7 @@ impl Server {
                 self.send(from, PeerMessage::Custody(record));
             }
             self.wake(message);
+            self.wake_pages(message);
         }
     }
 }

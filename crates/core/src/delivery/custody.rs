@@ -40,8 +40,6 @@ pub(crate) struct Pending {
 pub(crate) enum Stage {
     /// To be resolved and deposited.
     Steer,
-    /// A group being expanded: its members after this key are still to come.
-    Expand(Option<String>),
     /// Failed for good: a report is to be made (status, reason).
     Failed(String, String),
     /// Delivered, and the sender wants to hear it.
@@ -95,7 +93,7 @@ pub(crate) struct Trying {
 pub(crate) struct CustodyRow {
     pub(crate) record: CustodyRecord,
     pub(crate) pending: BTreeMap<String, Pending>,
-    /// Groups expanded and individuals forwarded for this message: each once.
+    /// Individuals forwarded for this message: each once. Groups stand in rows of their own (`Passed`).
     pub(crate) passed: BTreeSet<Incarnation>,
 }
 
@@ -242,7 +240,7 @@ impl Server {
             let too_old = self.now.wall_ms.saturating_sub(accepted_ms) > give_up_ms
                 && tried_ms > give_up_ms / LEAST_TRIED;
             match stage {
-                Some(Stage::Steer | Stage::Expand(_)) if too_old => {
+                Some(Stage::Steer) if too_old => {
                     let reason = if reason.is_empty() {
                         "no inbox site could be reached".into()
                     } else {
@@ -255,7 +253,7 @@ impl Server {
                         format!("given up after {} hours: {reason}", give_up_ms / 3_600_000),
                     )?;
                 }
-                Some(Stage::Steer | Stage::Expand(_)) => {
+                Some(Stage::Steer) => {
                     self.runnable
                         .push_back((Job::Steer { message, key }, Memo::new()));
                 }
@@ -403,7 +401,7 @@ impl Server {
         let Some(custody) = self.custodies.get(&message) else {
             return Ok(());
         };
-        if !custody.row.pending.is_empty() {
+        if !custody.row.pending.is_empty() || self.fanouts.has(message) {
             self.saving.insert(message);
             return Ok(());
         }

@@ -1,28 +1,23 @@
-//! Distribution lists: one level at a time, in pages, where the registry is held.
+//! Distribution lists: one level at a time, where the registry is held.
 //!
-//! Guards P6 and P7: members of a group held here join the recipients page by
-//! page; how far it has come is in the custody row; a group held elsewhere is
-//! handed, with the message, to a server beside it. A group that can't be
+//! Guards P6 and P7: a group held here is expanded in pages (see `fanout`), once for a message; a
+//! group held elsewhere is handed, with the message, to a server beside it. A group that can't be
 //! reached waits; it is never taken for empty.
 
 use grapevine_model::{
-    CustodyRecord, EntryKind, Envelope, EnvelopeRecipient, GroupList, Incarnation, Member,
-    MessageId, Name, PeerMessage, ServerName,
+    CustodyRecord, Envelope, EnvelopeRecipient, Incarnation, MessageId, Name, PeerMessage,
+    ServerName,
 };
 
+use crate::codec;
 use crate::config::Alone;
-use crate::delivery::custody::{Pending, Stage, recipient_key};
+use crate::delivery::custody::{Pending, recipient_key};
 use crate::registry::directory::Held;
 use crate::server::Server;
-use crate::tables::Damaged;
-
-/// Recipients of one message in memory at once: the next page waits until there is room.
-const MOST_PENDING: usize = 1_000;
-/// Members taken from a group in one page.
-const PAGE: usize = 500;
+use crate::tables::{Damaged, Table};
 
 impl Server {
-    /// Takes a group among the recipients one page further, or hands it on.
+    /// Begins with a group among the recipients, or hands it on.
     pub(crate) fn expand(
         &mut self,
         message: MessageId,
@@ -35,78 +30,37 @@ impl Server {
             self.hand(message, key, group);
             return Ok(());
         }
-        let after = match &pending.stage {
-            Stage::Expand(after) => after.clone(),
-            _ if !self.pass(message, incarnation) => {
-                return self.recipient_done(
-                    message,
-                    key,
-                    "expanded",
-                    "already, for this message".into(),
-                );
-            }
-            _ => None,
-        };
-        if self
-            .custodies
-            .get(&message)
-            .is_some_and(|c| c.row.pending.len() > MOST_PENDING)
-        {
-            self.recipient_waits(
-                message,
-                key,
-                "the page before is still being delivered".into(),
-            );
-            return Ok(());
+        if !self.pass_group(message, incarnation)? {
+            let why = "already, for this message".into();
+            return self.recipient_done(message, key, "expanded", why);
         }
-        let Some(entry) = self.entry(group).filter(|e| e.kind() == EntryKind::Group) else {
-            return self.recipient_failed(
-                message,
-                key,
-                "5.1.1",
-                format!("there is no group {group} any more"),
-            );
-        };
-        let page: Vec<(Member, Option<Incarnation>)> = entry
-            .members(GroupList::Members, after.as_deref())
-            .take(PAGE)
-            .map(|(m, l)| (m, l.incarnation))
-            .collect();
-        let last = page.last().map(|(member, _)| member.key());
-        let full = page.len() == PAGE;
-        for (member, meant) in page {
-            match member {
-                Member::Name(listed) => {
-                    // Under its present name; a dangling member is somebody else now.
-                    let Some(name) = self.called_now(&listed, meant) else {
-                        continue;
-                    };
-                    let next = Pending {
-                        name,
-                        notify: pending.notify,
-                        original: None,
-                        hops: pending.hops.saturating_add(1).min(19),
-                        stage: Stage::Steer,
-                        // Here it was looked up; elsewhere its holders know who is meant.
-                        meant: meant.filter(|_| self.held(listed.registry()) != Held::Here),
-                    };
-                    self.add_pending(message, next);
-                }
-                // A wildcard opens doors; it is no address.
-                Member::Anyone | Member::AnyoneIn(_) => {}
-            }
+        self.begin_group(message, pending, group, incarnation, None);
+        self.recipient_delivered(message, key, "its members, page by page")
+    }
+
+    /// Notes that a group is expanded for this message; false when it was already. Remembered as long
+    /// as the message is: a ring of lists over several servers ends even where custody has.
+    fn pass_group(
+        &mut self,
+        message: MessageId,
+        incarnation: Incarnation,
+    ) -> Result<bool, Damaged> {
+        let mut key = message.to_bytes().to_vec();
+        key.extend_from_slice(&incarnation.0.to_be_bytes());
+        if self.ledger.get(Table::Passed, &key)?.is_some() {
+            return Ok(false);
         }
-        if !full {
-            return self.recipient_done(message, key, "expanded", String::new());
+        self.ledger.put(Table::Passed, key, codec::encode(&()));
+        Ok(true)
+    }
+
+    /// Forgets which groups were expanded for a message that is forgotten.
+    pub(crate) fn forget_passed(&mut self, message: MessageId) -> Result<(), Damaged> {
+        let prefix = message.to_bytes();
+        let until = codec::after_prefix(&prefix);
+        for (key, _) in self.all_rows(Table::Passed, &prefix, &until)? {
+            self.ledger.delete_lazily(Table::Passed, key);
         }
-        if let Some(custody) = self.custodies.get_mut(&message) {
-            if let Some(pending) = custody.row.pending.get_mut(key) {
-                pending.stage = Stage::Expand(last);
-            }
-            custody.touch();
-        }
-        self.saving.insert(message);
-        self.recipient_waits(message, key, "being expanded".into());
         Ok(())
     }
 

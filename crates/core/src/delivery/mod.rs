@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod custody;
 pub(crate) mod deputy;
 pub(crate) mod expand;
+pub(crate) mod fanout;
 mod full;
 mod meant;
 pub(crate) mod report;

@@ -50,7 +50,7 @@ impl Server {
                     continue;
                 }
                 Stage::Delivered => (true, "2.1.5".into(), "delivered".into()),
-                Stage::Steer | Stage::Expand(_) => continue,
+                Stage::Steer => continue,
             };
             lines.push(ReportLine {
                 name: pending.name.clone(),
@@ -129,7 +129,7 @@ impl Server {
             .iter()
             .filter_map(|(key, pending)| match &pending.stage {
                 Stage::Failed(_, reason) => Some((key.clone(), pending.clone(), reason.clone())),
-                Stage::Delivered | Stage::Steer | Stage::Expand(_) => None,
+                Stage::Delivered | Stage::Steer => None,
             })
             .collect();
         let has_members = self.entry(&dead).is_some_and(|e| {

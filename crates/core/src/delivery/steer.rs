@@ -12,7 +12,7 @@ use grapevine_model::{
 
 use crate::delivery::custody::{Pending, Stage};
 use crate::mailbox::{Deposited, Full};
-use crate::registry::directory::{Held, Memo};
+use crate::registry::directory::{Held, Memo, Need};
 use crate::registry::request::Stop;
 use crate::replication::waiters::Then;
 use crate::server::Server;
@@ -20,7 +20,7 @@ use crate::tables::Damaged;
 
 /// Forwardings and expansions one after the other at most (RFC 5321 6.3 speaks of 100 hops over
 /// SMTP; within one Grapevine twenty is a loop).
-const MOST_HOPS: u8 = 20;
+pub(super) const MOST_HOPS: u8 = 20;
 /// A recipient is done when its copy is on so many inbox sites, or on all if there are fewer.
 pub(crate) const INBOX_COPIES: usize = 2;
 
@@ -43,7 +43,13 @@ impl Server {
             return Ok(());
         }
         let name = pending.name.without_detail();
-        let resolution = self.resolve(memo, &name)?;
+        let resolution = match self.resolve(memo, &name) {
+            Err(Need::Unavailable(_)) if self.planted_sublist_empty && pending.hops > 0 => {
+                self.recipient_done(message, key, "expanded", String::new())?;
+                return Ok(());
+            }
+            resolution => resolution?,
+        };
         if !self.is_still_meant(memo, message, key, &pending, &resolution)? {
             return Ok(());
         }
@@ -66,8 +72,7 @@ impl Server {
                 incarnation,
                 ..
             } => {
-                let begins = !matches!(pending.stage, Stage::Expand(_));
-                if begins && self.held(group.registry()) == Held::Here {
+                if self.held(group.registry()) == Held::Here {
                     let poster = self.custodies.get(&message).map(|c| &c.row.record.poster);
                     let poster = poster.cloned().unwrap_or(Speaker::Anonymous);
                     if let Err(refusal) = self.may_post(memo, &poster, &group)? {
@@ -220,6 +225,9 @@ impl Server {
         outcomes: Vec<(Incarnation, DepositOutcome)>,
     ) {
         for (inbox, outcome) in outcomes {
+            if self.page_deposited(from, message, inbox, &outcome) {
+                continue;
+            }
             let Some(custody) = self.custodies.get(&message) else {
                 return;
             };

@@ -83,6 +83,18 @@ impl Server {
         }
     }
 
+    /// So many members of lists have their copies: counted, not named.
+    pub(crate) fn remember_outcomes(&mut self, message: MessageId, count: u64) {
+        if let Ok(Some(mut row)) = self.history(message) {
+            row.more = row.more.saturating_add(count);
+            self.ledger.put_lazily(
+                Table::History,
+                message.to_bytes().to_vec(),
+                codec::encode(&row),
+            );
+        }
+    }
+
     /// Forgets what is older than the history's time, a few at a time.
     pub(crate) fn forget_history(&mut self) -> Result<(), Damaged> {
         const MOST_FORGOTTEN: usize = 200;
@@ -99,8 +111,13 @@ impl Server {
                 .scan(Table::History, &[0; 16], &until.to_bytes(), MOST_FORGOTTEN)?
         {
             let id: Option<[u8; 16]> = key.as_slice().try_into().ok();
-            if id.is_none_or(|id| !self.custodies.contains_key(&MessageId::from_bytes(id))) {
-                self.ledger.delete_lazily(Table::History, key);
+            let message = id.map(MessageId::from_bytes);
+            if message.is_some_and(|message| self.custodies.contains_key(&message)) {
+                continue;
+            }
+            self.ledger.delete_lazily(Table::History, key);
+            if let Some(message) = message {
+                self.forget_passed(message)?;
             }
         }
         Ok(())
@@ -140,7 +157,8 @@ impl Server {
                     .custodies
                     .values()
                     .map(|c| c.row.pending.len() as u64)
-                    .sum(),
+                    .sum::<u64>()
+                    .saturating_add(self.fanouts.waiting()),
                 deputy_for: self.deputies.len() as u64,
                 without_deputy: self.custodies.values().filter(|c| !c.held).count() as u64,
                 dead_letters: self.dead_letters,
@@ -221,13 +239,6 @@ impl Server {
                 let trying = custody.trying.get(key).cloned().unwrap_or_default();
                 let (state, reason) = match &pending.stage {
                     Stage::Steer => ("waiting", trying.reason.clone()),
-                    Stage::Expand(after) => (
-                        "expanding",
-                        after
-                            .clone()
-                            .map(|a| format!("after {a}"))
-                            .unwrap_or_default(),
-                    ),
                     Stage::Failed(status, reason) => {
                         ("failed, being reported", format!("{status} {reason}"))
                     }
@@ -239,6 +250,19 @@ impl Server {
                     reason,
                     next_ms: Some(trying.due_ms.saturating_sub(self.now.mono_ms)),
                     attempts: trying.attempts,
+                });
+            }
+            for (list, waiting, reason, next_ms, attempts) in self.fanout_of(message) {
+                let reason = match waiting {
+                    0 => reason,
+                    waiting => format!("{waiting} of its members: {reason}"),
+                };
+                recipients.push(TraceRecipient {
+                    name: list,
+                    state: "expanding".into(),
+                    reason,
+                    next_ms: Some(next_ms),
+                    attempts,
                 });
             }
         }

@@ -191,9 +191,17 @@ impl Server {
             }
         }
         if !outcomes.is_empty() {
-            self.send(from, PeerMessage::Deposited { message, outcomes });
+            let told = self.deposited.entry((from.clone(), message)).or_default();
+            told.extend(outcomes);
         }
         Ok(())
+    }
+
+    /// Answers about the deposits of this turn: one message for each message and custodian.
+    pub(crate) fn send_deposited(&mut self) {
+        for ((to, message), outcomes) in std::mem::take(&mut self.deposited) {
+            self.send(&to, PeerMessage::Deposited { message, outcomes });
+        }
     }
 
     pub(crate) fn tell_deposited(
@@ -209,8 +217,8 @@ impl Server {
                 self.offer(&partner, &space);
             }
         }
-        let outcomes = vec![(inbox, DepositOutcome::Stored { copies })];
-        self.send(to, PeerMessage::Deposited { message, outcomes });
+        let told = self.deposited.entry((to.clone(), message)).or_default();
+        told.push((inbox, DepositOutcome::Stored { copies }));
     }
 
     /// The mailbox that a request is about, and whether it is here.

@@ -365,13 +365,7 @@ impl Server {
     pub(crate) fn say_have(&mut self, to: &ServerName, space: &SpaceId) {
         if let Some(state) = self.spaces.get(space) {
             let vector = state.row.vector.clone();
-            self.send(
-                to,
-                PeerMessage::Have {
-                    space: space.clone(),
-                    vector,
-                },
-            );
+            self.pushes.have(to, space, vector);
         }
     }
 
@@ -381,6 +375,7 @@ impl Server {
             // Replaced, not joined: a partner that lost its disk has less than before.
             state.have.insert(from.clone(), vector);
             self.check_waiters(space);
+            self.check_pages(space);
         }
     }
 }

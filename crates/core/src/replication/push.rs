@@ -4,8 +4,11 @@
 //! A new stamp always exceeds the cell's present one, so a slow clock can't
 //! lose an update (checklist 35).
 
+use std::collections::BTreeMap;
+
 use grapevine_model::{
-    Cell, CellKey, Field, Hlc, MessageId, PeerMessage, ServerName, SpaceId, Stamp, Update,
+    Cell, CellKey, Field, Hlc, MessageId, PeerMessage, ServerName, SpaceId, SpacePush, Stamp,
+    Update, VersionVector,
 };
 
 use crate::server::Server;
@@ -40,6 +43,47 @@ impl Change {
 
 /// Updates in one push at most; a longer change goes by a session.
 const MOST_PUSHED: usize = 1_000;
+/// Pushes or acknowledgements that go together at most: the cells of a page of a list, well below
+/// what one message between servers may hold.
+const MOST_TOGETHER: usize = 500;
+
+/// A body that went with a push so lately does not go again with the next one.
+const BODY_MS: u64 = 30_000;
+/// Bodies remembered for that at most.
+const MOST_BODIES: usize = 10_000;
+
+/// What a turn says about spaces, by server: sent together, for a page of a list changes hundreds.
+#[derive(Debug, Default)]
+pub(crate) struct Pushes {
+    pushes: BTreeMap<ServerName, Vec<SpacePush>>,
+    haves: BTreeMap<ServerName, BTreeMap<SpaceId, VersionVector>>,
+    /// Bodies that went with pushes lately, and when: a list's goes with the first of them.
+    bodies: BTreeMap<(ServerName, MessageId), u64>,
+}
+
+impl Pushes {
+    pub(crate) fn have(&mut self, to: &ServerName, space: &SpaceId, vector: VersionVector) {
+        let haves = self.haves.entry(to.clone()).or_default();
+        haves.insert(space.clone(), vector);
+    }
+
+    /// Whether a body is to go with a push: a receiver that lacks it all the same says so.
+    fn is_first_with(&mut self, to: &ServerName, message: MessageId, now_ms: u64) -> bool {
+        if self.bodies.len() >= MOST_BODIES {
+            self.bodies.retain(|_, at_ms| now_ms < *at_ms + BODY_MS);
+            if self.bodies.len() >= MOST_BODIES {
+                self.bodies.clear();
+            }
+        }
+        let sent = self.bodies.insert((to.clone(), message), now_ms);
+        sent.is_none_or(|at_ms| now_ms >= at_ms + BODY_MS)
+    }
+
+    /// What was on its way to a server may not have come.
+    pub(crate) fn lost(&mut self, server: &ServerName) {
+        self.bodies.retain(|(to, _), _| to != server);
+    }
+}
 
 impl Server {
     /// The next time of this server's clock, its bound made durable with the batch.
@@ -114,17 +158,58 @@ impl Server {
         for partner in self.partners(space) {
             if self.is_up(&partner) {
                 self.send_bodies_of(&partner, &updates);
-                let (space, updates) = (space.clone(), updates.clone());
-                let context = context.clone();
-                self.send(
-                    &partner,
-                    PeerMessage::Push {
+                let push = SpacePush {
+                    space: space.clone(),
+                    previous,
+                    context: context.clone(),
+                    updates: updates.clone(),
+                };
+                self.pushes.pushes.entry(partner).or_default().push(push);
+            }
+        }
+    }
+
+    /// Sends what this turn has to say about spaces.
+    pub(crate) fn send_pushes(&mut self) {
+        for (to, mut pushes) in std::mem::take(&mut self.pushes.pushes) {
+            while !pushes.is_empty() {
+                let more = pushes.split_off(pushes.len().min(MOST_TOGETHER));
+                let together = match pushes.pop() {
+                    Some(SpacePush {
+                        space,
+                        previous,
+                        context,
+                        updates,
+                    }) if pushes.is_empty() => PeerMessage::Push {
                         space,
                         previous,
                         context,
                         updates,
                     },
-                );
+                    last => {
+                        pushes.extend(last);
+                        PeerMessage::Pushes(pushes)
+                    }
+                };
+                self.send(&to, together);
+                pushes = more;
+            }
+        }
+        for (to, haves) in std::mem::take(&mut self.pushes.haves) {
+            let mut haves: Vec<(SpaceId, VersionVector)> = haves.into_iter().collect();
+            while !haves.is_empty() {
+                let more = haves.split_off(haves.len().min(MOST_TOGETHER));
+                let together = match haves.pop() {
+                    Some((space, vector)) if haves.is_empty() => {
+                        PeerMessage::Have { space, vector }
+                    }
+                    last => {
+                        haves.extend(last);
+                        PeerMessage::Haves(haves)
+                    }
+                };
+                self.send(&to, together);
+                haves = more;
             }
         }
     }
@@ -134,7 +219,8 @@ impl Server {
         for update in updates {
             if update.key.field == Field::Message.number() && update.cell.value.is_some() {
                 let message = MessageId::from_u128(update.key.item);
-                if !self.custodies.get(&message).is_some_and(|c| c.has_body(to)) {
+                let known = self.custodies.get(&message).is_some_and(|c| c.has_body(to));
+                if !known && self.pushes.is_first_with(to, message, self.now.mono_ms) {
                     self.send_body(to, message);
                 }
             }

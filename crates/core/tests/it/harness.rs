@@ -60,6 +60,8 @@ pub(crate) struct Cluster {
     pub(crate) as_of: Option<AsOf>,
     /// Effects in the order that they came out, by server, for tests of transitions.
     pub(crate) effects: Vec<(ServerName, Effect)>,
+    /// Whether they are kept; not where there are millions of them.
+    pub(crate) keep_effects: bool,
     /// The keys in each server's folder: the one that it proves, and the next one.
     pub(crate) keys: BTreeMap<ServerName, (Vec<u8>, Option<Vec<u8>>)>,
     /// The keys that each server has on record for the others.
@@ -145,6 +147,7 @@ impl Cluster {
             reports: Vec::new(),
             as_of: None,
             effects: Vec::new(),
+            keep_effects: true,
             keys: BTreeMap::new(),
             known: BTreeMap::new(),
             next: 0,
@@ -327,7 +330,9 @@ impl Cluster {
                 node.server.flush();
                 while let Some(effect) = self.nodes.get_mut(&name).unwrap().server.poll_effect() {
                     quiet = false;
-                    self.effects.push((name.clone(), effect.clone()));
+                    if self.keep_effects {
+                        self.effects.push((name.clone(), effect.clone()));
+                    }
                     self.carry_out(&name, effect);
                 }
             }

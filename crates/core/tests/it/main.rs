@@ -16,6 +16,7 @@ mod delivery;
 mod harness;
 mod import;
 mod keys;
+mod list_scale;
 mod listing;
 mod lists;
 mod lockout;

@@ -68,6 +68,7 @@ fn a_server_restarts_from_its_disk_with_all_it_knew() {
     cluster.group("g^@pa", &["birrell@pa"], &[]);
     let message = cluster.submit("s1", "birrell@pa", &["g^@pa"], "hello");
     cluster.start("s1", grapevine_core::Start::Resume);
+    cluster.pass(1_000);
     assert_eq!(cluster.inbox("s1", "birrell@pa"), [message]);
     cluster.login("birrell@pa");
     cluster.assert_settled();

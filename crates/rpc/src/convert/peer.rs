@@ -2,7 +2,7 @@
 
 use grapevine_model::{
     Answer, Beat, DepositOutcome, Hlc, Incarnation, Life, Name, OriginId, PeerMessage, Question,
-    Refusal, Reply, Resolution, ServerName, SpaceId, VersionVector,
+    Refusal, Reply, Resolution, ServerName, SpaceId, SpacePush, VersionVector,
 };
 
 use super::cell::{decode_updates, encode_updates};
@@ -53,6 +53,15 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
             previous: Some(previous.into()),
             context: Some(context.into()),
             updates: encode_updates(updates, Some(previous.origin)),
+        }),
+        PeerMessage::Pushes(pushes) => Wired::Pushes(v1::Pushes {
+            pushes: pushes.iter().map(push_of).collect(),
+        }),
+        PeerMessage::Haves(haves) => Wired::Haves(v1::Vectors {
+            vectors: haves
+                .iter()
+                .map(|(space, vector)| space_vector(space, vector))
+                .collect(),
         }),
         PeerMessage::Page {
             space,
@@ -196,14 +205,26 @@ impl TryFrom<v1::PeerMessage> for PeerMessage {
                 Self::Pull { space, known }
             }
             Wired::Push(push) => {
-                let previous: grapevine_model::Stamp =
-                    need(push.previous, "the write before")?.into();
-                Self::Push {
-                    space: need(push.space, "a space")?.try_into()?,
+                let SpacePush {
+                    space,
                     previous,
-                    context: need(push.context, "what the writer had")?.try_into()?,
-                    updates: decode_updates(push.updates, Some(previous.origin))?,
+                    context,
+                    updates,
+                } = of_push(push)?;
+                Self::Push {
+                    space,
+                    previous,
+                    context,
+                    updates,
                 }
+            }
+            Wired::Pushes(pushes) => {
+                let pushes = pushes.pushes.into_iter().map(of_push);
+                Self::Pushes(pushes.collect::<Wire<_>>()?)
+            }
+            Wired::Haves(haves) => {
+                let haves = haves.vectors.into_iter().map(of_space);
+                Self::Haves(haves.collect::<Wire<_>>()?)
             }
             Wired::Page(page) => Self::Page {
                 space: need(page.space, "a space")?.try_into()?,
@@ -309,6 +330,25 @@ fn space_vector(space: &SpaceId, vector: &VersionVector) -> v1::SpaceVector {
         space: Some(space.into()),
         vector: Some(vector.into()),
     }
+}
+
+fn push_of(push: &SpacePush) -> v1::Push {
+    v1::Push {
+        space: Some((&push.space).into()),
+        previous: Some((&push.previous).into()),
+        context: Some((&push.context).into()),
+        updates: encode_updates(&push.updates, Some(push.previous.origin)),
+    }
+}
+
+fn of_push(push: v1::Push) -> Wire<SpacePush> {
+    let previous: grapevine_model::Stamp = need(push.previous, "the write before")?.into();
+    Ok(SpacePush {
+        space: need(push.space, "a space")?.try_into()?,
+        previous,
+        context: need(push.context, "what the writer had")?.try_into()?,
+        updates: decode_updates(push.updates, Some(previous.origin))?,
+    })
 }
 
 fn of_space(of: v1::SpaceVector) -> Wire<(SpaceId, VersionVector)> {

@@ -86,6 +86,17 @@ pub(super) fn replication_message() -> BoxedStrategy<PeerMessage> {
                 updates,
             }
         }),
+        vec((space(), stamp(), vector(), updates()), 0..4).prop_map(|pushes| {
+            let pushes = pushes.into_iter();
+            let push = |(space, previous, context, updates)| SpacePush {
+                space,
+                previous,
+                context,
+                updates,
+            };
+            PeerMessage::Pushes(pushes.map(push).collect())
+        }),
+        vec((space(), vector()), 0..4).prop_map(PeerMessage::Haves),
         (space(), vector(), vector(), any::<bool>(), updates()).prop_map(
             |(space, from, progress, complete, updates)| PeerMessage::Page {
                 space,
