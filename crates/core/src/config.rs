@@ -3,6 +3,10 @@
 use grapevine_model::{Name, ServerInfo, ServerName, Welcome};
 use serde::{Deserialize, Serialize};
 
+/// Rows of the store that work without a deadline looks at in one turn: some milliseconds, so that
+/// nobody who asks something meanwhile notices.
+pub const ROWS_A_TURN: usize = 500;
+
 /// Who a server is and how patient.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -14,6 +18,8 @@ pub struct Config {
     pub times: Times,
     /// What an accepted message or update needs when no other server can be reached.
     pub alone: Alone,
+    /// Rows of the store that long work looks at in one turn: `ROWS_A_TURN`, but in simulations.
+    pub rows_a_turn: usize,
     /// Mistakes planted for tests that must find them.
     #[cfg(feature = "planted-faults")]
     pub planted: Option<crate::planted::Planted>,
@@ -27,6 +33,7 @@ impl Config {
             info,
             times: Times::default(),
             alone,
+            rows_a_turn: ROWS_A_TURN,
             #[cfg(feature = "planted-faults")]
             planted: None,
         }

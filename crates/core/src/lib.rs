@@ -20,7 +20,7 @@ mod replication;
 mod server;
 mod tables;
 
-pub use config::{Alone, Config, Start, Times};
+pub use config::{Alone, Config, ROWS_A_TURN, Start, Times};
 pub use effect::{Effect, Input, Note, NoteLevel, ReportLine, ReportOrder, Staged};
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;

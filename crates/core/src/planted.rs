@@ -42,11 +42,13 @@ pub enum Planted {
     CompareTrusts,
     /// Of two creations of one name, one server of three lets the later one have it (P4).
     LaterHasTheName,
+    /// A watch goes on from a time, whoever has written before it (a watcher misses nothing).
+    WatchByTime,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ReplyBeforeDurable,
         Self::AcceptBeforeDeputy,
         Self::WallClockStamps,
@@ -66,5 +68,6 @@ impl Planted {
         Self::LeaseIgnored,
         Self::CompareTrusts,
         Self::LaterHasTheName,
+        Self::WatchByTime,
     ];
 }

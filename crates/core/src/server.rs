@@ -40,8 +40,10 @@ use crate::replication::compare::Compares;
 use crate::replication::origin::Origins;
 use crate::replication::push::Pushes;
 use crate::replication::quarantine::Quarantine;
+use crate::replication::refresh_end::Ends;
 use crate::replication::seen::SeenAsk;
 use crate::replication::space::Space;
+use crate::replication::tombstone_index::Indexing;
 use crate::replication::waiters::Waiter;
 use crate::tables::{Damaged, Table, Tables};
 
@@ -59,6 +61,10 @@ pub(crate) enum Timer {
     Work,
     /// A comparison's walk goes on.
     Compare,
+    /// The end of a refresh goes on.
+    RefreshEnds,
+    /// The index of deletions goes on.
+    Index,
     Waiter(u64),
     News(u64),
     Seen(u64),
@@ -96,6 +102,8 @@ pub struct Server {
     pub(crate) tombstones: TombstoneView,
     /// After which tombstone the next look begins.
     pub(crate) reap_after: Vec<u8>,
+    pub(crate) ends: Ends,
+    pub(crate) indexing: Option<Indexing>,
     // What `gv` says.
     pub(crate) servers: BTreeMap<ServerName, ServerInfo>,
     pub(crate) holdings: BTreeMap<RegistryName, Vec<ServerName>>,
@@ -170,6 +178,7 @@ pub struct Server {
     pub(crate) planted_lease_ignored: bool,
     pub(crate) planted_compare_trusts: bool,
     pub(crate) planted_later_has_the_name: bool,
+    pub(crate) planted_watch_by_time: bool,
 }
 
 impl Server {
@@ -219,6 +228,8 @@ impl Server {
             seen_asks: BTreeMap::new(),
             tombstones: TombstoneView::default(),
             reap_after: Vec::new(),
+            ends: Ends::default(),
+            indexing: None,
             servers: BTreeMap::new(),
             holdings: BTreeMap::new(),
             ready: BTreeMap::new(),
@@ -277,6 +288,7 @@ impl Server {
             planted_lease_ignored: false,
             planted_compare_trusts: false,
             planted_later_has_the_name: false,
+            planted_watch_by_time: false,
         };
         #[cfg(feature = "planted-faults")]
         server.plant();
@@ -328,6 +340,7 @@ impl Server {
             Some(Planted::LeaseIgnored) => self.planted_lease_ignored = true,
             Some(Planted::LaterHasTheName) => self.planted_later_has_the_name = true,
             Some(Planted::CompareTrusts) => self.planted_compare_trusts = true,
+            Some(Planted::WatchByTime) => self.planted_watch_by_time = true,
         }
     }
 
@@ -379,6 +392,8 @@ impl Server {
             self.count_usage(&space);
         }
         self.load_floors()?;
+        self.load_mended()?;
+        self.begin_indexing()?;
         for (key, value) in self.all_rows(Table::Custody, &[], &[u8::MAX; 17])? {
             let row: CustodyRow = codec::decode(&value)?;
             let id: [u8; 16] = key
@@ -536,6 +551,16 @@ impl Server {
                 }
                 Timer::Compare => {
                     if let Err(damaged) = self.walk_on() {
+                        self.damaged(damaged);
+                    }
+                }
+                Timer::RefreshEnds => {
+                    if let Err(damaged) = self.end_refreshes() {
+                        self.damaged(damaged);
+                    }
+                }
+                Timer::Index => {
+                    if let Err(damaged) = self.index_on() {
                         self.damaged(damaged);
                     }
                 }

@@ -3,6 +3,7 @@
 //! A token is a promise about what its bearer has been told. It gives no right: whoever shows it is
 //! asked again who he is and what he may see.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,14 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::cell::VersionVector;
 use crate::field::EntryKind;
-use crate::id::Incarnation;
+use crate::id::{Incarnation, OriginId};
 use crate::name::{Name, RegistryName};
 use crate::stamp::Stamp;
 
 /// Longest token as text: the vector of a registry that two thousand server lives have written to.
 pub const MAX_TOKEN_CHARS: usize = 64 * 1024;
 /// The first octet of a token.
-const TOKEN_VERSION: u8 = 1;
+const TOKEN_VERSION: u8 = 2;
 /// Octets of BLAKE3 at its end, so that a mangled token is noticed and not taken for another one.
 const CHECK_BYTES: usize = 4;
 
@@ -148,6 +149,9 @@ pub struct ResumeToken {
     pub vector: VersionVector,
     /// Where telling what is there has come to (the key of a cell); none when all was told.
     pub cursor: Option<Vec<u8>>,
+    /// The servers that have told it, by their disks' lives, and when each had last mended its copy by
+    /// then: what a copy lacked, the vector does not say.
+    pub mended: BTreeMap<OriginId, u64>,
 }
 
 /// Why a text is no token.
@@ -193,7 +197,6 @@ impl FromStr for ResumeToken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::OriginId;
     use crate::stamp::Hlc;
     use proptest::prelude::*;
 
@@ -206,11 +209,9 @@ mod tests {
         ResumeToken {
             life: Incarnation(life),
             entry: entry.map(Incarnation),
-            vector: pairs
-                .into_iter()
-                .map(|(o, t)| (OriginId(o), Hlc(t)))
-                .collect(),
+            vector: pairs.iter().map(|(o, t)| (OriginId(*o), Hlc(*t))).collect(),
             cursor,
+            mended: pairs.into_iter().map(|(o, n)| (OriginId(o), n)).collect(),
         }
     }
 

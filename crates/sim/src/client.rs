@@ -372,7 +372,13 @@ impl Client {
             JobKind::ReadBack(key, stamp) => {
                 let question = format!("{key:?} at node {node}");
                 let writes = stage.oracle.writes.get(&key).map_or(&[][..], Vec::as_slice);
-                let found = own_writes_are_read::checked(&question, writes, stamp, outcome);
+                let found = own_writes_are_read::checked(
+                    &question,
+                    writes,
+                    stamp,
+                    outcome,
+                    stage.cluster.absences(),
+                );
                 note(stage, own_writes_are_read::NAME, found);
             }
             JobKind::CheckStable(group, who, truth) => {
@@ -386,7 +392,13 @@ impl Client {
                 let key = Key::Member { group, who };
                 let writes = stage.oracle.writes.get(&key).map_or(&[][..], Vec::as_slice);
                 let found = removed_stays_removed::checked(
-                    &question, writes, asked.us, node, origin, outcome,
+                    &question,
+                    writes,
+                    asked.us,
+                    node,
+                    origin,
+                    outcome,
+                    stage.cluster.absences(),
                 );
                 note(stage, removed_stays_removed::NAME, found);
             }

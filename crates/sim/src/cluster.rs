@@ -15,6 +15,7 @@ use crate::dice::Dice;
 use crate::event::{ActorIndex, Ask, CallId, Event, NodeIndex, Occurrence, Outcome};
 use crate::network::{Network, Weather};
 use crate::node::{Doom, Fate, Node};
+use crate::oracle::Absences;
 use crate::queue::Queue;
 use crate::trace::Trace;
 
@@ -40,6 +41,8 @@ pub struct Options {
     pub times: Times,
     /// What servers do when alone.
     pub alone: grapevine_core::Alone,
+    /// Rows that servers look at in one turn of long work.
+    pub rows_a_turn: usize,
     /// A mistake to be found.
     pub planted: Option<Planted>,
     /// Whether clocks are wrong.
@@ -176,6 +179,15 @@ impl Cluster {
             .collect()
     }
 
+    /// Whether cuts and silences may last longer than the servers' retention.
+    pub fn absences(&self) -> Absences {
+        if self.options.times.retention_ms < Times::default().retention_ms {
+            Absences::Long
+        } else {
+            Absences::Short
+        }
+    }
+
     /// How many disks were lost for good, on all machines.
     pub fn disks_lost(&self) -> u32 {
         self.nodes.iter().map(|node| node.disks_lost).sum()
@@ -256,6 +268,7 @@ impl Cluster {
             info: node.info.clone(),
             times: self.options.times,
             alone: self.options.alone,
+            rows_a_turn: self.options.rows_a_turn,
             planted: self.options.planted,
         };
         let seed = self.dice.bytes32();

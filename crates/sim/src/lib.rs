@@ -26,6 +26,7 @@ mod run;
 mod services;
 mod trace;
 mod view;
+mod watcher;
 mod workload;
 mod world;
 
@@ -44,6 +45,7 @@ pub use queue::Queue;
 pub use run::{Report, run};
 pub use trace::Trace;
 pub use view::{FinalView, Patience, gather, statuses};
+pub use watcher::Known;
 pub use world::{
     Person, Registry, SetupFailed, World, admit, found, insist, name, populate, registry_name,
     server_name,

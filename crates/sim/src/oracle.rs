@@ -11,6 +11,7 @@ use crate::cluster::{Cluster, Violation};
 use crate::event::{NodeIndex, Outcome};
 use crate::invariants;
 use crate::invariants::leases::Registration;
+use crate::invariants::removed_stays_removed::IN;
 
 /// A message that somebody has submitted.
 #[derive(Debug, Clone)]
@@ -135,6 +136,29 @@ impl WriteFate {
             other if other.is_surely_not_done() => Self::Refused,
             _ => Self::Unknown,
         }
+    }
+}
+
+/// Whether holders may be away for longer than the retention in a run: then an addition that the
+/// others have never heard of stands against a removal that they have forgotten (docs/reaping.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absences {
+    /// Never.
+    Short,
+    /// Perhaps.
+    Long,
+}
+
+impl Absences {
+    /// Whether an addition may stand against a removal with the greater stamp: one of another server,
+    /// as a server has seen what it wrote itself, or one of which nobody knows whose it is.
+    pub fn excuse(self, addition: &Write, removal: Stamp) -> bool {
+        let elsewhere = match addition.fate {
+            WriteFate::Done { stamp, .. } => stamp.origin != removal.origin,
+            WriteFate::Unknown | WriteFate::Nothing => true,
+            WriteFate::Refused => false,
+        };
+        self == Self::Long && addition.value == IN && elsewhere
     }
 }
 

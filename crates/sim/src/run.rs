@@ -1,7 +1,7 @@
 //! A run: a seed becomes a cluster, inhabitants, clients and faults; first safety is watched under
 //! faults, then everything is healed and liveness is demanded, within a stated virtual time.
 
-use grapevine_core::{Alone, Planted, Times};
+use grapevine_core::{Alone, Planted, ROWS_A_TURN, Times};
 use grapevine_model::{
     Envelope, EnvelopeRecipient, Hlc, Incarnation, MessageId, OriginId, Reply, Request,
     ReturnContent, Speaker, Submission,
@@ -18,6 +18,7 @@ use crate::keeper::Keeper;
 use crate::oracle::{Accepted, Oracle, Sent};
 use crate::services::{self, Instance};
 use crate::view::{self, Patience};
+use crate::watcher::Watcher;
 use crate::world::{self, Person, World};
 
 /// The part of a run with faults and clients, in virtual time.
@@ -32,10 +33,17 @@ const LOOKS_AT_REST: u32 = 3;
 /// The longest pause between two tries in a run: its time is short.
 const RETRY_MOST_MS: u64 = 10_000;
 
+/// The shortest retention in a run: shorter than cuts may last, longer than any pause of a server.
+const SHORT_RETENTION_MS: u64 = 8_000;
+/// So many in a thousand of the runs that may have one have it.
+const SHORT_RETENTION_PERMILLE: u64 = 0;
+
 const KEEPER: ActorIndex = 1_000;
 const FAULTS: ActorIndex = 1_001;
 /// The instances of services act from this on.
 const INSTANCES: ActorIndex = 2_000;
+/// The watchers act from this on.
+const WATCHERS: ActorIndex = 3_000;
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +77,11 @@ pub fn run(seed: u64, planted: Option<Planted>, verbose: Verbosity) -> Report {
     let options = Options {
         seed,
         times: times(patience, &mut dice),
+        rows_a_turn: if dice.chance(300) {
+            ROWS_A_TURN
+        } else {
+            dice.between(1, 40) as usize
+        },
         alone: if dice.chance(800) {
             Alone::Accept
         } else {
@@ -94,7 +107,7 @@ pub fn run(seed: u64, planted: Option<Planted>, verbose: Verbosity) -> Report {
     let setup = world::found(&mut cluster, servers, &mut dice)
         .and_then(|()| world::populate(&mut cluster, &mut dice));
     match setup {
-        Ok(world) => Run::new(cluster, world, dice, patience).play(seed),
+        Ok(world) => Run::new(seed, cluster, world, dice, patience).play(seed),
         Err(failed) => {
             cluster.violation("the setup works", failed.0);
             report(seed, &mut cluster, &Oracle::default())
@@ -116,6 +129,14 @@ fn times(patience: Patience, dice: &mut Dice) -> Times {
         orphan_ms: 60_000,
         // Nothing is put back on a disk in a run: deletions go as soon as they may.
         tombstone_ms: 0,
+        // In some runs a holder that is cut off or down is soon away for too long. A mailbox whose
+        // deletions are forgotten takes no message as old as they are: so where nothing is given up,
+        // nobody is away for too long.
+        retention_ms: if !patience.is_endless() && dice.chance(SHORT_RETENTION_PERMILLE) {
+            dice.between(SHORT_RETENTION_MS, 4 * SHORT_RETENTION_MS)
+        } else {
+            Times::default().retention_ms
+        },
         ..Times::default()
     }
 }
@@ -126,6 +147,7 @@ struct Run {
     oracle: Oracle,
     clients: Vec<Client>,
     instances: Vec<Instance>,
+    watchers: Vec<Watcher>,
     keeper: Keeper,
     plan: Plan,
     dice: Dice,
@@ -133,7 +155,13 @@ struct Run {
 }
 
 impl Run {
-    fn new(mut cluster: Cluster, world: World, mut dice: Dice, patience: Patience) -> Self {
+    fn new(
+        seed: u64,
+        mut cluster: Cluster,
+        world: World,
+        mut dice: Dice,
+        patience: Patience,
+    ) -> Self {
         let start_us = cluster.now_us();
         let nodes = cluster.nodes().len();
         let plan = faults::plan(&mut dice, nodes, start_us, SAFETY_US);
@@ -161,7 +189,22 @@ impl Run {
         for me in actors {
             cluster.wake_in(me, dice.below(pace_us));
         }
+        // Dice of their own: what the clients want does not hang on how many watch.
+        let mut watching = Dice::new(seed).fork(4);
+        let watchers: Vec<Watcher> = world
+            .registries
+            .iter()
+            .zip(WATCHERS..)
+            .map(|(registry, me)| {
+                let (name, speaker) = (registry.name.clone(), registry.registrar.speaker());
+                Watcher::new(me, name, speaker, watching.fork(me as u64))
+            })
+            .collect();
+        for (_, me) in watchers.iter().zip(WATCHERS..) {
+            cluster.wake_in(me, watching.below(pace_us));
+        }
         Self {
+            watchers,
             oracle: Oracle::new(world.closures.clone()),
             keeper: Keeper::new(KEEPER, dice.fork(3)),
             cluster,
@@ -186,6 +229,9 @@ impl Run {
         for instance in &mut self.instances {
             instance.stop();
         }
+        for watcher in &mut self.watchers {
+            watcher.stop();
+        }
         self.keeper.hurry(&mut self.cluster);
         let mut not_quiet = self.settle();
         let others = self.late_people();
@@ -209,6 +255,7 @@ impl Run {
             self.patience,
             not_quiet,
         );
+        self.watchers_at_end();
         let found = invariants::at_end(&self.oracle, &view, &self.cluster);
         for violation in found {
             self.cluster.violation(violation.invariant, violation.what);
@@ -229,6 +276,11 @@ impl Run {
             Occurrence::Quiet => {}
             Occurrence::Woken { actor: FAULTS } => self.faults_due(),
             Occurrence::Woken { actor: KEEPER } => self.keeper.woken(&mut self.cluster),
+            Occurrence::Woken { actor } if actor >= WATCHERS => {
+                if let Some(watcher) = self.watchers.get_mut(actor - WATCHERS) {
+                    watcher.woken(&mut self.cluster);
+                }
+            }
             Occurrence::Woken { actor } if actor >= INSTANCES => {
                 if let Some(instance) = self.instances.get_mut(actor - INSTANCES) {
                     instance.woken(&mut stage);
@@ -244,6 +296,15 @@ impl Run {
                 call,
                 outcome,
             } => self.keeper.ended(&mut self.cluster, call, outcome),
+            Occurrence::Ended {
+                actor,
+                call,
+                outcome,
+            } if actor >= WATCHERS => {
+                if let Some(watcher) = self.watchers.get_mut(actor - WATCHERS) {
+                    watcher.ended(&mut self.cluster, call, &outcome);
+                }
+            }
             Occurrence::Ended {
                 actor,
                 call,
@@ -267,6 +328,24 @@ impl Run {
         true
     }
 
+    /// Every watcher goes on at every server that runs.
+    fn watchers_at_end(&mut self) {
+        use crate::invariants::watchers_miss_nothing::{NAME, at_end};
+        let disks_lost = self.cluster.disks_lost();
+        for watcher in &self.watchers {
+            for node in self.cluster.up() {
+                let registry = watcher.registry().as_str();
+                let found = match watcher.catch_up(&mut self.cluster, node) {
+                    Ok((resumed, fresh)) => at_end(registry, node, (&resumed, &fresh), disks_lost),
+                    Err(why) => vec![format!("{registry}: {why}")],
+                };
+                for what in found {
+                    self.cluster.violation(NAME, what);
+                }
+            }
+        }
+    }
+
     fn faults_due(&mut self) {
         let now_us = self.cluster.now_us();
         while self.plan.first().is_some_and(|(at_us, _)| *at_us <= now_us) {
@@ -282,6 +361,7 @@ impl Run {
         let until_us = self.cluster.now_us() + LIVENESS_US;
         while self.clients.iter().any(|client| !client.is_idle())
             || self.instances.iter().any(|instance| !instance.is_idle())
+            || self.watchers.iter().any(|watcher| !watcher.is_idle())
             || !self.keeper.is_idle()
         {
             if self.cluster.now_us() > until_us {

@@ -91,6 +91,23 @@ impl Server {
         }
     }
 
+    /// Whoever has nothing of a mailbox takes it in when it is told that it is one of its sites: that
+    /// comes first, wherever it stands in the order of writes.
+    pub(crate) fn introduce(
+        &self,
+        space: &SpaceId,
+        updates: &mut Vec<Update>,
+    ) -> Result<(), Damaged> {
+        let key = sites_key();
+        if matches!(space, SpaceId::Mailbox(_))
+            && !updates.iter().any(|update| update.key == key)
+            && let Some(cell) = self.cell(space, &key)?
+        {
+            updates.insert(0, Update { key, cell });
+        }
+        Ok(())
+    }
+
     /// The `Sites` cell of a mailbox is about to be replaced.
     pub(super) fn sites_cell_changes(&mut self, inbox: Incarnation, new: &Cell) {
         let space = Self::mailbox_space(inbox);

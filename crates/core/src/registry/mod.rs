@@ -29,4 +29,5 @@ pub(crate) mod servers;
 mod show;
 mod staleness;
 pub(crate) mod watch;
+mod watch_events;
 pub(crate) mod zones;

@@ -4,21 +4,22 @@
 //! turned into events; so a watch that goes on at another server misses nothing, and may be told
 //! something twice. Nothing is kept for a watcher but one parked question with a bound in time: a slow
 //! one costs no memory, it asks later. Who he is and what he may see is decided anew for each batch.
-//! Only fields named here are ever shown: a field that is not known here may be a secret.
+//! What no vector says (a deletion that is forgotten, a copy that was mended) has him start over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    Cell, CellKey, Changes, Course, ErrorKind, Field, Happened, Incarnation, Refusal, RegistryName,
-    Reply, Request, Resolution, ResumeToken, Since, SpaceId, Speaker, VersionVector, WatchEvent,
+    Cell, CellKey, Changes, Course, ErrorKind, Hlc, Incarnation, Refusal, RegistryName, Reply,
+    Request, Resolution, ResumeToken, Since, SpaceId, Speaker, Update, VersionVector, WatchEvent,
     WatchTarget,
 };
 
-use crate::codec::{self, Identity, Listed};
-use crate::registry::database::Database;
+use crate::codec;
 use crate::registry::directory::Memo;
 use crate::registry::request::{Job, Outcome, ReplyTo, Stop};
+use crate::registry::watch_events::{event_of, told_too_early};
 use crate::server::{Server, Timer};
+use crate::tables::{Damaged, Table};
 
 /// Watches that wait for a change at one time, in all: each is a few hundred octets.
 const MOST_WAITING: usize = 4_096;
@@ -31,6 +32,10 @@ const MOST_WAIT_MS: u64 = 20_000;
 const BATCH_BYTES: usize = 256 * 1024;
 /// Steps of looking before an answer says "more" though it holds no event: bounds one turn of the core.
 const MOST_STEPS: usize = 4;
+/// Servers that a token remembers to have been told by: it is a line of text in the end.
+const MOST_TOLD_BY: usize = 32;
+/// `Meta` key prefix of when the copy of a registry was mended.
+const META_MENDED: &[u8] = b"mended/";
 /// Entries touched in one turn that are told apart; beyond them all watches of the registry look.
 const MOST_TOUCHED: usize = 1_000;
 
@@ -41,6 +46,8 @@ pub(crate) struct Watches {
     by_registry: BTreeMap<RegistryName, BTreeSet<u64>>,
     by_speaker: BTreeMap<Speaker, usize>,
     touched: BTreeMap<RegistryName, Touched>,
+    /// When the copy here was last mended, if it ever was; on disk too.
+    mended: BTreeMap<RegistryName, u64>,
 }
 
 #[derive(Debug)]
@@ -152,6 +159,30 @@ impl Watches {
 }
 
 impl Server {
+    /// At the start: which copies were mended, and when.
+    pub(crate) fn load_mended(&mut self) -> Result<(), Damaged> {
+        let until = codec::after_prefix(META_MENDED);
+        for (key, value) in self.all_rows(Table::Meta, META_MENDED, &until)? {
+            let name = key.get(META_MENDED.len()..).unwrap_or_default().to_vec();
+            let name = String::from_utf8(name).ok().and_then(|n| n.parse().ok());
+            if let Some(registry) = name {
+                let at = codec::decode(&value)?;
+                self.watches.mended.insert(registry, at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Cells were lacking here that the vector covers, and are here now, or the other way round:
+    /// nobody who watched here was told, and no vector will tell it. So he starts over.
+    pub(crate) fn copy_was_mended(&mut self, registry: &RegistryName) {
+        let at = self.tick(Hlc(0)).0;
+        let key = [META_MENDED, registry.as_str().as_bytes()].concat();
+        self.ledger.put(Table::Meta, key, codec::encode(&at));
+        self.watches.mended.insert(registry.clone(), at);
+        self.watches.touch_all(registry);
+    }
+
     /// Evaluates a watch of a registry held here.
     pub(crate) fn watch(
         &mut self,
@@ -163,18 +194,29 @@ impl Server {
         if let Err(refusal) = self.may_watch(memo, speaker, target)? {
             return Ok(Err(refusal).into());
         }
-        let (mut token, course) = match self.watched_from(target, since) {
+        let (mut token, mut course) = match self.watched_from(target, since) {
             Ok(begun) => begun,
             Err(refusal) => return Ok(Err(refusal).into()),
         };
-        let (events, more) = if token.cursor.is_some() {
-            match self.what_is_there(target, &mut token) {
+        let mut changed = None;
+        if token.cursor.is_none() {
+            changed = self.what_changed(target, &mut token)?;
+            if changed.is_none() {
+                let why = "something came back that is older than a forgotten deletion";
+                (token, course) = match self.starts_over(target, why) {
+                    Ok(begun) => begun,
+                    Err(refusal) => return Ok(Err(refusal).into()),
+                };
+            }
+        }
+        let (events, more) = match changed {
+            Some(page) => page,
+            None => match self.what_is_there(target, &mut token) {
                 Ok(page) => page,
                 Err(refusal) => return Ok(Err(refusal).into()),
-            }
-        } else {
-            self.what_changed(target, &mut token)?
+            },
         };
+        self.told_by_this_server(target.registry(), &mut token);
         let says_something =
             !events.is_empty() || more || *since == Since::Now || course != Course::Continues;
         if says_something {
@@ -283,12 +325,26 @@ impl Server {
         })
     }
 
-    /// Where a watch begins, and how it follows on what its client knows.
-    fn watched_from(
+    /// When the copy here was last mended.
+    fn mended(&self, registry: &RegistryName) -> u64 {
+        self.watches.mended.get(registry).copied().unwrap_or(0)
+    }
+
+    fn told_by_this_server(&self, registry: &RegistryName, token: &mut ResumeToken) {
+        let here = self.clock.origin();
+        token.mended.insert(here, self.mended(registry));
+        if token.mended.len() > MOST_TOLD_BY {
+            let other = token.mended.keys().copied().find(|origin| *origin != here);
+            other.and_then(|origin| token.mended.remove(&origin));
+        }
+    }
+
+    /// A token of somebody who knows nothing, at what is here now.
+    fn begun_now(
         &self,
         target: &WatchTarget,
-        since: &Since,
-    ) -> Result<(ResumeToken, Course), Refusal> {
+        cursor: Option<Vec<u8>>,
+    ) -> Result<ResumeToken, Refusal> {
         let registry = target.registry();
         let here = SpaceId::Registry(registry.clone());
         let (Some(life), Some(space)) = (self.entry(&registry.group()), self.spaces.get(&here))
@@ -299,36 +355,72 @@ impl Server {
         };
         let entry = match target {
             WatchTarget::Registry(_) => None,
-            WatchTarget::Entry(name) => Some(self.entry(name).map(|entry| entry.incarnation)),
+            WatchTarget::Entry(name) => {
+                let entry = self.entry(name).ok_or_else(|| Refusal::not_found(name))?;
+                Some(entry.incarnation)
+            }
         };
-        let fresh = |cursor| -> Result<ResumeToken, Refusal> {
-            let entry = match (entry, target) {
-                (Some(None), WatchTarget::Entry(name)) => return Err(Refusal::not_found(name)),
-                (Some(is), _) => is,
-                (None, _) => None,
-            };
-            Ok(ResumeToken {
-                life: life.incarnation,
-                entry,
-                vector: space.row.vector.clone(),
-                cursor,
-            })
-        };
-        let over = |why: &str| {
-            let why = why.to_owned();
-            Ok((fresh(Some(Vec::new()))?, Course::StartsOver { why }))
-        };
+        Ok(ResumeToken {
+            life: life.incarnation,
+            entry,
+            vector: space.row.vector.clone(),
+            cursor,
+            mended: BTreeMap::new(),
+        })
+    }
+
+    fn starts_over(
+        &self,
+        target: &WatchTarget,
+        why: &str,
+    ) -> Result<(ResumeToken, Course), Refusal> {
+        let why = why.to_owned();
+        let token = self.begun_now(target, Some(Vec::new()))?;
+        Ok((token, Course::StartsOver { why }))
+    }
+
+    /// Where a watch begins, and how it follows on what its client knows.
+    fn watched_from(
+        &self,
+        target: &WatchTarget,
+        since: &Since,
+    ) -> Result<(ResumeToken, Course), Refusal> {
         let text = match since {
-            Since::Now => return Ok((fresh(None)?, Course::Continues)),
-            Since::Beginning => return over("from the beginning, as asked"),
+            Since::Now => return Ok((self.begun_now(target, None)?, Course::Continues)),
+            Since::Beginning => return self.starts_over(target, "from the beginning, as asked"),
             Since::Token(text) => text,
         };
-        let token: ResumeToken = text
+        let mut token: ResumeToken = text
             .parse()
             .map_err(|why: grapevine_model::ResumeTokenError| Refusal::invalid(why.to_string()))?;
+        let registry = target.registry();
+        let here = SpaceId::Registry(registry.clone());
+        let (Some(life), Some(space)) = (self.entry(&registry.group()), self.spaces.get(&here))
+        else {
+            return Err(Refusal::unavailable(format!(
+                "{registry} is not complete at this server"
+            )));
+        };
         if token.life != life.incarnation {
-            return over("the token is of another registry, or of one that was deleted since");
+            let why = "the token is of another registry, or of one that was deleted since";
+            return self.starts_over(target, why);
         }
+        let told_by_here = token.mended.get(&self.clock.origin());
+        if told_by_here.is_some_and(|then| *then != self.mended(registry)) {
+            let why = "this server's copy lacked something, and has it now";
+            return self.starts_over(target, why);
+        }
+        // What was deleted and is forgotten is in no batch any more. What this server itself has not
+        // reached yet it will look at again when it has.
+        let forgotten = both_have(&space.floor, &space.row.vector);
+        if !token.vector.covers_all(&forgotten) {
+            let why = "deletions were forgotten since that it did not hear of";
+            return self.starts_over(target, why);
+        }
+        let entry = match target {
+            WatchTarget::Registry(_) => None,
+            WatchTarget::Entry(name) => Some(self.entry(name).map(|entry| entry.incarnation)),
+        };
         match (entry, token.entry) {
             (None, None) => {}
             (None, Some(_)) | (Some(_), None) => {
@@ -337,9 +429,14 @@ impl Server {
                 ));
             }
             (Some(Some(is)), Some(was)) if is != was => {
-                return over("the name means another entry now");
+                return self.starts_over(target, "the name means another entry now");
             }
             (Some(_), Some(_)) => {}
+        }
+        // Told by a server that knew more. What this one tells may be overcome by what it lacks, so that
+        // is told again when it is here too.
+        if !space.row.vector.covers_all(&token.vector) {
+            token.vector = both_have(&token.vector, &space.row.vector);
         }
         Ok((token, Course::Continues))
     }
@@ -357,10 +454,6 @@ impl Server {
         else {
             return Err(Refusal::unavailable(format!("{registry} is not here")));
         };
-        // Begun at a server that knew more: what it had and this one lacks comes as a change later.
-        if !state.row.vector.covers_all(&token.vector) {
-            token.vector = both_have(&token.vector, &state.row.vector);
-        }
         let after = match token.cursor.take().filter(|cursor| !cursor.is_empty()) {
             None => None,
             Some(cursor) => {
@@ -385,35 +478,61 @@ impl Server {
         Ok((events, more))
     }
 
-    /// What changed since the token's vector, which is raised by it.
+    /// The planted mistake: all that is older than the latest write told counts as told.
+    fn go_on_by_time(&self, space: &SpaceId, token: &mut ResumeToken) {
+        let latest = token.vector.iter().map(|(_, time)| time).max();
+        let here = self.spaces.get(space).map(|state| &state.row.vector);
+        if let (Some(latest), Some(here)) = (latest, here) {
+            for (origin, time) in here.iter() {
+                token.vector.raise(origin, time.min(latest));
+            }
+        }
+    }
+
+    /// What changed since the token's vector, which is raised by it. None where it can't be told as
+    /// a change, and all has to be told anew.
     fn what_changed(
         &self,
         target: &WatchTarget,
         token: &mut ResumeToken,
-    ) -> Result<(Vec<WatchEvent>, bool), Stop> {
+    ) -> Result<Option<(Vec<WatchEvent>, bool)>, Stop> {
         let registry = target.registry();
         let space = SpaceId::Registry(registry.clone());
         let Some(database) = self.database(registry) else {
-            return Ok((Vec::new(), false));
+            return Ok(Some((Vec::new(), false)));
         };
+        if self.planted_watch_by_time {
+            self.go_on_by_time(&space, token);
+        }
         let mut events = Vec::new();
         for _ in 0..MOST_STEPS {
             let (updates, progress, complete) = self.missing(&space, &token.vector, BATCH_BYTES)?;
-            token.vector = progress;
-            let shown = updates
-                .iter()
-                .filter(|update| token.entry.is_none_or(|entry| entry.0 == update.key.item))
-                .filter_map(|update| event_of(database, &update.key, &update.cell));
-            events.extend(shown);
+            let told = std::mem::replace(&mut token.vector, progress);
+            let concerns =
+                |update: &&Update| token.entry.is_none_or(|entry| entry.0 == update.key.item);
+            for update in updates.iter().filter(concerns) {
+                if self.may_be_older_than_told(&space, update) {
+                    return Ok(None);
+                }
+                events.extend(event_of(database, &update.key, &update.cell));
+                events.extend(told_too_early(database, update, &told));
+            }
             events.sort_by_key(|event| event.stamp);
             if complete {
-                return Ok((events, false));
+                return Ok(Some((events, false)));
             }
             if !events.is_empty() {
                 break;
             }
         }
-        Ok((events, true))
+        Ok(Some((events, true)))
+    }
+
+    /// A value that came from a holder away for too long stands against a deletion that the others
+    /// have forgotten (docs/reaping.md), though the deletion has the greater stamp: whoever was told of
+    /// the deletion would not believe it. Such a value was written again, under a dot of its own.
+    fn may_be_older_than_told(&self, space: &SpaceId, update: &Update) -> bool {
+        update.cell.dot != update.cell.stamp && self.is_late(space, &update.cell)
     }
 }
 
@@ -440,77 +559,4 @@ fn both_have(one: &VersionVector, other: &VersionVector) -> VersionVector {
 
 fn weight(key: &CellKey, cell: &Cell) -> usize {
     80 + key.element.len() + cell.value.as_ref().map_or(0, Vec::len)
-}
-
-/// How a field is shown.
-enum Shape {
-    /// One text.
-    Text(&'static str),
-    /// A list whose items are the elements.
-    Elements(&'static str),
-    /// A list of members.
-    Members(&'static str),
-}
-
-/// What of a cell's field may be seen by whoever may see its entry.
-fn shape(field: u16) -> Option<Shape> {
-    let shown = [
-        (Field::Remark, Shape::Text("remark")),
-        (Field::InboxSite, Shape::Elements("sites")),
-        (Field::Alias, Shape::Elements("aliases")),
-        (Field::Forward, Shape::Elements("forward")),
-        (Field::ConnectSite, Shape::Elements("connect-sites")),
-        (Field::Member, Shape::Members("members")),
-        (Field::Owner, Shape::Members("owners")),
-        (Field::Friend, Shape::Members("friends")),
-    ];
-    shown
-        .into_iter()
-        .find(|(known, _)| known.number() == field)
-        .map(|(_, shape)| shape)
-}
-
-/// A cell as an event; none for what is not shown.
-fn event_of(database: &Database, key: &CellKey, cell: &Cell) -> Option<WatchEvent> {
-    let incarnation = Incarnation(key.item);
-    let entry = database.entry(incarnation);
-    let event = |name, what| WatchEvent {
-        name,
-        incarnation,
-        stamp: cell.stamp,
-        what,
-    };
-    if key.field == Field::Identity.number() {
-        return Some(match &cell.value {
-            None => event(database.former_name(incarnation), Happened::Deleted),
-            Some(value) => {
-                let kind = codec::decode::<Identity>(value).ok()?.kind;
-                event(entry?.name(), Happened::Created { kind })
-            }
-        });
-    }
-    // What was said of an entry that is gone is no news.
-    let name = entry?.name();
-    let what = match (shape(key.field)?, &cell.value) {
-        (Shape::Text(field), Some(value)) => Happened::Set {
-            field: field.to_owned(),
-            value: String::from_utf8(value.clone()).ok()?,
-        },
-        (Shape::Text(field), None) => Happened::Cleared {
-            field: field.to_owned(),
-        },
-        (Shape::Elements(list) | Shape::Members(list), None) => Happened::Removed {
-            list: list.to_owned(),
-            item: String::from_utf8(key.element.clone()).ok()?,
-        },
-        (Shape::Elements(list), Some(_)) => Happened::Added {
-            list: list.to_owned(),
-            item: String::from_utf8(key.element.clone()).ok()?,
-        },
-        (Shape::Members(list), Some(value)) => Happened::Added {
-            list: list.to_owned(),
-            item: codec::decode::<Listed>(value).ok()?.spelling,
-        },
-    };
-    Some(event(name, what))
 }

@@ -142,7 +142,10 @@ impl Server {
             // Not fetched whole: another holder answers, or we do later.
             return Ok(());
         }
-        let (updates, progress, complete) = self.missing(space, &from, PAGE_BYTES)?;
+        let (mut updates, progress, complete) = self.missing(space, &from, PAGE_BYTES)?;
+        if from.is_empty() {
+            self.introduce(space, &mut updates)?;
+        }
         let space = space.clone();
         self.send(
             to,

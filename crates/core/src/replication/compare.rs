@@ -386,6 +386,9 @@ impl Server {
         }
         if healed > 0 {
             self.space_changed(space);
+            if let SpaceId::Registry(registry) = space {
+                self.copy_was_mended(registry);
+            }
             self.compares.counts.healed += healed;
             self.alarm(format!(
                 "{space}: {healed} cells here were damaged, missing or different, and are taken from {from}; look at this disk"

@@ -115,25 +115,32 @@ impl Server {
 
     /// A cell was written: does it wait to be forgotten?
     pub(crate) fn mark_for_reaping(&mut self, space: &SpaceId, key: &CellKey, cell: &Cell) {
-        let kind = match (&cell.value, space) {
-            (None, _) => DEAD,
-            (Some(_), SpaceId::Registry(registry)) => {
-                let lives = self
-                    .databases
-                    .get(registry)
-                    .is_none_or(|database| database.lives(key.item));
-                if lives {
-                    return;
-                }
-                STRAY
-            }
-            (Some(_), SpaceId::Mailbox(_)) => return,
+        let Some(kind) = self.waits_to_be_forgotten(space, key, cell) else {
+            return;
         };
         self.tombstones.kept += u64::from(kind == DEAD);
         let mut row = vec![kind];
         row.extend(codec::bare_cell_key(key));
         self.ledger
             .put(Table::Tombstones, codec::dot_key(space, cell.dot), row);
+    }
+
+    /// As what a cell waits to be forgotten, if it does.
+    pub(super) fn waits_to_be_forgotten(
+        &self,
+        space: &SpaceId,
+        key: &CellKey,
+        cell: &Cell,
+    ) -> Option<u8> {
+        match (&cell.value, space) {
+            (None, _) => Some(DEAD),
+            (Some(_), SpaceId::Registry(registry)) => {
+                let database = self.databases.get(registry);
+                let lives = database.is_none_or(|database| database.lives(key.item));
+                (!lives).then_some(STRAY)
+            }
+            (Some(_), SpaceId::Mailbox(_)) => None,
+        }
     }
 
     /// A cell is replaced or forgotten: nothing is looked up by its dot any more.
@@ -169,6 +176,10 @@ impl Server {
         let Some(state) = self.spaces.get(space) else {
             return Ok(false);
         };
+        let refresh = state.refresh.as_ref();
+        if refresh.is_some_and(|refresh| refresh.has_decided(update.cell.dot)) {
+            return Ok(true);
+        }
         if state.floor.is_empty() {
             return Ok(false);
         }

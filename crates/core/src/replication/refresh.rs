@@ -3,19 +3,20 @@
 //! Guards P4 and checklist 40: what was deleted and forgotten meanwhile must not
 //! come back from an old copy, and what only the old copy has must not be lost.
 //! The old copy stays while a whole one is fetched beside it; then whatever the
-//! other one has had and has no more is dropped here. What the other one has
-//! never had is kept, and travels by the ordinary sessions.
+//! other one has had and has no more is dropped here (`refresh_end`). What the other
+//! one has never had is kept, and travels by the ordinary sessions.
 
 use std::collections::BTreeSet;
 
 use grapevine_model::{
-    Cell, CellKey, Merge, PeerMessage, Rule, ServerName, SpaceId, Update, VersionVector,
+    CellKey, Merge, PeerMessage, Rule, ServerName, SpaceId, Stamp, Update, VersionVector,
 };
 
 use crate::codec;
 use crate::replication::anti_entropy::PAGE_BYTES;
+use crate::replication::refresh_end::Ending;
 use crate::server::Server;
-use crate::tables::{Damaged, Table};
+use crate::tables::Damaged;
 
 /// Without a part for so many beats, a copy is begun again, perhaps from somebody else.
 const PATIENCE_BEATS: u64 = 5;
@@ -23,16 +24,25 @@ const PATIENCE_BEATS: u64 = 5;
 /// A whole copy under way.
 #[derive(Debug)]
 pub(crate) struct Refresh {
-    from: ServerName,
+    pub(super) from: ServerName,
     /// How far the copy has come.
-    reached: VersionVector,
+    pub(super) reached: VersionVector,
     /// Digests of the keys that it has.
-    keys: BTreeSet<u128>,
+    pub(super) keys: BTreeSet<u128>,
     heard_ms: u64,
+    /// The copy is whole, and what is not in it goes, page by page.
+    pub(super) ending: Option<Ending>,
     /// Whether the old copy answers no questions meanwhile. Where each side has forgotten what the
     /// other lacks (a partition longer than the retention), neither is the better one, and both go
     /// on answering.
     pub(crate) stale: bool,
+}
+
+impl Refresh {
+    /// Whether what is to be of a write is decided: the copy is whole, and its sender has had it.
+    pub(crate) fn has_decided(&self, dot: Stamp) -> bool {
+        self.ending.is_some() && self.reached.covers(dot)
+    }
 }
 
 /// A part of a copy, as it comes in.
@@ -46,7 +56,7 @@ pub(crate) struct CopyPart {
     pub(crate) updates: Vec<Update>,
 }
 
-fn digest_of(key: &CellKey) -> u128 {
+pub(super) fn digest_of(key: &CellKey) -> u128 {
     let hash = blake3::hash(&codec::bare_cell_key(key));
     let mut first = [0; 16];
     first.copy_from_slice(hash.as_bytes().split_at(16).0);
@@ -81,6 +91,12 @@ impl Server {
     ) {
         let patience_ms = self.config.times.beat_ms.saturating_mul(PATIENCE_BEATS);
         if !self.belongs_here(space) {
+            if matches!(space, SpaceId::Mailbox(_)) {
+                // Nothing of it is here yet: its first part says whether it is this server's.
+                let space = space.clone();
+                let known = VersionVector::default();
+                self.send(from, PeerMessage::Fetch { space, known });
+            }
             return;
         }
         let now_ms = self.now.mono_ms;
@@ -90,10 +106,9 @@ impl Server {
         if state.row.vector.covers_all(floor) {
             return;
         }
-        let goes_on = state
-            .refresh
-            .as_ref()
-            .is_some_and(|refresh| now_ms < refresh.heard_ms.saturating_add(patience_ms));
+        let goes_on = state.refresh.as_ref().is_some_and(|refresh| {
+            refresh.ending.is_some() || now_ms < refresh.heard_ms.saturating_add(patience_ms)
+        });
         if goes_on {
             return;
         }
@@ -108,6 +123,7 @@ impl Server {
             reached: VersionVector::default(),
             keys: BTreeSet::new(),
             heard_ms: now_ms,
+            ending: None,
             stale,
         });
         if first && state.row.ready {
@@ -135,7 +151,10 @@ impl Server {
         if !whole || !self.may_share(from, space) {
             return Ok(());
         }
-        let (updates, progress, complete) = self.missing(space, &known, PAGE_BYTES)?;
+        let (mut updates, progress, complete) = self.missing(space, &known, PAGE_BYTES)?;
+        if known.is_empty() {
+            self.introduce(space, &mut updates)?;
+        }
         let state = self.spaces.get(space);
         let (floor, vector) = state
             .map(|state| (state.floor.clone(), state.row.vector.clone()))
@@ -161,11 +180,29 @@ impl Server {
         space: SpaceId,
         part: CopyPart,
     ) -> Result<(), Damaged> {
+        let first = part.base.is_empty() && !self.belongs_here(&space);
+        if first && self.admit_mailbox(&space, &part.updates) {
+            let now_ms = self.now.mono_ms;
+            if let Some(state) = self.spaces.get_mut(&space)
+                && state.refresh.is_none()
+            {
+                state.refresh = Some(Refresh {
+                    from: from.clone(),
+                    reached: VersionVector::default(),
+                    keys: BTreeSet::new(),
+                    heard_ms: now_ms,
+                    ending: None,
+                    stale: true,
+                });
+            }
+        }
         let expected = self
             .spaces
             .get(&space)
             .and_then(|state| state.refresh.as_ref())
-            .is_some_and(|refresh| refresh.from == *from && refresh.reached == part.base);
+            .is_some_and(|refresh| {
+                refresh.from == *from && refresh.reached == part.base && refresh.ending.is_none()
+            });
         if !expected || !self.admit(&space, &part.updates) {
             return Ok(());
         }
@@ -202,7 +239,9 @@ impl Server {
         refresh.reached = part.progress;
         refresh.heard_ms = now_ms;
         if part.complete {
-            return self.end_refresh(from, &space, &part.floor);
+            refresh.ending = Some(Ending::new(&space, part.floor));
+            self.begin_end(space);
+            return Ok(());
         }
         let known = refresh.reached.clone();
         self.send(from, PeerMessage::Fetch { space, known });
@@ -242,75 +281,5 @@ impl Server {
             }
         }
         self.merge_all(space, &news)
-    }
-
-    /// The copy is whole: what the other one has had and has no more goes here too.
-    fn end_refresh(
-        &mut self,
-        from: &ServerName,
-        space: &SpaceId,
-        floor: &VersionVector,
-    ) -> Result<(), Damaged> {
-        let Some(refresh) = self
-            .spaces
-            .get_mut(space)
-            .and_then(|state| state.refresh.take())
-        else {
-            return Ok(());
-        };
-        // What is written over a dropped cell must exceed it, after a restart too.
-        self.tick(grapevine_model::Hlc(0));
-        let mut floors = floor.clone();
-        if let Some(state) = self.spaces.get(space) {
-            floors.join(&state.floor);
-        }
-        let last_forgotten = floors.iter().map(|(_, time)| time).max();
-        let mut late = Vec::new();
-        let prefix = codec::space_prefix(space);
-        let until = codec::after_prefix(&prefix);
-        for (key, value) in self.all_rows(Table::Cells, &prefix, &until)? {
-            let key = codec::read_cell_key(key.get(prefix.len()..).unwrap_or_default())?;
-            let cell: Cell = codec::decode(&value)?;
-            if refresh.keys.contains(&digest_of(&key)) {
-                continue;
-            }
-            if !refresh.reached.covers(cell.dot) {
-                if cell.value.is_some() && last_forgotten.is_some_and(|l| cell.stamp.time <= l) {
-                    late.push(cell.dot);
-                }
-            } else {
-                if let SpaceId::Mailbox(inbox) = space {
-                    let gone = Cell {
-                        value: None,
-                        ..cell.clone()
-                    };
-                    self.mailbox_cell_changes(*inbox, &key, Some(&cell), &gone)?;
-                }
-                self.forget_cell(space, &key, &cell);
-            }
-        }
-        // Others may still have a deletion that beats what only this copy has: they are asked.
-        self.write_again(space, late)?;
-        let mut reached = refresh.reached;
-        self.quarantine.hold_back(space, &mut reached);
-        if let Some(state) = self.spaces.get_mut(space) {
-            state.row.vector.join(&reached);
-            state.floor.join(floor);
-            state.row.ready = true;
-            state.progress.clear();
-            state.round = None;
-        }
-        self.save_floor(space);
-        self.save_space(space);
-        self.tombstones.refreshed = self.tombstones.refreshed.saturating_add(1);
-        self.mend_needed = true;
-        self.gv_changed = true;
-        self.space_changed(space);
-        if let SpaceId::Registry(registry) = space {
-            self.watches.touch_all(registry);
-        }
-        self.note_info(format!("{space} fetched from {from}"), None);
-        self.say_have(from, space);
-        Ok(())
     }
 }

@@ -1,13 +1,16 @@
 //! Copies that differ although their vectors say that they do not, disks that were set back,
 //! updates that must wait, and cells that this release does not know.
 
+use std::collections::BTreeSet;
+
 use grapevine_core::{Input, Start, Table};
 use grapevine_model::{
-    Cell, CellKey, Check, CompareView, ComparedWith, GroupList, Hlc, OriginId, PeerMessage, Reply,
-    Request, SpaceId, Speaker, Stamp, Update, VersionVector,
+    Cell, CellKey, Check, CompareView, ComparedWith, Course, GroupList, Hlc, OriginId, PeerMessage,
+    Reply, Request, Since, SpaceId, Speaker, Stamp, Update, VersionVector,
 };
 
 use crate::harness::{Cluster, add, name, remove, server};
+use crate::watch;
 
 fn pa() -> SpaceId {
     SpaceId::Registry("pa".parse().unwrap())
@@ -607,5 +610,82 @@ fn copies_taken_for_equal_unseen_are_found() {
         is_member(&mut cluster, "s2", "birrell@pa"),
         Check::No,
         "and it shows"
+    );
+}
+
+#[test]
+fn whoever_watched_a_copy_that_lacked_something_is_told_all_of_it_when_it_is_mended() {
+    let mut cluster = Cluster::new(2);
+    cluster.alarms_expected = true;
+    cluster.group("g^@pa", &["birrell@pa", "needham@pa"], &[]);
+    cluster.pass(3_000);
+    cluster.kill("s2");
+    for key in rows(&cluster, "s2", Table::Cells, "needham@pa") {
+        tamper(&mut cluster, "s2", Table::Cells, &key, None);
+    }
+    cluster.start("s2", Start::Resume);
+    cluster.pass(5_000);
+    let who = cluster.login("birrell@pa");
+    let target = watch::entry("g^@pa");
+    let (told, token, _) = watch::all(&mut cluster, "s2", &who, &target, Since::Beginning);
+    let needham = "g^@pa members+needham@pa".to_owned();
+    assert!(!watch::short(&told).contains(&needham));
+    let waits = watch::watch(&target, Since::Token(token), 10_000);
+    let waits = cluster.begin("s2", who.clone(), waits);
+    compare(&mut cluster, "s1");
+    let Some(Ok(Reply::Changes(changes))) = cluster.result_now(waits) else {
+        panic!("a watcher that waits is not told");
+    };
+    assert!(matches!(changes.course, Course::StartsOver { .. }));
+    let told = watch::short(&changes.events);
+    assert!(told.contains(&needham), "{told:?}");
+    // Once is enough.
+    let (more, _, over) = watch::all(
+        &mut cluster,
+        "s2",
+        &who,
+        &target,
+        Since::Token(changes.token),
+    );
+    assert!(more.is_empty() && !over);
+}
+
+#[test]
+fn what_is_heard_of_an_entry_before_its_creation_is_told_with_the_creation() {
+    let mut cluster = Cluster::new(2);
+    cluster.group("g^@pa", &[], &[]);
+    cluster.pass(3_000);
+    // The identity of an entry as a server writes it, for one that another server has created.
+    let identity: Vec<u8> = {
+        let disk = cluster.nodes[&server("s2")].disk.0.lock().unwrap();
+        let names_it = |cell: &Cell| {
+            let value = cell.value.as_deref().unwrap_or_default();
+            value.windows(2).any(|w| w == b"g^")
+        };
+        let mut cells = disk
+            .iter()
+            .filter(|((of, key), _)| *of == Table::Cells && key.ends_with(&[0, 1]))
+            .map(|(_, row)| postcard::from_bytes::<Cell>(&row[1..]).unwrap());
+        cells.find(names_it).unwrap().value.unwrap()
+    };
+    let at = identity.windows(2).position(|w| w == b"g^").unwrap();
+    let identity = [&identity[..at], b"x^", &identity[at + 2..]].concat();
+    let who = cluster.login("registrar@pa");
+    let target = grapevine_model::WatchTarget::Registry("pa".parse().unwrap());
+    let since = watch::now(&mut cluster, "s2", &who, &target);
+    let now = cluster.now.wall_ms << 16;
+    let remark = update(77, 2, now, 4242, b"said by the second");
+    say(&mut cluster, "s1", "s2", push(vec![remark]));
+    let (told, token, _) = watch::all(&mut cluster, "s2", &who, &target, since);
+    assert_eq!(watch::short(&told), Vec::<String>::new());
+    let created = update(77, 1, now - 1, 4343, &identity);
+    say(&mut cluster, "s1", "s2", push(vec![created]));
+    let (told, _, _) = watch::all(&mut cluster, "s2", &who, &target, Since::Token(token));
+    assert_eq!(
+        BTreeSet::from_iter(watch::short(&told)),
+        BTreeSet::from([
+            "x^@pa created".to_owned(),
+            "x^@pa remark=said by the second".to_owned()
+        ])
     );
 }

@@ -120,6 +120,7 @@ fn config(name: &str) -> Config {
             ..Default::default()
         },
         alone: grapevine_core::Alone::Accept,
+        rows_a_turn: grapevine_core::ROWS_A_TURN,
         #[cfg(feature = "planted-faults")]
         planted: None,
     }

@@ -1,6 +1,6 @@
 //! Connect sites, leases and pools: who may set them, when they end, and who finds them where.
 
-use grapevine_core::Effect;
+use grapevine_core::{Effect, Start};
 use grapevine_model::{
     EntryChange, ErrorKind, GroupList, Located, Reply, Request, SiteDoor, SiteOffer, Speaker, Zone,
 };
@@ -117,6 +117,22 @@ fn an_expired_lease_is_found_by_nobody_and_a_renewal_is_one_cell() {
         };
         assert!(view.connect_sites.is_empty());
     }
+}
+
+#[test]
+fn a_server_that_starts_again_ends_no_lease_early() {
+    let mut cluster = pool(2);
+    let renew = register("imap1@pa", "any", &["10.0.0.1:143"], Some(5_000));
+    cluster.ok("s2", Speaker::Operator, renew);
+    // Its stamps begin beyond whatever it may have given out before; its clock does not.
+    cluster.kill("s1");
+    cluster.start("s1", Start::Resume);
+    cluster.pass(2_500);
+    for at in ["s1", "s2"] {
+        assert_eq!(places(&mut cluster, at, "imap@pa").len(), 1, "{at}");
+    }
+    cluster.pass(3_000);
+    assert!(places(&mut cluster, "s2", "imap@pa").is_empty());
 }
 
 #[test]

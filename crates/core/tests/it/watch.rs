@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    Changes, Course, EntryChange, ErrorKind, GroupList, Happened, Reply, Request, Secret, Since,
-    Speaker, WatchEvent, WatchTarget,
+    Changes, Course, EntryChange, ErrorKind, GroupList, Happened, PostingRule, Quota, Reply,
+    Request, Secret, Since, Speaker, WatchEvent, WatchTarget,
 };
 
 use crate::harness::{Cluster, add, name, remove, server};
@@ -13,11 +13,11 @@ fn registry(text: &str) -> WatchTarget {
     WatchTarget::Registry(text.parse().unwrap())
 }
 
-fn entry(text: &str) -> WatchTarget {
+pub(crate) fn entry(text: &str) -> WatchTarget {
     WatchTarget::Entry(name(text))
 }
 
-fn watch(target: &WatchTarget, since: Since, wait_ms: u32) -> Request {
+pub(crate) fn watch(target: &WatchTarget, since: Since, wait_ms: u32) -> Request {
     Request::Watch {
         target: target.clone(),
         since,
@@ -39,7 +39,7 @@ fn batch(
 }
 
 /// All events up to now, and the token after them.
-fn all(
+pub(crate) fn all(
     cluster: &mut Cluster,
     at: &str,
     speaker: &Speaker,
@@ -60,11 +60,16 @@ fn all(
     }
 }
 
-fn now(cluster: &mut Cluster, at: &str, speaker: &Speaker, target: &WatchTarget) -> Since {
+pub(crate) fn now(
+    cluster: &mut Cluster,
+    at: &str,
+    speaker: &Speaker,
+    target: &WatchTarget,
+) -> Since {
     Since::Token(batch(cluster, at, speaker, target, Since::Now).token)
 }
 
-fn short(events: &[WatchEvent]) -> Vec<String> {
+pub(crate) fn short(events: &[WatchEvent]) -> Vec<String> {
     let text = |event: &WatchEvent| {
         let name = event
             .name
@@ -457,4 +462,45 @@ fn one_speaker_waits_for_so_many_things_and_no_more() {
     let waits = cluster.begin("s1", who, watch(&target, since, 10_000));
     cluster.pump();
     assert!(cluster.result_now(waits).is_none(), "there is room again");
+}
+
+#[test]
+fn what_is_decided_about_an_entry_is_told_as_on_the_command_line() {
+    let mut cluster = Cluster::new(1);
+    cluster.group("g^@pa", &["birrell@pa"], &[]);
+    let registrar = cluster.login("registrar@pa");
+    let target = registry("pa");
+    let since = now(&mut cluster, "s1", &registrar, &target);
+    let change = |who: &str, change| Request::Change {
+        name: name(who),
+        change,
+    };
+    let quota = |octets, messages| EntryChange::Quota(Quota { octets, messages });
+    for request in [
+        change("g^@pa", EntryChange::Posting(PostingRule::Members)),
+        change(
+            "g^@pa",
+            EntryChange::Posting(PostingRule::Group(name("g^@pa"))),
+        ),
+        change("birrell@pa", quota(Some(1_000), Some(5))),
+        change("needham@pa", quota(None, None)),
+        change("g^@pa", EntryChange::Rename(name("h^@pa"))),
+    ] {
+        cluster.ok("s1", Speaker::Operator, request);
+    }
+    let (events, token, _) = all(&mut cluster, "s1", &registrar, &target, since);
+    let told: BTreeSet<String> = short(&events).into_iter().collect();
+    for wanted in [
+        "h^@pa posting=g^@pa",
+        "birrell@pa quota=octets=1000 messages=5",
+        "needham@pa quota cleared",
+        "h^@pa former+g^",
+    ] {
+        assert!(told.contains(wanted), "{wanted}: {told:?}");
+    }
+    let forget = change("h^@pa", EntryChange::FormerRemove(name("g^@pa")));
+    cluster.ok("s1", Speaker::Operator, forget);
+    let since = Since::Token(token);
+    let (events, _, _) = all(&mut cluster, "s1", &registrar, &target, since);
+    assert_eq!(short(&events), ["h^@pa former-g^"]);
 }

@@ -22,6 +22,7 @@ mod registry;
 mod send;
 pub(crate) mod service;
 mod service_keep;
+mod service_watch;
 mod session;
 pub(crate) mod status;
 mod tokens;

@@ -1,20 +1,20 @@
-//! `grapevine service`: register a live instance, find one, watch them come and go.
+//! `grapevine service`: register a live instance, take it back, find one.
 //!
 //! An instance is an individual with connect sites; a pool is a group with instances as members.
-//! `find` and `watch` never take "can't be asked" for "there is none".
+//! `find` never takes "can't be asked" for "there is none".
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use grapevine_model::{
-    Check, EntryChange, FoundSite, GroupList, Located, Member, Name, Place, Reply, Request,
-    SiteDoor, SiteNote, SiteOffer,
+    Check, EntryChange, FoundSite, GroupList, Member, Name, Place, Reply, Request, SiteDoor,
+    SiteNote, SiteOffer,
 };
 use grapevine_user::{Nearest, random_below, rfc2782_order};
 use serde_json::{Value, json};
 
-use super::output::{Table, print_json, print_written, printable};
+use super::output::{Table, print_json, print_written};
 use super::service_keep::{self, Health, Keeping};
+use super::service_watch::{self, Look};
 use super::session::{Need, Session, odd};
 use super::{Done, Globals};
 use crate::out::{Exit, Failure, complain, say};
@@ -22,8 +22,6 @@ use crate::out::{Exit, Failure, complain, say};
 /// The lease of a registration that is kept, unless it is said: a dead instance is missed soon, and
 /// a renewal every ten seconds costs nothing.
 const KEPT_LEASE: Duration = Duration::from_secs(30);
-/// A watch asks no more often than this.
-const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
 
 /// What to do with services.
 #[derive(Debug, clap::Subcommand)]
@@ -46,9 +44,10 @@ pub(crate) enum ServiceCommand {
         /// Only where this protocol is spoken.
         #[arg(long)]
         door: Option<SiteDoor>,
-        /// How often it is looked.
-        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
-        every: Duration,
+        /// Look so often, whatever is heard. By itself: at each change, and every 5 s; every second
+        /// for who is not logged in, and for a pool of more than 31.
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        every: Option<Duration>,
     },
 }
 
@@ -117,7 +116,10 @@ pub(super) async fn run(command: ServiceCommand, globals: &Globals) -> Result<Do
             deregister(&pool, instance, globals).await?;
         }
         ServiceCommand::Find(args) => find(args, globals).await?,
-        ServiceCommand::Watch { name, door, every } => watch(name, door, every, globals).await?,
+        ServiceCommand::Watch { name, door, every } => {
+            let session = Session::open(globals, Need::Anybody).await?;
+            service_watch::watch(&session, &Look { name, door, every }).await?;
+        }
     }
     Ok(Done::Yes)
 }
@@ -304,79 +306,6 @@ fn print_all(sites: &[(FoundSite, Option<Duration>)]) {
         ]);
     }
     table.print();
-}
-
-/// What is said of a site when it comes or goes.
-type Shown = BTreeMap<(Name, SiteDoor, Place), SiteOffer>;
-
-async fn watch(
-    name: Name,
-    door: Option<SiteDoor>,
-    every: Duration,
-    globals: &Globals,
-) -> Result<(), Failure> {
-    let session = Session::open(globals, Need::Anybody).await?;
-    let mut shown = Shown::new();
-    let mut known = None;
-    let mut failing = false;
-    loop {
-        let request = Request::Find {
-            name: name.clone(),
-            door: door.clone(),
-            known,
-        };
-        match session.user.call(request).await {
-            Ok(Reply::Located(located)) => {
-                failing = false;
-                if session.json {
-                    let sites = located.sites.iter().map(|site| site_json(site, None));
-                    let sites: Vec<Value> = sites.collect();
-                    say(json!({ "name": name, "sites": sites, "partial": located.partial }));
-                } else {
-                    print_changes(&mut shown, &located);
-                }
-                known = Some(located.version);
-            }
-            Ok(Reply::Unchanged) => failing = false,
-            Ok(_) => return Err(odd()),
-            // Where nothing was ever seen, there is nothing to go on with.
-            Err(refusal) if known.is_none() => return Err(refusal.into()),
-            Err(refusal) => {
-                if !failing {
-                    complain(format_args!("{refusal}; what was said last still stands"));
-                }
-                failing = true;
-            }
-        }
-        tokio::time::sleep(every.max(SHORTEST_PERIOD)).await;
-    }
-}
-
-fn print_changes(shown: &mut Shown, located: &Located) {
-    let sites = located.sites.iter().map(|site| {
-        let key = (
-            site.name.clone(),
-            site.door.clone(),
-            site.offer.place.clone(),
-        );
-        (key, site.offer.clone())
-    });
-    let present: Shown = sites.collect();
-    for ((name, door, place), _) in shown.iter().filter(|(key, _)| !present.contains_key(*key)) {
-        say(format_args!("- {place} {door} {name}"));
-    }
-    for (key, offer) in &present {
-        if shown.get(key) != Some(offer) {
-            let (name, door, place) = key;
-            let note = printable(offer.note.as_str());
-            let line = format!(
-                "+ {place} {door} {name} priority {} weight {} {note}",
-                offer.priority, offer.weight
-            );
-            say(line.trim_end());
-        }
-    }
-    *shown = present;
 }
 
 /// A time as people write it: `500ms`, `30s`, `5m`, `2h`, `1d`.

@@ -245,6 +245,58 @@ fn a_watch_says_what_comes_and_what_goes() {
 }
 
 #[test]
+fn a_watch_hears_at_once_also_when_its_server_is_killed_and_when_a_lease_ends() {
+    let grapevine = Grapevine::up(2);
+    let person = Person::at(&grapevine);
+    pool(&person);
+    let dir = grapevine.dir.to_str().unwrap();
+    // So rarely that whatever is said was heard, and not looked up.
+    let mut child = person
+        .command(&["service", "watch", POOL, "--every", "1h", "--dir", dir])
+        .args(["--as", "birrell@pa.example"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (say, said) = {
+        let (say, heard) = std::sync::mpsc::sync_channel(64);
+        let reader = std::thread::spawn(move || {
+            for line in said.map_while(Result::ok) {
+                if say.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        (reader, heard)
+    };
+    let kept = Kept(child);
+    let next = || said.recv_timeout(LIMIT).expect("the watch says something");
+    person.done(&register("imap1@pa.example", "127.0.0.1:1143"));
+    assert!(next().starts_with("+ 127.0.0.1:1143"));
+    // One that came into the pool later is heard, too: it is another name.
+    let mut short = register("imap2@pa.example", "127.0.0.1:2143");
+    short.extend(["--lease", "3s"]);
+    person.done(&short);
+    assert!(next().starts_with("+ 127.0.0.1:2143"));
+    assert!(
+        next().starts_with("- 127.0.0.1:2143"),
+        "the lease has ended"
+    );
+    for server in [0, 1] {
+        let port = format!("127.0.0.1:{}", 3143 + server);
+        if server == 1 {
+            grapevine.kill(0);
+        }
+        person.done(&register("imap2@pa.example", &port));
+        let come = next();
+        let come = if come.starts_with('-') { next() } else { come };
+        assert!(come.starts_with(&format!("+ {port}")), "{come}");
+    }
+    drop(kept);
+    say.join().unwrap();
+}
+
+#[test]
 fn what_cannot_be_registered_or_asked_is_said_with_its_exit_code() {
     let grapevine = Grapevine::up(2);
     let person = Person::at(&grapevine);

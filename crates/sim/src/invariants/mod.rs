@@ -14,6 +14,7 @@ pub mod removed_stays_removed;
 pub mod stamps_rise;
 pub mod unknown_is_never_empty;
 pub mod updates_survive;
+pub mod watchers_miss_nothing;
 
 use crate::cluster::{Cluster, Violation};
 use crate::oracle::Oracle;

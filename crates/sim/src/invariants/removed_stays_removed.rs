@@ -1,10 +1,13 @@
 //! A removed member never returns by itself: once a removal is acknowledged, and nobody has asked
 //! to add that member again since, the server that removed it never calls it a member.
+//!
+//! Excused, where holders are away for longer than the retention, is an addition that the remover may
+//! never have heard of: it stands when its removal is forgotten.
 
 use grapevine_model::{Check, Reply};
 
 use crate::event::{NodeIndex, Outcome};
-use crate::oracle::{Write, WriteFate};
+use crate::oracle::{Absences, Write, WriteFate};
 
 /// What it is called.
 pub const NAME: &str = "a removed member stays removed";
@@ -18,6 +21,7 @@ pub(crate) fn checked(
     node: NodeIndex,
     origin: Option<grapevine_model::OriginId>,
     outcome: &Outcome,
+    absences: Absences,
 ) -> Option<String> {
     if *outcome != Outcome::Done(Reply::Check(Check::Yes)) {
         return None;
@@ -39,6 +43,11 @@ pub(crate) fn checked(
         })?;
     // An add that was asked for before the removal, at another server, may have the greater stamp.
     let rival = writes.iter().any(|write| {
+        if let WriteFate::Done { stamp: removal, .. } = removed.fate
+            && absences.excuse(write, removal)
+        {
+            return true;
+        }
         write.value == IN
             && match write.fate {
                 WriteFate::Done { stamp, .. } => match removed.fate {

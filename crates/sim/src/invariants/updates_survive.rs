@@ -1,11 +1,14 @@
 //! An acknowledged update survives: in the end each value is that of the acknowledged write with
 //! the greatest stamp, or of a write whose outcome nobody knows; and every server says the same.
 //!
-//! Excused are writes acknowledged with one copy by a machine whose disk was lost since.
+//! Excused are writes acknowledged with one copy by a machine whose disk was lost since; and, where
+//! holders are away for longer than the retention, a removal that an addition of another server stands
+//! against.
 
 use std::collections::BTreeSet;
 
 use crate::cluster::Cluster;
+use crate::invariants::removed_stays_removed::OUT;
 use crate::oracle::{Key, Oracle, Write, WriteFate};
 use crate::view::FinalView;
 
@@ -59,6 +62,10 @@ fn allowed(key: &Key, writes: &[Write], cluster: &Cluster, view: &FinalView) -> 
                     && greatest
                         .and_then(stamp)
                         .is_none_or(|greatest| at > greatest)
+                    || greatest
+                        .filter(|removal| removal.value == OUT)
+                        .and_then(stamp)
+                        .is_some_and(|removal| cluster.absences().excuse(write, removal))
             }
             WriteFate::Refused => false,
         };

@@ -30,6 +30,7 @@ pub fn options() -> Options {
             tombstone_ms: 0,
             ..Times::default()
         },
+        rows_a_turn: grapevine_core::ROWS_A_TURN,
         alone: Alone::Accept,
         planted: None,
         skewed: Skew::None,

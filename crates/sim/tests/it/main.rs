@@ -18,3 +18,4 @@ mod planted;
 mod reaping;
 mod seeds;
 mod servers;
+mod watching;

@@ -88,8 +88,13 @@ fn a_name_that_means_two_is_found() {
 }
 
 #[test]
+fn a_watch_that_goes_on_from_a_time_is_found() {
+    is_found(Planted::WatchByTime, 10);
+}
+
+#[test]
 fn every_planted_mistake_has_its_test() {
     // A new one is to be added above.
     // Two of them have theirs in `reaping`.
-    assert_eq!(Planted::ALL.len(), 17);
+    assert_eq!(Planted::ALL.len(), 20);
 }

@@ -1,6 +1,6 @@
 //! Tombstones, and who has what: one story each.
 
-use grapevine_core::Planted;
+use grapevine_core::{Planted, Table};
 use grapevine_model::{EntryChange, ErrorKind, HolderSays, Reply, Request, Stamp};
 use grapevine_sim::{Cut, Options, Outcome, hash, registry_name, server_name};
 
@@ -310,6 +310,118 @@ fn a_message_deleted_and_forgotten_is_not_delivered_again_by_a_custodian_that_he
     let (newer, _) = bench.send(2, "ann@pa", &["bob@pa"]);
     bench.until("the next one is there", |bench| {
         bench.inbox(0, "bob@pa") == [newer]
+    });
+    bench.assert_clean();
+}
+
+#[test]
+fn deletions_from_before_the_index_are_forgotten_too() {
+    let mut options = options();
+    options.rows_a_turn = 3;
+    let mut bench = club(options);
+    bench.cluster.network.cut(&[0], &[1], Cut::BothWays);
+    bench.pass_s(10);
+    written(&bench.ask(0, "ann@pa", list_remove("club@pa", "cat@pa")));
+    written(&bench.operator(0, delete("gone@pa")));
+    bench.pass_s(5);
+    let kept = bench.status(0).tombstones.kept;
+    assert!(kept > 0);
+    // A folder of a release that had no index.
+    bench.cluster.crash(0);
+    let disk = &mut bench.cluster.node_mut(0).disk;
+    for (row, _) in disk.rows(Table::Tombstones) {
+        disk.lose(Table::Tombstones, &row, None);
+    }
+    disk.lose(Table::Meta, b"tombstones-indexed", None);
+    bench.cluster.restart(0);
+    bench.until("they are found again", |bench| {
+        bench.status(0).tombstones.kept == kept
+    });
+    // It is done once.
+    bench.cluster.crash(0);
+    bench.cluster.restart(0);
+    bench.pass_s(5);
+    assert_eq!(bench.status(0).tombstones.kept, kept);
+    bench.cluster.network.heal();
+    bench.until("both holders have forgotten them", |bench| {
+        forgotten(bench, 0) && forgotten(bench, 1)
+    });
+    for node in 0..2 {
+        assert_eq!(bench.check(node, "club@pa", "cat@pa"), no());
+        assert!(!is_there(&mut bench, node, "gone@pa"));
+    }
+    bench.assert_clean();
+}
+
+#[test]
+fn a_refresh_that_is_stopped_on_every_page_of_its_end_resurrects_nothing_and_loses_nothing() {
+    let mut options = short(None);
+    options.rows_a_turn = 1;
+    let mut bench = club(options);
+    bench.cluster.network.cut(&[0, 2], &[1], Cut::BothWays);
+    bench.pass_s(10);
+    written(&bench.ask(0, "ann@pa", list_remove("club@pa", "cat@pa")));
+    written(&bench.operator(0, delete("gone@pa")));
+    written(&bench.ask(1, "ann@pa", list_add("club@pa", "bob@pa")));
+    written(&bench.ask(1, "ann@pa", passwd("ann@pa", "new")));
+    bench.pass_s(LONG_S);
+    assert!(forgotten(&mut bench, 0), "it waits for the absent one");
+    bench.cluster.network.heal();
+    // The power goes whenever one cell more has gone from the disk.
+    let cells = |bench: &Bench| bench.cluster.nodes()[1].disk.rows(Table::Cells).len();
+    let (mut crashes, mut least) = (0, cells(&bench));
+    let until_us = bench.cluster.now_us() + 60_000_000;
+    while bench.cluster.now_us() < until_us && bench.cluster.step().is_some() {
+        let now = cells(&bench);
+        if now < least {
+            least = now;
+            crashes += 1;
+            bench.cluster.crash(1);
+            bench.cluster.restart(1);
+        }
+    }
+    assert!(crashes > 2, "the end of the refresh was seen: {crashes}");
+    bench.until("the copies are equal", digests_agree);
+    for node in 0..3 {
+        assert_eq!(bench.check(node, "club@pa", "cat@pa"), no());
+        assert!(!is_there(&mut bench, node, "gone@pa"));
+        assert_eq!(bench.check(node, "club@pa", "bob@pa"), yes());
+        assert!(matches!(
+            bench.login(node, "ann@pa", "new"),
+            Outcome::Done(Reply::Authenticated(_))
+        ));
+    }
+    bench.assert_clean();
+}
+
+#[test]
+fn a_mailbox_whose_deletions_are_forgotten_moves_to_a_site_that_has_nothing_of_it() {
+    let mut bench = club(short(None));
+    let (kept, _) = bench.send(2, "ann@pa", &["bob@pa"]);
+    let (gone, _) = bench.send(2, "ann@pa", &["bob@pa"]);
+    bench.until("both are there", |bench| {
+        (0..2).all(|node| bench.inbox(node, "bob@pa").len() == 2)
+    });
+    let name = name_of("bob@pa");
+    let messages = vec![gone];
+    let delete = Request::InboxDelete { name, messages };
+    written(&bench.ask(0, "bob@pa", delete));
+    bench.until("it is forgotten", |bench| {
+        forgotten(bench, 0) && forgotten(bench, 1)
+    });
+    // The new site hears nothing of its new mailbox when it is told.
+    bench.cluster.network.cut(&[0, 1], &[2], Cut::BothWays);
+    let sites = Request::Change {
+        name: name_of("bob@pa"),
+        change: EntryChange::Sites(crate::bench::servers(&[0, 2])),
+    };
+    written(&bench.operator(0, sites));
+    bench.pass_s(10);
+    bench.cluster.network.heal();
+    bench.until("the new site has it", |bench| {
+        bench.cluster.nodes()[2].disk.body(kept).is_some()
+            && bench.inbox(2, "bob@pa") == [kept]
+            && bench.inbox(0, "bob@pa") == [kept]
     });
     bench.assert_clean();
 }
