@@ -127,8 +127,13 @@ fn times(patience: Patience, dice: &mut Dice) -> Times {
         hint_ms: dice.between(1_000, 20_000),
         history_ms: 3_600_000,
         orphan_ms: 60_000,
-        // Nothing is put back on a disk in a run: deletions go as soon as they may.
-        tombstone_ms: 0,
+        // Nothing is put back on a disk in a run: deletions may go as soon as they are stable. Where they
+        // stay, a watcher has no reason to start over, and has to hear of everything.
+        tombstone_ms: if dice.chance(500) {
+            0
+        } else {
+            Times::default().tombstone_ms
+        },
         // In some runs a holder that is cut off or down is soon away for too long. A mailbox whose
         // deletions are forgotten takes no message as old as they are: so where nothing is given up,
         // nobody is away for too long.

@@ -435,7 +435,7 @@ impl Server {
         }
         // Told by a server that knew more. What this one tells may be overcome by what it lacks, so that
         // is told again when it is here too.
-        if !space.row.vector.covers_all(&token.vector) {
+        if !self.planted_watch_by_time && !space.row.vector.covers_all(&token.vector) {
             token.vector = both_have(&token.vector, &space.row.vector);
         }
         Ok((token, Course::Continues))
