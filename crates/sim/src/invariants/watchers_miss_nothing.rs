@@ -16,23 +16,27 @@ pub(crate) fn at_end(
     (resumed, fresh): (&Known, &Known),
     disks_lost: u32,
 ) -> Vec<String> {
-    let (resumed, fresh) = (resumed.standing(), fresh.standing());
+    let (standing, there) = (resumed.standing(), fresh.standing());
     let mut found = Vec::new();
-    for (place, (stamp, value)) in &fresh {
-        let told = resumed.get(place);
+    for (place, (stamp, value)) in &there {
+        let told = resumed.told.get(*place);
+        let gone = resumed.gone.contains(&place.0);
         let missed = match told {
             None => true,
-            Some((known, said)) => known < stamp || (known == stamp && said != value),
+            Some((known, _)) if known < stamp => true,
+            Some((known, said)) if known == stamp => said.as_deref() != Some(*value),
+            // Of a write that is nowhere any more.
+            Some(_) => disks_lost == 0,
         };
-        if missed {
+        if missed || (gone && disks_lost == 0) {
             found.push(format!(
                 "{registry} at node {node}: {place:?} is {value:?} since {stamp:?}, and the watcher knows {told:?}"
             ));
         }
     }
     if disks_lost == 0 {
-        for (place, said) in &resumed {
-            if !fresh.contains_key(place) {
+        for (place, said) in &standing {
+            if !there.contains_key(place) {
                 found.push(format!(
                     "{registry} at node {node}: {place:?} is no more, and the watcher knows {said:?}"
                 ));
