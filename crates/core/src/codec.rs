@@ -178,6 +178,34 @@ pub(crate) struct Identity {
     pub(crate) named: Stamp,
 }
 
+/// The same as the first servers wrote it: what was never renamed has had its name from the beginning.
+#[derive(Deserialize)]
+struct FirstIdentity {
+    kind: EntryKind,
+    simple: String,
+    created: Stamp,
+}
+
+impl Identity {
+    /// The value of an `Identity` cell, of whatever release.
+    pub(crate) fn read(value: &[u8]) -> Result<Self, Damaged> {
+        // The first form is the beginning of this one: it is too short to be taken for it.
+        decode::<Self>(value).or_else(|damaged| {
+            let FirstIdentity {
+                kind,
+                simple,
+                created,
+            } = decode::<FirstIdentity>(value).map_err(|_| damaged)?;
+            Ok(Self {
+                kind,
+                simple,
+                created,
+                named: created,
+            })
+        })
+    }
+}
+
 /// The value of a `Member`, `Owner` or `Friend` cell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Listed {
@@ -266,6 +294,23 @@ mod tests {
             ..row
         };
         assert_eq!(decode_space_row(&encode_space_row(&counted)), Ok(counted));
+    }
+
+    #[test]
+    fn an_identity_of_the_first_servers_is_read_and_one_of_a_newer_release_too() {
+        // Version 1, kind 0, "ada", created by origin 9 at 7: as they stored it.
+        let created = Stamp {
+            time: Hlc(7),
+            origin: OriginId(9),
+        };
+        let first = encode(&(EntryKind::Individual, "ada", created));
+        let read = Identity::read(&first).unwrap();
+        assert_eq!((read.created, read.named), (created, created));
+        let mut later = encode(&read);
+        assert_ne!(first, later);
+        later.extend_from_slice(b"what a newer release adds at the end");
+        assert_eq!(Identity::read(&later), Ok(read));
+        assert!(Identity::read(&first[..first.len() - 1]).is_err());
     }
 
     proptest! {

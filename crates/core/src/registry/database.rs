@@ -185,7 +185,7 @@ impl Database {
         if key.field != Field::Identity.number() || new.value.is_some() {
             return;
         }
-        let identity = old.value.as_ref().map(|v| codec::decode::<Identity>(v));
+        let identity = old.value.as_ref().map(|v| Identity::read(v));
         if let Some(Ok(identity)) = identity {
             if self.former.len() >= MOST_FORMER {
                 self.former.pop_first();
@@ -429,7 +429,7 @@ impl Database {
             .get(&single(incarnation, Field::Identity))?
             .value
             .as_ref()?;
-        let identity = codec::decode::<Identity>(value).ok()?;
+        let identity = Identity::read(value).ok()?;
         Some(Entry {
             database: self,
             incarnation,
@@ -508,7 +508,7 @@ fn claimed(key: &CellKey, cell: &Cell) -> Option<Claim> {
     let value = cell.value.as_ref()?;
     let element = || String::from_utf8(key.element.clone()).ok();
     if key.field == Field::Identity.number() {
-        let identity = codec::decode::<Identity>(value).ok()?;
+        let identity = Identity::read(value).ok()?;
         Some(Claim::Name(identity.simple.to_lowercase(), identity.named))
     } else if key.field == Field::Alias.number() {
         Some(Claim::Name(element()?, cell.stamp))
@@ -556,7 +556,7 @@ fn is_group(key: &CellKey, cell: &Cell) -> bool {
         && cell
             .value
             .as_ref()
-            .and_then(|value| codec::decode::<Identity>(value).ok())
+            .and_then(|value| Identity::read(value).ok())
             .is_some_and(|identity| identity.kind == EntryKind::Group)
 }
 

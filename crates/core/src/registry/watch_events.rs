@@ -24,7 +24,7 @@ pub(super) fn event_of(database: &Database, key: &CellKey, cell: &Cell) -> Optio
         return Some(match &cell.value {
             None => event(database.former_name(incarnation), Happened::Deleted),
             Some(value) => {
-                let kind = codec::decode::<Identity>(value).ok()?.kind;
+                let kind = Identity::read(value).ok()?.kind;
                 event(entry?.name(), Happened::Created { kind })
             }
         });

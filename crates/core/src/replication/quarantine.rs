@@ -23,6 +23,8 @@ const ASK_AGAIN_MS: u64 = 60_000;
 /// What is kept apart.
 #[derive(Debug, Default)]
 pub(crate) struct Quarantine {
+    /// Of a cell over the limits only the key's beginning and the stamps: it can't come in, and a
+    /// thousand of them would fill the memory.
     kept: BTreeMap<(SpaceId, CellKey), Kept>,
     /// By space and origin: the first update kept apart, and when the rest was last asked for.
     stops: BTreeMap<(SpaceId, OriginId), (Hlc, u64)>,
@@ -125,6 +127,20 @@ impl Quarantine {
         news
     }
 
+    /// A cell over the limits that its writer has replaced is no trouble any more.
+    fn forget_replaced(&mut self, space: &SpaceId, update: &Update) {
+        if self.kept.is_empty() {
+            return;
+        }
+        let place = (space.clone(), update.key.clone());
+        let replaced = self.kept.get(&place).is_some_and(|kept| {
+            kept.why == Why::Oversize && kept.update.cell.stamp < update.cell.stamp
+        });
+        if replaced {
+            self.kept.remove(&place);
+        }
+    }
+
     /// Takes out what may come in now.
     fn ripe(&mut self, limit_ms: u64) -> (Vec<(SpaceId, Update)>, BTreeSet<SpaceId>) {
         let places: Vec<(SpaceId, CellKey)> = self
@@ -174,11 +190,15 @@ impl Server {
         let mut news = None;
         for update in updates {
             let Some(why) = objection(&update, limit_ms) else {
+                self.quarantine.forget_replaced(space, &update);
                 good.push(update);
                 continue;
             };
             let kept = Kept {
-                update,
+                update: match why {
+                    Why::Ahead => update,
+                    Why::Oversize => remembered(update),
+                },
                 from: from.clone(),
                 why,
             };
@@ -231,17 +251,27 @@ impl Server {
     }
 }
 
+/// What is remembered of a cell over the limits.
+fn remembered(mut update: Update) -> Update {
+    let element = &mut update.key.element;
+    element.truncate(grapevine_model::MAX_CELL_ELEMENT_BYTES);
+    element.shrink_to_fit();
+    update.cell.value = None;
+    update
+}
+
 fn objection(update: &Update, limit_ms: u64) -> Option<Why> {
     let Update { key, cell } = update;
-    if cell.stamp.time.wall_ms() > limit_ms || cell.dot.time.wall_ms() > limit_ms {
-        Some(Why::Ahead)
-    } else if key.element.len() > grapevine_model::MAX_CELL_ELEMENT_BYTES
+    let ahead = cell.stamp.time.wall_ms() > limit_ms || cell.dot.time.wall_ms() > limit_ms;
+    if key.element.len() > grapevine_model::MAX_CELL_ELEMENT_BYTES
         || cell
             .value
             .as_ref()
             .is_some_and(|value| value.len() > grapevine_model::MAX_CELL_VALUE_BYTES)
     {
         Some(Why::Oversize)
+    } else if ahead {
+        Some(Why::Ahead)
     } else {
         None
     }

@@ -191,7 +191,7 @@ impl Server {
         }
         let created = match (&update.cell.value, space) {
             (Some(value), SpaceId::Registry(_)) if update.key.field == Field::Identity.number() => {
-                codec::decode::<Identity>(value).ok().map(|i| i.created)
+                Identity::read(value).ok().map(|i| i.created)
             }
             (Some(_) | None, SpaceId::Registry(_) | SpaceId::Mailbox(_)) => None,
         };

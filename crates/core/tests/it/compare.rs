@@ -558,6 +558,50 @@ fn a_cell_over_the_limit_and_one_of_a_registry_not_held_have_no_effect() {
 }
 
 #[test]
+fn the_good_cells_beside_one_over_the_limit_count_and_its_replacement_ends_the_matter() {
+    let mut cluster = Cluster::new(2);
+    cluster.alarms_expected = true;
+    cluster.pass(3_000);
+    let now = cluster.now.wall_ms << 16;
+    let large = vec![0; grapevine_model::MAX_CELL_VALUE_BYTES + 1];
+    let frame = |cell: Update| {
+        let mut updates = vec![
+            update(1, 44, now, 4242, b"before"),
+            update(1, 46, now + 2, 4242, b"beside"),
+            cell,
+        ];
+        updates.sort_by_key(|update| update.cell.dot.time);
+        push(updates)
+    };
+    let over = update(1, 45, now + 1, 4242, &large);
+    let small = update(1, 45, now + 3, 4242, b"small again");
+    for _ in 0..3 {
+        say(&mut cluster, "s1", "s2", frame(over.clone()));
+    }
+    let has = |cluster: &Cluster, at: &str, value: &[u8]| {
+        let disk = cluster.nodes[&server(at)].disk.0.lock().unwrap();
+        let has = |bytes: &[u8]| bytes.windows(value.len()).any(|w| w == value);
+        disk.iter().any(|((t, _), v)| *t == Table::Cells && has(v))
+    };
+    assert!(has(&cluster, "s2", b"before") && has(&cluster, "s2", b"beside"));
+    let kept = status(&mut cluster, "s2").compare;
+    assert_eq!(kept.quarantined, 1, "one, however often it comes");
+    assert!(kept.quarantine[0].contains("over the limit"), "{kept:?}");
+    // Others' changes go on meanwhile.
+    cluster.individual("wheeler@pa");
+    say(&mut cluster, "s1", "s2", frame(small.clone()));
+    assert_eq!(status(&mut cluster, "s2").compare.quarantined, 0);
+    // The vector was held back; what is asked for again now counts as a whole.
+    cluster.pass(30_000);
+    say(&mut cluster, "s1", "s2", frame(small.clone()));
+    cluster.pass(10_000);
+    for at in ["s1", "s2"] {
+        assert!(has(&cluster, at, b"small again"), "{at}");
+    }
+    cluster.assert_settled();
+}
+
+#[test]
 fn a_cell_of_a_field_that_nobody_here_knows_travels_through_and_is_compared() {
     let mut cluster = Cluster::new(3);
     cluster.alarms_expected = true;

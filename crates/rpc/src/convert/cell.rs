@@ -2,10 +2,13 @@
 //!
 //! Replication is measured by its bytes, so a list of updates leaves out what repeats:
 //! see `Update` in cell.proto for the rules. Reading follows the same chain.
+//!
+//! A cell over the limits of the model is read like any other (a frame's limit bounds it): the core
+//! keeps that one apart, because a frame that was refused for it would come again for ever, and
+//! hold up all that came with it.
 
 use grapevine_model::{
-    Cell, CellKey, Hlc, MAX_CELL_ELEMENT_BYTES, MAX_CELL_VALUE_BYTES, MessageId, OriginId, SpaceId,
-    Stamp, Update, VersionVector,
+    Cell, CellKey, Hlc, MessageId, OriginId, SpaceId, Stamp, Update, VersionVector,
 };
 
 use super::{Wire, chosen, incarnation, incarnation_bytes, need, number, registry};
@@ -149,12 +152,6 @@ fn encode_update(update: &Update, chain: &mut Chain) -> v1::Update {
 }
 
 fn decode_update(update: v1::Update, chain: &mut Chain) -> Wire<Update> {
-    if update.element.len() > MAX_CELL_ELEMENT_BYTES {
-        return Err(WireError::invalid("a cell's element is too long"));
-    }
-    if update.value.as_ref().map_or(0, Vec::len) > MAX_CELL_VALUE_BYTES {
-        return Err(WireError::invalid("a cell's value is too long"));
-    }
     let item = update.item.as_deref().map(number).transpose()?;
     let item = need(item.or(chain.item), "a cell's item")?;
     chain.item = Some(item);
@@ -195,6 +192,7 @@ fn item_stamp(item: u128) -> Stamp {
 
 #[cfg(test)]
 mod tests {
+    use grapevine_model::{MAX_CELL_ELEMENT_BYTES, MAX_CELL_VALUE_BYTES};
     use prost::Message;
 
     use super::*;
@@ -267,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_keeps_its_limits_and_its_unknown_field() {
+    fn a_cell_keeps_its_unknown_field_and_one_over_the_limits_is_the_cores_to_keep_apart() {
         let update = v1::Update {
             item: Some(vec![0; 16]),
             field: 65_535,
@@ -275,19 +273,20 @@ mod tests {
             element: vec![0; MAX_CELL_ELEMENT_BYTES],
             ..v1::Update::default()
         };
-        let read = decode_updates(vec![update.clone()], None).unwrap();
+        let large = v1::Update {
+            value: Some(vec![0; MAX_CELL_VALUE_BYTES + 1]),
+            element: vec![0; MAX_CELL_ELEMENT_BYTES + 1],
+            ..update.clone()
+        };
+        let read = decode_updates(vec![update.clone(), large, update.clone()], None).unwrap();
+        assert_eq!(read.len(), 3);
         assert_eq!(read[0].key.field, 65_535);
+        assert_eq!(read[0], read[2]);
+        assert_eq!(read[1].key.element.len(), MAX_CELL_ELEMENT_BYTES + 1);
+        // Without its key or its stamp nobody could say what was left out.
         for broken in [
             v1::Update {
                 field: 65_536,
-                ..update.clone()
-            },
-            v1::Update {
-                value: Some(vec![0; MAX_CELL_VALUE_BYTES + 1]),
-                ..update.clone()
-            },
-            v1::Update {
-                element: vec![0; MAX_CELL_ELEMENT_BYTES + 1],
                 ..update.clone()
             },
             v1::Update {

@@ -346,7 +346,8 @@ fn of_push(push: v1::Push) -> Wire<SpacePush> {
     Ok(SpacePush {
         space: need(push.space, "a space")?.try_into()?,
         previous,
-        context: need(push.context, "what the writer had")?.try_into()?,
+        // The first servers did not say it, and forgot no deletion.
+        context: (push.context.map(TryInto::try_into).transpose()?).unwrap_or_default(),
         updates: decode_updates(push.updates, Some(previous.origin))?,
     })
 }

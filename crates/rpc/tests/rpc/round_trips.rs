@@ -212,6 +212,26 @@ fn what_a_newer_release_says_is_passed_over() {
 }
 
 #[test]
+fn a_push_of_a_release_that_did_not_say_what_its_writer_had_is_read() {
+    let push = v1::Push {
+        space: Some(v1::Space {
+            space: Some(v1::space::Space::Registry("pa".into())),
+        }),
+        previous: Some(v1::Stamp { time: 1, origin: 2 }),
+        updates: Vec::new(),
+        context: None,
+    };
+    let message = v1::PeerMessage {
+        message: Some(v1::peer_message::Message::Push(push)),
+    };
+    let read = PeerMessage::try_from(message);
+    assert!(
+        matches!(&read, Ok(PeerMessage::Push { context, .. }) if context.is_empty()),
+        "{read:?}"
+    );
+}
+
+#[test]
 fn a_door_of_a_newer_release_is_passed_over() {
     let info = v1::ServerInfo {
         name: "s1".into(),

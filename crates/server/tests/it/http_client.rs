@@ -12,12 +12,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::grapevine::Grapevine;
+use crate::network::connect;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A client of one server's http door.
 pub(crate) struct Client {
     pub(crate) at: String,
+    namespace: Option<String>,
     authorization: Option<String>,
 }
 
@@ -43,8 +45,14 @@ impl Answer {
 impl Client {
     /// Nobody in particular, at a server.
     pub(crate) fn stranger(grapevine: &Grapevine, server: usize) -> Self {
+        Self::at(grapevine.doors(server)["http"].clone(), None)
+    }
+
+    /// The same at an address, of a network namespace if one is given.
+    pub(crate) fn at(at: String, namespace: Option<String>) -> Self {
         Self {
-            at: grapevine.doors(server)["http"].clone(),
+            at,
+            namespace,
             authorization: None,
         }
     }
@@ -63,6 +71,22 @@ impl Client {
         }
     }
 
+    pub(crate) fn with_ticket(self, ticket: &str) -> Self {
+        Self {
+            authorization: Some(format!("Bearer {ticket}")),
+            ..self
+        }
+    }
+
+    fn connect(&self) -> std::io::Result<TcpStream> {
+        connect(self.namespace.as_deref(), &self.at)
+    }
+
+    /// None where nobody listens.
+    pub(crate) fn try_get(&self, path: &str) -> Option<Answer> {
+        self.connect().is_ok().then(|| self.get(path))
+    }
+
     /// Sends a request and hands over what comes, from the header's first byte.
     pub(crate) fn open(
         &self,
@@ -71,7 +95,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&str>,
     ) -> BufReader<TcpStream> {
-        let mut stream = TcpStream::connect(&self.at).unwrap();
+        let mut stream = self.connect().unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let mut text = format!("{verb} {path} HTTP/1.1\r\nHost: {}\r\n", self.at);
         if let Some(authorization) = &self.authorization {

@@ -54,7 +54,7 @@ impl Process {
         process
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.join("log")).unwrap()
     }
 
@@ -81,7 +81,7 @@ impl Drop for Process {
 }
 
 /// The first of some ports in a row that are free. Tests run side by side, each in its own process.
-fn base_port() -> u16 {
+pub(crate) fn base_port() -> u16 {
     let offset = u16::try_from(std::process::id() % 1_000).unwrap() * (DOORS + 5);
     let bases = PORTS
         .step_by(usize::from(DOORS))
@@ -95,7 +95,7 @@ fn base_port() -> u16 {
         .unwrap()
 }
 
-fn init(temp: &TempDir) -> PathBuf {
+pub(crate) fn init(temp: &TempDir) -> PathBuf {
     let (dir, password) = (temp.path().join("s1"), temp.path().join("password"));
     fs::write(&password, "correct horse battery\n").unwrap();
     let made = program()
@@ -210,7 +210,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn as_operator(dir: &Path, args: &[&str]) -> serde_json::Value {
+pub(crate) fn as_operator(dir: &Path, args: &[&str]) -> serde_json::Value {
     let said = program()
         .args(args)
         .args(["--json", "--operator"])
