@@ -132,6 +132,10 @@ impl Server {
                 self.take_custody_held(from, message);
                 Ok(())
             }
+            PeerMessage::CustodyHold { message, held } => {
+                self.take_custody_hold(from, message, held);
+                Ok(())
+            }
             PeerMessage::CustodyEnded { origin, messages } => {
                 self.take_custody_ended(from, origin, messages)
             }

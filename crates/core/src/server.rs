@@ -145,6 +145,8 @@ pub struct Server {
     pub(crate) deposited: BTreeMap<(ServerName, MessageId), Vec<(Incarnation, DepositOutcome)>>,
     pub(crate) orphans: BTreeMap<MessageId, u64>,
     pub(crate) dead_letters: u64,
+    /// Messages that an operator holds back: in custody here, or kept for another custodian.
+    pub(crate) holds: BTreeSet<MessageId>,
     changed_spaces: BTreeSet<SpaceId>,
     /// The last mailbox whose sites were asked about.
     pub(crate) sites_asked: Option<Incarnation>,
@@ -262,6 +264,7 @@ impl Server {
             deposited: BTreeMap::new(),
             orphans: BTreeMap::new(),
             dead_letters: 0,
+            holds: BTreeSet::new(),
             changed_spaces: BTreeSet::new(),
             sites_asked: None,
             ownerless: BTreeSet::new(),
@@ -427,6 +430,11 @@ impl Server {
                 MessageId::from_bytes(id),
                 now.mono_ms.saturating_add(self.config.times.orphan_ms),
             );
+        }
+        for (key, _) in self.all_rows(Table::Holds, &[], &[u8::MAX; 17])? {
+            let id = key.as_slice().try_into();
+            let id = id.map_err(|_| Damaged("a hold's key".into()))?;
+            self.holds.insert(MessageId::from_bytes(id));
         }
         self.dead_letters = self
             .all_rows(Table::DeadLetters, &[], &[u8::MAX; 400])?

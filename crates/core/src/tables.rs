@@ -38,11 +38,13 @@ pub enum Table {
     Fanout = 23,
     /// Groups expanded, by message.
     Passed = 24,
+    /// Messages that an operator holds back.
+    Holds = 28,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Meta,
         Self::Cells,
         Self::Dots,
@@ -57,6 +59,7 @@ impl Table {
         Self::Floors,
         Self::Fanout,
         Self::Passed,
+        Self::Holds,
     ];
 }
 

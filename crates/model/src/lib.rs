@@ -18,9 +18,11 @@ mod message;
 pub mod name;
 mod peer;
 mod policy;
+mod queue;
 mod request;
 mod seen;
 mod stamp;
+mod status;
 mod watch;
 mod zone;
 
@@ -59,13 +61,19 @@ pub use peer::{
 pub use policy::{
     AlonePolicy, OverQuotaPolicy, PolicyChange, RegistryPolicy, ScramPolicy, StalePolicy,
 };
+pub use queue::{
+    DeadLetter, DeadLetterChange, MAX_QUEUE_PAGE, QueueAnswer, QueueAsk, QueueChange, QueueItem,
+    UnplugView,
+};
 pub use request::{
     Check, EntryChange, EntryView, GroupList, HolderSays, InboxListing, ListedMessage, MemberKind,
-    PeerView, QueueView, RegistryView, Reply, Request, Secret, SeenView, ServerStatus, Speaker,
-    StorageView, TombstoneView, Trace, TraceRecipient, Welcome, Written,
+    RegistryView, Reply, Request, Secret, SeenView, Speaker, Welcome, Written,
 };
 pub use seen::{AsOf, MAX_SEEN, Seen, SeenError};
 pub use stamp::{Hlc, Now, Stamp, StampError};
+pub use status::{
+    PeerView, QueueView, ServerStatus, StorageView, TombstoneView, Trace, TraceRecipient,
+};
 pub use watch::{
     Changes, Course, Happened, MAX_TOKEN_CHARS, ResumeToken, ResumeTokenError, Since, WatchEvent,
     WatchTarget,

@@ -224,6 +224,13 @@ pub enum Answer {
 pub enum PeerMessage {
     /// I am here.
     Beat(Beat),
+    /// A message whose second copy you have is held back by an operator, or is so no more.
+    CustodyHold {
+        /// Which.
+        message: MessageId,
+        /// Whether.
+        held: bool,
+    },
     /// The vectors of my spaces in a bucket whose digests differ.
     Vectors(Vec<(SpaceId, VersionVector)>),
     /// Send me what I lack of a space, beyond this vector.

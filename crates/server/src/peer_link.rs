@@ -95,6 +95,7 @@ impl Lane {
             | PeerMessage::Body { .. }
             | PeerMessage::Custody(_)
             | PeerMessage::CustodyHeld { .. }
+            | PeerMessage::CustodyHold { .. }
             | PeerMessage::CustodyEnded { .. }
             | PeerMessage::CustodyAsk { .. }
             | PeerMessage::Deposit { .. }

@@ -295,6 +295,10 @@ fn effect(request: &Request) -> Effect {
         | Request::Status
         | Request::Trace { .. }
         | Request::InboxList { .. } => Effect::Reads,
+        Request::Queue(ask) => match ask.is_change() {
+            true => Effect::Changes,
+            false => Effect::Reads,
+        },
         Request::RegistryCreate { .. }
         | Request::RegistryDelete { .. }
         | Request::HolderAdd { .. }

@@ -133,6 +133,7 @@ impl GrapevineUser {
             | Request::Servers
             | Request::Status
             | Request::Trace { .. }
+            | Request::Queue(_)
             | Request::InboxList { .. } => None,
         }
     }

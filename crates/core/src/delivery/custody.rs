@@ -210,6 +210,10 @@ impl Server {
             };
             self.due.remove(&first);
             let (_, message, key) = first;
+            if self.holds.contains(&message) {
+                // Woken when it is released.
+                continue;
+            }
             let give_up_ms = self.config.times.give_up_ms;
             let Some(custody) = self.custodies.get_mut(&message) else {
                 continue;
@@ -416,6 +420,7 @@ impl Server {
         self.ledger
             .delete_lazily(Table::Custody, message.to_bytes().to_vec());
         self.release(message)?;
+        self.forget_hold(message);
         if let Some(deputy) = deputy {
             self.ended.entry(deputy).or_default().push(message);
         }

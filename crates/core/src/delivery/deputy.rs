@@ -139,6 +139,9 @@ impl Server {
             custody.held = true;
             custody.silent.clear();
             self.say_yes(message, 2);
+            if self.holds.contains(&message) {
+                self.tell_hold(from, message);
+            }
         } else {
             self.ended.entry(from.clone()).or_default().push(message);
         }
@@ -169,6 +172,7 @@ impl Server {
             self.ledger
                 .delete_lazily(Table::Deputies, codec::deputy_key(&key.0, key.1));
             self.release(key.1)?;
+            self.forget_hold(key.1);
         }
         Ok(())
     }

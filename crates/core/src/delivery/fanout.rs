@@ -8,6 +8,8 @@
 //!
 //! It must never move a check-point over members that no row stands for.
 
+mod operator;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
@@ -291,6 +293,10 @@ impl Server {
         }
         self.fanouts.due.remove(&first);
         let (due_ms, _, message, item) = first;
+        if self.holds.contains(&message) {
+            self.hold_lists(message, item);
+            return Ok(());
+        }
         match item {
             Item::Groups => self.take_page_of_group(message),
             Item::Page(number) => {
@@ -855,37 +861,5 @@ impl Server {
             self.now.wall_ms.saturating_sub(accepted_ms) > give_up_ms
                 && tried_ms > give_up_ms / LEAST_TRIED
         })
-    }
-
-    /// What waits of a message's lists, for those who ask: the list, how many, why, and how long still.
-    pub(crate) fn fanout_of(&self, message: MessageId) -> Vec<(Name, u64, String, u64, u32)> {
-        /// Pages looked at for one answer; a list may have thousands.
-        const MOST_SHOWN: usize = 50;
-        let Some(fanout) = self.fanouts.of.get(&message) else {
-            return Vec::new();
-        };
-        let mut waiting = Vec::new();
-        for number in fanout.groups.iter().take(MOST_SHOWN) {
-            let row = self.ledger.get(Table::Fanout, &group_key(message, *number));
-            if let Ok(Some(bytes)) = row
-                && let Ok(row) = codec::decode::<GroupRow>(&bytes)
-            {
-                let how_far = row.after.map(|after| format!("after {after}"));
-                waiting.push((row.group, 0, how_far.unwrap_or_default(), 0, 0));
-            }
-        }
-        for (number, page) in fanout.pages.iter().take(MOST_SHOWN) {
-            let row = self.ledger.get(Table::Fanout, &page_key(message, *number));
-            if let Ok(Some(bytes)) = row
-                && let Ok(row) = codec::decode::<PageRow>(&bytes)
-            {
-                let next_ms = page.due_ms.saturating_sub(self.now.mono_ms);
-                let count = page.left.as_ref().map_or(row.inboxes.len(), BTreeSet::len);
-                let count = (count + row.others.len()) as u64;
-                let reason = page.reason.clone();
-                waiting.push((row.group, count, reason, next_ms, page.attempts));
-            }
-        }
-        waiting
     }
 }

@@ -3,11 +3,14 @@
 pub(crate) mod accept;
 pub(crate) mod body;
 pub(crate) mod custody;
+pub(crate) mod dead_letters;
 pub(crate) mod deputy;
 pub(crate) mod expand;
 pub(crate) mod fanout;
 mod full;
 mod meant;
+pub(crate) mod queue;
 pub(crate) mod report;
 pub(crate) mod steer;
+mod unplug;
 pub(crate) mod view;

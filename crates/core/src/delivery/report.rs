@@ -10,11 +10,10 @@ use grapevine_model::{
     ReturnContent, Speaker, Submission,
 };
 
-use crate::codec;
 use crate::delivery::custody::{Pending, Stage};
-use crate::effect::{Effect, Note, NoteLevel, ReportLine, ReportOrder};
+use crate::effect::{Effect, ReportLine, ReportOrder};
 use crate::server::Server;
-use crate::tables::{Damaged, Table};
+use crate::tables::Damaged;
 
 /// A report that was ordered is handed in within this, or it is ordered again.
 const REPORT_WITHIN_MS: u64 = 60_000;
@@ -151,22 +150,7 @@ impl Server {
                 self.add_pending(message, next);
                 self.recipient_done(message, &key, "sent to deadletter@ms", reason)?;
             } else {
-                self.refer(message)?;
-                let row = (pending.name.clone(), reason.clone(), self.now.wall_ms);
-                let mut row_key = message.to_bytes().to_vec();
-                row_key.extend_from_slice(key.as_bytes());
-                self.ledger
-                    .put(Table::DeadLetters, row_key, codec::encode(&row));
-                self.dead_letters += 1;
-                let text = format!(
-                    "a report for {} can't be delivered ({reason}); kept as dead letter",
-                    pending.name
-                );
-                self.ledger.emit(Effect::Note(Note {
-                    level: NoteLevel::Warn,
-                    text,
-                    message: Some(message),
-                }));
+                self.keep_dead_letter(message, &key, &pending, &reason)?;
                 self.recipient_done(message, &key, "kept as dead letter", reason)?;
             }
         }

@@ -9,7 +9,7 @@ use grapevine_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::delivery::custody::Stage;
+use crate::delivery::custody::{Custody, Stage};
 use crate::registry::directory::{Eval, Memo};
 use crate::server::Server;
 use crate::tables::{Damaged, Table};
@@ -235,36 +235,9 @@ impl Server {
             roles.push("custodian".to_owned());
             partner = custody.deputy.clone().filter(|_| custody.held);
             return_path = custody.row.record.envelope.return_path.clone();
-            for (key, pending) in &custody.row.pending {
-                let trying = custody.trying.get(key).cloned().unwrap_or_default();
-                let (state, reason) = match &pending.stage {
-                    Stage::Steer => ("waiting", trying.reason.clone()),
-                    Stage::Failed(status, reason) => {
-                        ("failed, being reported", format!("{status} {reason}"))
-                    }
-                    Stage::Delivered => ("deposited, being reported", String::new()),
-                };
-                recipients.push(TraceRecipient {
-                    name: pending.name.clone(),
-                    state: state.into(),
-                    reason,
-                    next_ms: Some(trying.due_ms.saturating_sub(self.now.mono_ms)),
-                    attempts: trying.attempts,
-                });
-            }
-            for (list, waiting, reason, next_ms, attempts) in self.fanout_of(message) {
-                let reason = match waiting {
-                    0 => reason,
-                    waiting => format!("{waiting} of its members: {reason}"),
-                };
-                recipients.push(TraceRecipient {
-                    name: list,
-                    state: "expanding".into(),
-                    reason,
-                    next_ms: Some(next_ms),
-                    attempts,
-                });
-            }
+            let keys = custody.row.pending.keys();
+            recipients.extend(keys.filter_map(|key| self.waiting_recipient(custody, key)));
+            recipients.extend(self.waiting_lists(message));
         }
         if let Some((custodian, record)) = &held {
             roles.push("deputy".into());
@@ -327,6 +300,29 @@ impl Server {
             references: row.map_or(0, |r| r.references),
             recipients,
         }))))
+    }
+
+    /// One who waits, as it is shown.
+    pub(super) fn waiting_recipient(&self, custody: &Custody, key: &str) -> Option<TraceRecipient> {
+        let pending = custody.row.pending.get(key)?;
+        let trying = custody.trying.get(key).cloned().unwrap_or_default();
+        let held = self.holds.contains(&custody.row.record.message);
+        let (state, reason) = match &pending.stage {
+            Stage::Failed(status, reason) => {
+                ("failed, being reported", format!("{status} {reason}"))
+            }
+            Stage::Delivered => ("deposited, being reported", String::new()),
+            Stage::Steer if held => ("held", "by an operator".into()),
+            Stage::Steer => ("waiting", trying.reason),
+        };
+        let waits = !held || pending.stage != Stage::Steer;
+        Some(TraceRecipient {
+            name: pending.name.clone(),
+            state: state.into(),
+            reason,
+            next_ms: waits.then(|| trying.due_ms.saturating_sub(self.now.mono_ms)),
+            attempts: trying.attempts,
+        })
     }
 
     fn may_trace(

@@ -109,6 +109,7 @@ pub fn app_password_may(request: &Request) -> Result<(), Refusal> {
         | Request::Aside { .. }
         | Request::Dangling { .. }
         | Request::DanglingRemove { .. }
+        | Request::Queue(_)
         | Request::Status => Err(Refusal::not_allowed(
             "an app password is for mail and for reading the directory: log in with the password for this",
         )),

@@ -43,7 +43,9 @@ impl Server {
     pub(crate) fn lacks(&self, memo: &Memo, request: &Request) -> Option<RegistryName> {
         let everywhere = match request {
             // About this server, or before there is anything to see.
-            Request::Status | Request::Trace { .. } | Request::Join { .. } => return None,
+            Request::Status | Request::Trace { .. } | Request::Queue(_) | Request::Join { .. } => {
+                return None;
+            }
             // Memberships lead through any registry.
             Request::Check { .. }
             | Request::CheckMany { .. }

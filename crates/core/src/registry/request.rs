@@ -405,6 +405,7 @@ impl Server {
             }
             Request::Status => Ok(Ok(Reply::Status(Box::new(self.status()))).into()),
             Request::Trace { message } => Ok(self.trace(memo, speaker, *message)?.into()),
+            Request::Queue(ask) => self.queue(memo, speaker, ask),
             Request::InboxList { name } => self.inbox_list(memo, to, speaker, name),
             Request::InboxDelete { name, messages } => {
                 self.inbox_delete(memo, to, speaker, name, messages)
@@ -729,6 +730,7 @@ pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
         | Request::Servers
         | Request::Status
         | Request::Trace { .. }
+        | Request::Queue(_)
         | Request::InboxList { .. }
         | Request::InboxDelete { .. } => None,
     }
@@ -796,5 +798,6 @@ fn is_change(request: &Request) -> bool {
         | Request::Status
         | Request::Trace { .. }
         | Request::InboxList { .. } => false,
+        Request::Queue(ask) => ask.is_change(),
     }
 }

@@ -28,6 +28,7 @@ mod memberships;
 mod names;
 mod news;
 mod posting;
+mod queue;
 mod quotas;
 mod reap_model;
 mod registries;

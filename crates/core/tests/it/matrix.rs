@@ -181,6 +181,7 @@ fn right(request: &Request) -> Right {
         Request::RegistryCreate { .. }
         | Request::RegistryDelete { .. }
         | Request::TokenCreate { .. }
+        | Request::Queue(_)
         | Request::Retire { .. } => Right::Only(&["founder"]),
         Request::AppPasswords { .. } => Right::Only(&["registrar", "itself"]),
         Request::MaySendAs { .. } | Request::InboxList { .. } | Request::InboxDelete { .. } => {

@@ -3,10 +3,10 @@
 //! Worlds are equal to the last octet, so that what was learned in one is true in the next.
 
 use grapevine_model::{
-    AppPassword, AsideChange, Authenticated, Depth, EntryChange, EntryKind, GroupList,
-    ImportedEntry, Incarnation, MessageId, OriginId, PolicyChange, PostingRule, Quota,
-    RegistryName, Reply, Request, Secret, ServerInfo, ServerRole, Since, SiteOffer, Source,
-    Speaker, StalePolicy, WatchTarget,
+    AppPassword, AsideChange, Authenticated, DeadLetterChange, Depth, EntryChange, EntryKind,
+    GroupList, ImportedEntry, Incarnation, MessageId, OriginId, PolicyChange, PostingRule,
+    QueueAsk, QueueChange, Quota, RegistryName, Reply, Request, Secret, ServerInfo, ServerRole,
+    Since, SiteOffer, Source, Speaker, StalePolicy, WatchTarget,
 };
 
 use crate::harness::{Cluster, add, name, remove, server};
@@ -234,6 +234,26 @@ fn questions(message: MessageId) -> Vec<Request> {
         watch(WatchTarget::Registry(es())),
         Request::MaySendAs { name: name("n@es") },
         Request::Trace { message },
+        Request::Queue(QueueAsk::List {
+            message: None,
+            after: None,
+            limit: 10,
+        }),
+        Request::Queue(QueueAsk::Change {
+            message: None,
+            change: QueueChange::Retry,
+        }),
+        Request::Queue(QueueAsk::DeadLetters {
+            after: None,
+            limit: 10,
+        }),
+        Request::Queue(QueueAsk::DeadLetter {
+            message,
+            change: DeadLetterChange::Drop,
+        }),
+        Request::Queue(QueueAsk::Unplug {
+            server: server("s1"),
+        }),
         Request::InboxList { name: name("n@es") },
         Request::InboxDelete {
             name: name("n@es"),

@@ -12,6 +12,7 @@ mod connect;
 mod login;
 mod message;
 mod peer;
+mod queue;
 mod registry;
 mod reply;
 mod request;

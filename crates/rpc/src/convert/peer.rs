@@ -110,6 +110,10 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
         }),
         PeerMessage::Custody(record) => Wired::Custody(record.into()),
         PeerMessage::CustodyHeld { message } => Wired::CustodyHeld(id_bytes(*message)),
+        PeerMessage::CustodyHold { message, held } => Wired::CustodyHold(v1::CustodyHold {
+            message: id_bytes(*message),
+            held: *held,
+        }),
         PeerMessage::CustodyEnded { origin, messages } => Wired::CustodyEnded(v1::CustodyOf {
             origin: origin.0,
             messages: ids_bytes(messages),
@@ -269,6 +273,10 @@ impl TryFrom<v1::PeerMessage> for PeerMessage {
             Wired::Custody(record) => Self::Custody(record.try_into()?),
             Wired::CustodyHeld(id) => Self::CustodyHeld {
                 message: message_id(&id)?,
+            },
+            Wired::CustodyHold(of) => Self::CustodyHold {
+                message: message_id(&of.message)?,
+                held: of.held,
             },
             Wired::CustodyEnded(of) => Self::CustodyEnded {
                 origin: OriginId(of.origin),

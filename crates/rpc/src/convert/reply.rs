@@ -191,6 +191,7 @@ impl From<&Reply> for v1::Reply {
                 }),
                 Reply::Status(status) => Wired::Status((&**status).into()),
                 Reply::Trace(trace) => Wired::Trace((&**trace).into()),
+                Reply::Queue(answer) => Wired::Queue(answer.into()),
                 Reply::Inbox(listing) => Wired::Inbox(listing.into()),
                 Reply::Accepted { message, copies } => Wired::Accepted(v1::Accepted {
                     message: id_bytes(*message),
@@ -276,6 +277,7 @@ impl TryFrom<v1::Reply> for Reply {
             Wired::Servers(list) => Self::Servers(all(list.servers)?),
             Wired::Status(status) => Self::Status(Box::new(status.try_into()?)),
             Wired::Trace(trace) => Self::Trace(Box::new(trace.try_into()?)),
+            Wired::Queue(answer) => Self::Queue(answer.try_into()?),
             Wired::Inbox(listing) => Self::Inbox(listing.try_into()?),
             Wired::Accepted(accepted) => Self::Accepted {
                 message: message_id(&accepted.message)?,

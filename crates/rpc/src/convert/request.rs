@@ -331,7 +331,7 @@ fn registry_page(
 }
 
 /// A text that is to be the value of a cell.
-fn value_text(text: String) -> Wire<String> {
+pub(super) fn value_text(text: String) -> Wire<String> {
     if text.len() > MAX_CELL_VALUE_BYTES {
         Err(WireError::invalid("a text is too long"))
     } else {
@@ -545,6 +545,7 @@ fn encode(request: &Request) -> v1::request::Request {
         Request::Servers => Wired::Servers(v1::Nothing {}),
         Request::Status => Wired::Status(v1::Nothing {}),
         Request::Trace { message } => Wired::Trace(id_bytes(*message)),
+        Request::Queue(ask) => Wired::Queue(ask.into()),
         Request::InboxList { name } => Wired::InboxList(name.to_string()),
         Request::InboxDelete { name, messages } => Wired::InboxDelete(v1::InboxDelete {
             name: name.to_string(),
@@ -730,6 +731,7 @@ impl TryFrom<v1::Request> for Request {
             Wired::Trace(id) => Self::Trace {
                 message: message_id(&id)?,
             },
+            Wired::Queue(ask) => Self::Queue(ask.try_into()?),
             Wired::InboxList(who) => Self::InboxList { name: name(&who)? },
             Wired::InboxDelete(delete) => Self::InboxDelete {
                 name: name(&delete.name)?,

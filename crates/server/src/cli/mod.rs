@@ -18,6 +18,7 @@ pub(crate) mod mailbox;
 pub(crate) mod names;
 pub(crate) mod output;
 mod pam;
+pub(crate) mod queue;
 mod registry;
 mod send;
 pub(crate) mod service;
@@ -27,6 +28,7 @@ mod session;
 pub(crate) mod status;
 mod tokens;
 mod trace;
+mod unplug;
 pub(crate) mod view;
 pub(crate) mod watch;
 
@@ -130,6 +132,10 @@ pub(crate) enum Command {
     Compare(compare::CompareArgs),
     /// Where a message is, how many copies there are, and why it waits.
     Trace(trace::TraceArgs),
+    /// Mail that waits at any server: list, retry, hold, release, give up; and dead letters.
+    Queue(queue::QueueArgs),
+    /// Is it safe to unplug a server? What would be lost, and what would wait.
+    Unplug(unplug::UnplugArgs),
     /// Let people in by Grapevine's passwords and groups: for PAM's pam_exec.
     Pam(pam::PamArgs),
     /// Remember who you are, and the servers.
@@ -167,6 +173,13 @@ async fn carry_out(command: Command, globals: &Globals) -> Result<Done, Failure>
         Command::Status(args) => status::run(args, globals).await?,
         Command::Compare(args) => compare::run(args, globals).await?,
         Command::Trace(args) => trace::run(args, globals).await?,
+        Command::Queue(args) => queue::run(args, globals).await?,
+        Command::Unplug(args) => {
+            return Ok(match unplug::run(args, globals).await? {
+                true => Done::Yes,
+                false => Done::AnsweredNo,
+            });
+        }
         Command::Pam(args) => return pam::run(args, globals).await,
         Command::Login(args) => login::run(args, globals).await?,
     }

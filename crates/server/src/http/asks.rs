@@ -4,8 +4,8 @@
 //! line does.
 
 use grapevine_model::{
-    AsideChange, Depth, EntryChange, ErrorKind, ImportedEntry, PolicyChange, Refusal, RegistryName,
-    Request as Ask, Secret, SiteOffer,
+    AsideChange, DeadLetterChange, Depth, EntryChange, ErrorKind, ImportedEntry, PolicyChange,
+    QueueAsk, Refusal, RegistryName, Request as Ask, Secret, SiteOffer,
 };
 
 use super::api::Call;
@@ -248,6 +248,36 @@ impl Call {
             Op::Trace => Ask::Trace {
                 message: self.param("message")?,
             },
+            Op::Queue => Ask::Queue(QueueAsk::List {
+                message: self.parsed("message")?,
+                after: self.after(),
+                limit: self.limit()?,
+            }),
+            Op::QueueChangeAll => Ask::Queue(QueueAsk::Change {
+                message: None,
+                change: self.json::<bodies::QueueChanged>()?.change,
+            }),
+            Op::QueueChange => Ask::Queue(QueueAsk::Change {
+                message: Some(self.param("message")?),
+                change: self.json::<bodies::QueueChanged>()?.change,
+            }),
+            Op::DeadLetters => Ask::Queue(QueueAsk::DeadLetters {
+                after: self.after(),
+                limit: self.limit()?,
+            }),
+            Op::DeadLetterResubmit => Ask::Queue(QueueAsk::DeadLetter {
+                message: self.param("message")?,
+                change: DeadLetterChange::Resubmit {
+                    to: self.json::<bodies::Resubmit>()?.to,
+                },
+            }),
+            Op::DeadLetterDrop => Ask::Queue(QueueAsk::DeadLetter {
+                message: self.param("message")?,
+                change: DeadLetterChange::Drop,
+            }),
+            Op::Unplug => Ask::Queue(QueueAsk::Unplug {
+                server: self.param("server")?,
+            }),
             Op::Inbox => Ask::InboxList {
                 name: self.param("name")?,
             },

@@ -2,7 +2,8 @@
 
 use grapevine_model::{
     AlonePolicy, EntryKind, GroupList, ImportedEntry, Member, Name, OverQuotaPolicy, Place,
-    PostingRule, RegistryName, ScramPolicy, Secret, ServerName, SiteNote, SiteOffer, StalePolicy,
+    PostingRule, QueueChange, RegistryName, ScramPolicy, Secret, ServerName, SiteNote, SiteOffer,
+    StalePolicy,
 };
 use serde::Deserialize;
 
@@ -16,6 +17,20 @@ pub(super) struct Password(pub(super) String);
 #[serde(deny_unknown_fields)]
 pub(super) struct Login {
     pub(super) life_ms: Option<u64>,
+}
+
+/// What is to be done about mail that waits.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueueChanged {
+    pub(super) change: QueueChange,
+}
+
+/// To whom a dead letter goes after all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Resubmit {
+    pub(super) to: Option<Name>,
 }
 
 /// Nothing.

@@ -250,6 +250,26 @@ fn other_schemas() -> Value {
             &["done", "left_out"],
             json!({ "done": { "enum": ["created", "changed", "unchanged", "refused"] }, "left_out": { "type": "array" } }),
         ) } })),
+        "Queue": object(&["waiting"], json!({ "next": maybe_text(), "waiting": { "type": "array", "items": object(
+            &["message", "recipient", "state", "reason", "attempts"],
+            json!({
+                "message": text(), "recipient": text(), "state": text(), "reason": text(), "next_ms": maybe_number(),
+                "attempts": number(), "return_path": maybe_text(), "accepted_ms": number(), "size": number(),
+                "held": yes_or_no(), "deputy": maybe_text(),
+            }),
+        ) } })),
+        "QueueChange": closed(&["change"], json!({ "change": { "enum": ["retry", "hold", "release", "refuse", "drop"] } })),
+        "QueueChanged": object(&["changed"], json!({ "changed": number() })),
+        "DeadLetters": object(&["dead_letters"], json!({ "next": maybe_text(), "dead_letters": { "type": "array", "items": object(
+            &["message", "for", "reason", "since_ms"],
+            json!({ "message": text(), "for": text(), "reason": text(), "since_ms": number(), "size": number() }),
+        ) } })),
+        "Resubmit": closed(&[], json!({ "to": maybe_text() })),
+        "Unplug": object(&["itself"], json!({
+            "itself": yes_or_no(), "messages_alone": number(), "registries_alone": texts(), "mailboxes_alone": number(),
+            "mailboxes_of": texts(), "messages_delayed": number(), "messages_taken_over": number(),
+            "recipients_waiting": number(), "take_over_ms": number(),
+        })),
         "Accepted": object(&["message", "copies"], json!({ "message": text(), "copies": number() })),
     })
 }

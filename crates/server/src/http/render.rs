@@ -3,7 +3,9 @@
 use axum::http::header::HeaderName;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use grapevine_model::{AsOf, Check, EntryKind, ErrorKind, Name, Refusal, Reply, ServerInfo};
+use grapevine_model::{
+    AsOf, Check, EntryKind, ErrorKind, Name, QueueAnswer, Refusal, Reply, ServerInfo,
+};
 use serde_json::{Value, json};
 
 use super::api::Call;
@@ -11,6 +13,7 @@ use super::problem::Problem;
 use crate::cli::mailbox::listing_json;
 use crate::cli::names::{conflict_json, dangling_json};
 use crate::cli::output::written_json;
+use crate::cli::queue::{dead_letter_json, item_json};
 use crate::cli::service::site_json;
 use crate::cli::status::server_json;
 use crate::cli::view::{entry_json, registry_json};
@@ -82,6 +85,18 @@ pub(super) fn reply(call: &Call, reply: &Reply) -> Result<Response, Problem> {
         Reply::Servers(servers) => servers.iter().map(info_json).collect(),
         Reply::Status(status) => server_json(status),
         Reply::Trace(trace) => json!(trace),
+        Reply::Queue(QueueAnswer::Items { items, next }) => {
+            let items: Vec<Value> = items.iter().map(item_json).collect();
+            let value = json!({ "waiting": items, "next": next });
+            return Ok(json(value, headers, link(call, next.as_deref())?));
+        }
+        Reply::Queue(QueueAnswer::DeadLetters { letters, next }) => {
+            let letters: Vec<Value> = letters.iter().map(dead_letter_json).collect();
+            let value = json!({ "dead_letters": letters, "next": next });
+            return Ok(json(value, headers, link(call, next.as_deref())?));
+        }
+        Reply::Queue(QueueAnswer::Changed(number)) => json!({ "changed": number }),
+        Reply::Queue(QueueAnswer::Unplug(view)) => json!(view),
         Reply::Inbox(listing) => listing_json(&call.param("name")?, listing),
         other => {
             tracing::error!(

@@ -68,7 +68,7 @@ impl<'a> Person<'a> {
         self.run(args).status.code().unwrap()
     }
 
-    fn send(&self, args: &[&str], input: &[u8]) -> Output {
+    pub(crate) fn send(&self, args: &[&str], input: &[u8]) -> Output {
         let dir = self.grapevine.dir.to_str().unwrap();
         let mut child = self
             .command(&[&["send"], args, &["--dir", dir]].concat())
@@ -90,14 +90,14 @@ impl<'a> Person<'a> {
             .collect()
     }
 
-    fn wait_for_mail(&self, who: &str, messages: usize) -> Vec<String> {
+    pub(crate) fn wait_for_mail(&self, who: &str, messages: usize) -> Vec<String> {
         wait_for("mail", || self.inbox(who).len() >= messages);
         self.inbox(who)
     }
 }
 
 pub(crate) const REGISTRAR: &str = "registrar@pa.example";
-const BIRRELL: &str = "birrell@pa.example";
+pub(crate) const BIRRELL: &str = "birrell@pa.example";
 pub(crate) const NEEDHAM: &str = "needham@pa.example";
 const CSL: &str = "csl^@pa.example";
 

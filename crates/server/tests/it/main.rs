@@ -37,6 +37,7 @@ mod network;
 mod newer_release;
 mod pair;
 mod partition;
+mod queue;
 mod real_mail;
 mod reports;
 mod rotation;

@@ -1,6 +1,7 @@
 //! Arbitrary values of everything that travels, within the model's limits.
 
 mod peers;
+mod queue;
 mod replies;
 mod requests;
 

@@ -144,6 +144,8 @@ pub(super) fn delivery_message() -> BoxedStrategy<PeerMessage> {
     prop_oneof![
         record().prop_map(PeerMessage::Custody),
         message_id().prop_map(|message| PeerMessage::CustodyHeld { message }),
+        (message_id(), any::<bool>())
+            .prop_map(|(message, held)| PeerMessage::CustodyHold { message, held }),
         (origin(), ids())
             .prop_map(|(origin, messages)| PeerMessage::CustodyEnded { origin, messages }),
         (origin(), ids())

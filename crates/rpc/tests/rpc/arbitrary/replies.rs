@@ -261,20 +261,6 @@ pub(super) fn compared() -> BoxedStrategy<CompareView> {
 }
 
 pub(super) fn trace() -> BoxedStrategy<Trace> {
-    let recipient = (
-        name(),
-        text(),
-        text(),
-        option::of(any::<u64>()),
-        any::<u32>(),
-    )
-        .prop_map(|(name, state, reason, next_ms, attempts)| TraceRecipient {
-            name,
-            state,
-            reason,
-            next_ms,
-            attempts,
-        });
     (
         message_id(),
         server(),
@@ -283,7 +269,7 @@ pub(super) fn trace() -> BoxedStrategy<Trace> {
         option::of(name()),
         option::of(body()),
         any::<u32>(),
-        vec(recipient, 0..3),
+        vec(queue::recipient(), 0..3),
     )
         .prop_map(
             |(message, server, roles, partner, return_path, body, references, recipients)| Trace {
@@ -438,6 +424,7 @@ pub(super) fn reply_about_servers() -> BoxedStrategy<Reply> {
         (registry(), vec((server(), holder_says()), 0..4))
             .prop_map(|(registry, holders)| Reply::Seen(SeenView { registry, holders })),
         trace().prop_map(|trace| Reply::Trace(Box::new(trace))),
+        queue::answer().prop_map(Reply::Queue),
         inbox().prop_map(Reply::Inbox),
         over_quota().prop_map(Reply::RecipientFull),
         compared().prop_map(Reply::Compared),

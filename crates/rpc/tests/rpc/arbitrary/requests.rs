@@ -275,6 +275,7 @@ pub(super) fn request_about_servers() -> BoxedStrategy<Request> {
         ]
         .prop_map(|wait| Request::RotateKey { wait }),
         Just(Request::Servers),
+        queue::ask().prop_map(Request::Queue),
         Just(Request::Status),
         message_id().prop_map(|message| Request::Trace { message }),
         name().prop_map(|name| Request::InboxList { name }),
