@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Rows of the store that work without a deadline looks at in one turn: some milliseconds, so that
 /// nobody who asks something meanwhile notices.
 pub const ROWS_A_TURN: usize = 500;
+use crate::delivery::routes::Routes;
 
 /// Who a server is and how patient.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Config {
     pub alone: Alone,
     /// Rows of the store that long work looks at in one turn: `ROWS_A_TURN`, but in simulations.
     pub rows_a_turn: usize,
+    /// Where mail for other systems goes.
+    pub routes: Routes,
     /// Mistakes planted for tests that must find them.
     #[cfg(feature = "planted-faults")]
     pub planted: Option<crate::planted::Planted>,
@@ -34,6 +37,7 @@ impl Config {
             times: Times::default(),
             alone,
             rows_a_turn: ROWS_A_TURN,
+            routes: Routes::default(),
             #[cfg(feature = "planted-faults")]
             planted: None,
         }
@@ -71,6 +75,10 @@ pub struct Times {
     pub retry_first_ms: u64,
     /// The longest pause.
     pub retry_most_ms: u64,
+    /// The first pause before another mail system, or a recipient there, is tried again; it doubles.
+    pub outside_first_ms: u64,
+    /// The longest such pause.
+    pub outside_most_ms: u64,
     /// A message is reported as undeliverable after so long.
     pub give_up_ms: u64,
     /// A recipient whose inbox is full is waited for so long.
@@ -115,6 +123,8 @@ impl Default for Times {
             closure_ms: 2_000,
             retry_first_ms: 500,
             retry_most_ms: 15 * 60_000,
+            outside_first_ms: 60_000,
+            outside_most_ms: 3_600_000,
             give_up_ms: 5 * 24 * 3_600_000,
             over_quota_ms: 24 * 3_600_000,
             hint_ms: 60_000,

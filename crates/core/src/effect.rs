@@ -11,6 +11,7 @@ use grapevine_model::{
     Ticket, Zone,
 };
 
+use crate::delivery::routes::{HandOver, HandedOver};
 use crate::registry::scram::{ScramKeys, ScramOrder};
 use crate::tables::Op;
 
@@ -97,6 +98,9 @@ pub enum Input {
         /// The one that it is going to prove.
         next: Option<Vec<u8>>,
     },
+    /// What became of a message that was to be handed over to another mail system. Comes once for
+    /// each `HandOver` that this process was given, whatever happens.
+    HandedOver(HandedOver),
     /// A commit is durable.
     Committed {
         /// Which.
@@ -160,6 +164,8 @@ pub enum Effect {
     UseKey(Vec<u8>),
     /// Compose a report (RFC 3464) and hand it in as `submission`, with its body.
     Report(Box<ReportOrder>),
+    /// Hand a message over to another mail system, and report `HandedOver`.
+    HandOver(Box<HandOver>),
     /// A staged body is not wanted.
     Discard {
         /// Its token.
@@ -207,6 +213,8 @@ pub struct ReportLine {
     pub status: String,
     /// Why, for a person.
     pub reason: String,
+    /// The other mail system whose words the reason is, if they are such.
+    pub remote: Option<String>,
 }
 
 /// What is logged, once, by the shell.

@@ -21,6 +21,10 @@ mod server;
 mod tables;
 
 pub use config::{Alone, Config, ROWS_A_TURN, Start, Times};
+pub use delivery::routes::{
+    Destination, DomainPattern, HandOver, HandOverOutcome, HandedOver, NextHop, Outside, Reached,
+    Route, RoutedNames, Routes,
+};
 pub use effect::{Effect, Input, Note, NoteLevel, ReportLine, ReportOrder, Staged};
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;

@@ -157,6 +157,11 @@ impl Server {
                 message,
                 recipients,
             } => self.take_handed(from, message, recipients),
+            PeerMessage::OutsideAsk { messages } => self.take_outside_ask(from, messages),
+            PeerMessage::OutsideDone {
+                message,
+                recipients,
+            } => self.take_outside_done(from, message, recipients),
             PeerMessage::Ask { id, question, seen } => self.run(
                 Job::Question {
                     from: from.clone(),
@@ -278,6 +283,7 @@ impl Server {
             done = done
                 .and_then(|()| self.remove_orphans())
                 .and_then(|()| self.forget_history())
+                .and_then(|()| self.forget_outside_done())
                 .and_then(|()| self.release_quarantined())
                 .map(|()| self.forget_taken_over())
                 .and_then(|()| self.remove_expired_sites())

@@ -44,11 +44,15 @@ pub enum Planted {
     LaterHasTheName,
     /// A watch goes on from a time, whoever has written before it (a watcher misses nothing).
     WatchByTime,
+    /// An outside recipient is done when the shell has been told to hand the message over (P1).
+    HandedIsDelivered,
+    /// Whom another server has handed the message to is not asked (no needless second copy outside).
+    OutsideNotAsked,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::ReplyBeforeDurable,
         Self::AcceptBeforeDeputy,
         Self::WallClockStamps,
@@ -69,5 +73,7 @@ impl Planted {
         Self::CompareTrusts,
         Self::LaterHasTheName,
         Self::WatchByTime,
+        Self::HandedIsDelivered,
+        Self::OutsideNotAsked,
     ];
 }

@@ -21,6 +21,7 @@ use crate::config::{Config, Start};
 use crate::delivery::custody::{Custody, CustodyRow};
 use crate::delivery::deputy::Held;
 use crate::delivery::fanout::Fanouts;
+use crate::delivery::relay::Relay;
 use crate::delivery::steer::Deposits;
 use crate::effect::{Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
@@ -143,6 +144,7 @@ pub struct Server {
     pub(crate) deposits: Deposits,
     /// Answers about deposits, told once a turn.
     pub(crate) deposited: BTreeMap<(ServerName, MessageId), Vec<(Incarnation, DepositOutcome)>>,
+    pub(crate) relay: Relay,
     pub(crate) orphans: BTreeMap<MessageId, u64>,
     pub(crate) dead_letters: u64,
     /// Messages that an operator holds back: in custody here, or kept for another custodian.
@@ -181,6 +183,8 @@ pub struct Server {
     pub(crate) planted_compare_trusts: bool,
     pub(crate) planted_later_has_the_name: bool,
     pub(crate) planted_watch_by_time: bool,
+    pub(crate) planted_handed_is_delivered: bool,
+    pub(crate) planted_outside_not_asked: bool,
 }
 
 impl Server {
@@ -262,6 +266,7 @@ impl Server {
             ended: BTreeMap::new(),
             deposits: BTreeMap::new(),
             deposited: BTreeMap::new(),
+            relay: Relay::default(),
             orphans: BTreeMap::new(),
             dead_letters: 0,
             holds: BTreeSet::new(),
@@ -292,6 +297,8 @@ impl Server {
             planted_compare_trusts: false,
             planted_later_has_the_name: false,
             planted_watch_by_time: false,
+            planted_handed_is_delivered: false,
+            planted_outside_not_asked: false,
         };
         #[cfg(feature = "planted-faults")]
         server.plant();
@@ -342,6 +349,8 @@ impl Server {
             Some(Planted::ClosureKept) => self.planted_closure_kept = true,
             Some(Planted::LeaseIgnored) => self.planted_lease_ignored = true,
             Some(Planted::LaterHasTheName) => self.planted_later_has_the_name = true,
+            Some(Planted::HandedIsDelivered) => self.planted_handed_is_delivered = true,
+            Some(Planted::OutsideNotAsked) => self.planted_outside_not_asked = true,
             Some(Planted::CompareTrusts) => self.planted_compare_trusts = true,
             Some(Planted::WatchByTime) => self.planted_watch_by_time = true,
         }
@@ -519,6 +528,7 @@ impl Server {
             }
             Input::Ticket { id, ticket } => self.take_ticket(id, ticket),
             Input::Keys { present, next } => self.take_keys(present, next),
+            Input::HandedOver(handed) => self.take_handed_over(handed),
             Input::Committed { seq } => {
                 self.ledger.committed(seq);
                 return;
@@ -653,6 +663,7 @@ impl Server {
         self.save_usage();
         self.send_deposited();
         self.send_pushes();
+        self.hand_outside();
         if let Err(damaged) = self.settle() {
             self.damaged(damaged);
         }

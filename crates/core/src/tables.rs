@@ -40,11 +40,13 @@ pub enum Table {
     Passed = 24,
     /// Messages that an operator holds back.
     Holds = 28,
+    /// Outside recipients of messages that need nothing more: nobody hands it to them again.
+    OutsideDone = 20,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Meta,
         Self::Cells,
         Self::Dots,
@@ -60,6 +62,7 @@ impl Table {
         Self::Fanout,
         Self::Passed,
         Self::Holds,
+        Self::OutsideDone,
     ];
 }
 

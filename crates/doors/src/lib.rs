@@ -24,6 +24,7 @@ pub mod ldap;
 pub mod pop3;
 pub mod sasl;
 pub mod smtp;
+pub mod smtp_client;
 
 /// How many bytes the shell should read at a time. A session keeps at most one read (what follows an open question), so this bounds it;
 /// 64 KiB keeps the cost of a system call small beside the bytes it brings.

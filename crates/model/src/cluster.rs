@@ -18,6 +18,8 @@ pub enum Door {
     Https,
     /// SMTP receiving.
     Smtp,
+    /// LMTP, for a mail server that hands over what is for this Grapevine.
+    Lmtp,
     /// SMTP submission with STARTTLS.
     Submission,
     /// SMTP submission, TLS from the first byte.
@@ -36,10 +38,11 @@ pub enum Door {
 
 impl Door {
     /// All doors.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Rpc,
         Self::Http,
         Self::Smtp,
+        Self::Lmtp,
         Self::Submission,
         Self::Submissions,
         Self::Pop3,
@@ -57,6 +60,7 @@ impl Door {
             Self::Http => "http",
             Self::Https => "https",
             Self::Smtp => "smtp",
+            Self::Lmtp => "lmtp",
             Self::Submission => "submission",
             Self::Submissions => "submissions",
             Self::Pop3 => "pop3",

@@ -374,6 +374,20 @@ pub enum PeerMessage {
         /// The keys of the recipients taken over.
         recipients: Vec<String>,
     },
+    /// I am about to hand these messages to other mail systems: to whom have you, or has somebody
+    /// whom you have heard? Answered for each, if only with nobody.
+    OutsideAsk {
+        /// Which.
+        messages: Vec<MessageId>,
+    },
+    /// These outside recipients of a message need nothing more: another mail system has said yes,
+    /// or the sender has a report. Nobody is to hand it to them again.
+    OutsideDone {
+        /// Which message.
+        message: MessageId,
+        /// The keys of the recipients.
+        recipients: Vec<String>,
+    },
     /// A question.
     Ask {
         /// Joins question and answer.

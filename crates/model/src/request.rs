@@ -41,6 +41,19 @@ pub enum Speaker {
     Operator,
     /// A server of this Grapevine, on its own behalf.
     Server(ServerName),
+    /// A machine in a network from which the operator lets mail go out to anywhere. Nobody in
+    /// particular otherwise.
+    Neighbour,
+}
+
+impl Speaker {
+    /// Whether nobody has said who he is: nothing is granted to such a one but what is everybody's.
+    pub fn is_nobody(&self) -> bool {
+        match self {
+            Self::Anonymous | Self::Neighbour => true,
+            Self::Individual { .. } | Self::Operator | Self::Server(_) => false,
+        }
+    }
 }
 
 /// A password on its way to be checked; never printed.

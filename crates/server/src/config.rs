@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::config_storage::{STORAGE_KEYS, Storage, StorageTable};
 use crate::logs::LogFormat;
+use crate::routes::{self, RELAY_KEYS, ROUTE_KEYS, RelayConfig, RelayTable, RouteTable};
 
 /// A larger file is no configuration.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -61,6 +62,8 @@ const KEYS: &[(&str, &[&str])] = &[
             "ldap",
             "limits",
             "storage",
+            "routes",
+            "relay",
         ],
     ),
     (
@@ -70,6 +73,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "http",
             "https",
             "smtp",
+            "lmtp",
             "submission",
             "submissions",
             "pop3",
@@ -86,6 +90,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "http",
             "https",
             "smtp",
+            "lmtp",
             "submission",
             "submissions",
             "pop3",
@@ -97,6 +102,8 @@ const KEYS: &[(&str, &[&str])] = &[
     ),
     ("tls", &["certificate", "key"]),
     ("ldap", &["home_directory", "login_shell"]),
+    ("routes", ROUTE_KEYS),
+    ("relay", RELAY_KEYS),
     (
         "limits",
         &[
@@ -129,6 +136,7 @@ The configuration (TOML; every key is optional):
     smtp = \"0.0.0.0:25\", submission = \"0.0.0.0:587\", submissions = \"0.0.0.0:465\",
     pop3 = \"0.0.0.0:110\", pop3s = \"0.0.0.0:995\",
     ldap = \"0.0.0.0:389\", ldaps = \"0.0.0.0:636\"
+    lmtp = \"off\"           for a mail server that hands over what is for this Grapevine; \"unix:/path\" too
     dns = \"off\"              services and names for DNS, UDP and TCP; the usual port is 53
   [advertise]                how others reach the doors (same keys); default: hostname and the door's port
   [tls]                      of the doors for mail programs; default: a certificate is made at each start
@@ -148,6 +156,19 @@ The configuration (TOML; every key is optional):
     key_notice_hours = 168   the new one is announced so long before it is used
   [storage]
     over_quota_hours = 24    mail for a full inbox is tried for so long, then reported
+  [[routes]]                 where mail for other systems goes; the first that fits counts; docs/relay.md
+    domain = \"*\"             a domain, \"*.domain\", or \"*\" for all that are no registries of this Grapevine
+    to = \"mx\"                or \"smtp:host:port\", \"smtps:host:port\", \"lmtp:host:port\", \"lmtp:/path\", \"hold\"
+    names = \"unknown\"        where domain is a registry: the names that it lacks, or \"all\": nothing is kept here
+    tls = \"offered\"          or \"never\", or \"required\" (with a certificate that is checked)
+    ca                       certificates (PEM) that are taken where TLS is required; default: as browsers
+    login, password_file     for a smart host
+    at_once = 4              messages to one destination at one time
+  [relay]
+    networks = []            networks whose machines may send to anywhere without a login
+    dns = []                 the resolvers to ask; default: the machine's own
+    retry_seconds = 60, retry_most_minutes = 60   the pauses before a destination is tried again
+    exchanger_port = 25      the port of mail exchangers
 SIGHUP has log, limits.reserve_mib and the certificate read again; the rest needs a new start.";
 
 /// A checked configuration: all defaults filled in, all paths made whole.
@@ -173,6 +194,8 @@ pub(crate) struct Config {
     pub(crate) tls: Option<TlsFiles>,
     /// What the directory says of people for POSIX systems.
     pub(crate) posix: Posix,
+    /// Where mail for other systems goes.
+    pub(crate) relay: RelayConfig,
     /// How much of what.
     pub(crate) limits: Limits,
     /// What is kept, and for how long.
@@ -237,6 +260,8 @@ struct File {
     ldap: LdapTable,
     limits: LimitsTable,
     storage: StorageTable,
+    routes: Vec<RouteTable>,
+    relay: RelayTable,
 }
 
 #[derive(Deserialize)]
@@ -324,6 +349,7 @@ impl Config {
                 key: folder.join(tls.key),
             }),
             posix: read.ldap.check()?,
+            relay: routes::check(read.routes, read.relay, &folder)?,
             limits: read.limits.check()?,
             storage: read.storage.check(),
         })
@@ -345,6 +371,7 @@ impl Config {
         note(self.advertise != newer.advertise, "advertise");
         note(self.tls != newer.tls, "tls");
         note(self.posix != newer.posix, "ldap");
+        note(self.relay != newer.relay, "routes and relay");
         let fixed = |limits: &Limits| Limits {
             reserve_bytes: 0,
             ..*limits
@@ -446,6 +473,8 @@ fn default_listen(door: Door) -> &'static str {
         Door::Pop3s => "0.0.0.0:995",
         Door::Ldap => "0.0.0.0:389",
         Door::Ldaps => "0.0.0.0:636",
+        // For a mail server beside this one: opened where there is one.
+        Door::Lmtp => OFF,
         // A machine may well have a resolver at port 53 already: it is opened when that is said.
         Door::Dns => OFF,
     }
@@ -518,10 +547,13 @@ fn check_address(table: &str, door: Door, at: &str) -> Result<(), String> {
 /// Refuses keys that are not known, with the nearest one that is.
 fn check_keys(table: &toml::Table) -> Result<(), String> {
     for (name, known) in KEYS {
-        let inner = if name.is_empty() {
-            Some(table)
-        } else {
-            table.get(*name).and_then(toml::Value::as_table)
+        let inner: Vec<&toml::Table> = match table.get(*name) {
+            _ if name.is_empty() => vec![table],
+            Some(toml::Value::Table(inner)) => vec![inner],
+            Some(toml::Value::Array(list)) => {
+                list.iter().filter_map(toml::Value::as_table).collect()
+            }
+            Some(_) | None => Vec::new(),
         };
         for key in inner.into_iter().flat_map(toml::Table::keys) {
             if !known.contains(&key.as_str()) {
@@ -592,8 +624,8 @@ mod tests {
         let config = parse("").unwrap();
         assert_eq!(config.data, Path::new("/etc/grapevine"));
         assert_eq!(config.alone, Alone::Accept);
-        // DNS and HTTPS are opened when that is said.
-        assert_eq!(config.listen.len(), Door::ALL.len() - 2);
+        // DNS, HTTPS and LMTP are opened when that is said.
+        assert_eq!(config.listen.len(), Door::ALL.len() - 3);
         assert_eq!(config.limits.message_bytes, MAX_MESSAGE_BYTES);
         assert_eq!(
             config.advertise[&Door::Rpc],
@@ -618,6 +650,8 @@ mod tests {
             ("[listen]\nsmpt = '127.0.0.1:1'", "\"listen.smtp\""),
             ("[limits]\nmessage_mb = 3", "\"limits.message_mib\""),
             ("message_mib = 3", "\"limits.message_mib\""),
+            ("[[routes]]\ndomian = 'x'", "\"routes.domain\""),
+            ("[relay]\nnetwork = []", "\"relay.networks\""),
             ("[lisen]\nsmtp = '127.0.0.1:1'", "\"listen\""),
         ] {
             let refused = parse(text).unwrap_err();

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use grapevine_core::{Config, Damaged, Effect, Input, Note, NoteLevel, ScramOrder, Server, Start};
+use grapevine_core::{
+    Config, Damaged, Effect, HandedOver, Input, Note, NoteLevel, Reached, ScramOrder, Server, Start,
+};
 use grapevine_model::{AsOf, Reply, RequestId, Secret, ServerName};
 use grapevine_rpc::tls::IdentityError;
 use grapevine_store::{CommitError, Durability, Store};
@@ -330,6 +332,18 @@ impl CoreLoop {
                     let handle = self.handle.clone();
                     self.runtime.spawn(reports::hand_in(handle, *order));
                 }
+                Effect::HandOver(order) => {
+                    // The client that travels the routes comes with the next change.
+                    let handle = self.handle.clone();
+                    let handed = HandedOver {
+                        id: order.id,
+                        reached: Reached::No("mail can't go out yet".into()),
+                        outcomes: Vec::new(),
+                    };
+                    self.runtime.spawn(async move {
+                        handle.input(Input::HandedOver(handed)).await;
+                    });
+                }
                 Effect::Discard { staged } => self.store.discard(staged),
                 Effect::Servers(servers) => self.peers.update(servers),
                 Effect::Scram(policy) => self.handle.offer_scram(policy),
@@ -449,6 +463,7 @@ fn kind_of(input: &Input) -> &'static str {
         Input::Verified { .. } => "verified",
         Input::Issue { .. } => "issue",
         Input::Ticket { .. } => "ticket",
+        Input::HandedOver(_) => "handed_over",
         Input::Committed { .. } => "committed",
         Input::DiskNearlyFull(_) => "disk",
         Input::Keys { .. } => "keys",

@@ -38,6 +38,7 @@ mod recent_listings;
 mod remote_body;
 mod report;
 mod reports;
+mod routes;
 mod rpc_service;
 mod running;
 mod serve;

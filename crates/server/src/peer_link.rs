@@ -100,6 +100,8 @@ impl Lane {
             | PeerMessage::CustodyAsk { .. }
             | PeerMessage::Deposit { .. }
             | PeerMessage::Deposited { .. }
+            | PeerMessage::OutsideAsk { .. }
+            | PeerMessage::OutsideDone { .. }
             | PeerMessage::Hand(_)
             | PeerMessage::Handed { .. } => Self::Mail,
         }

@@ -225,7 +225,7 @@ fn text_part(order: &ReportOrder, reporter: Reporter<'_>) -> String {
         text.push_str("\r\n\r\n");
         for line in lines.iter().take(LISTED_MAX) {
             let name = one_line(&line.name.to_string(), 254);
-            let reason = one_line(&line.reason, REASON_MAX_CHARS);
+            let reason = one_line(&said(line), REASON_MAX_CHARS);
             // Writing to a String does not fail.
             let _ = write!(text, "  {name}\r\n");
             if !reason.is_empty() {
@@ -247,6 +247,15 @@ fn text_part(order: &ReportOrder, reporter: Reporter<'_>) -> String {
         server = reporter.server,
     );
     text
+}
+
+/// Why, for a person; another mail system's words as such.
+fn said(line: &ReportLine) -> String {
+    match (&line.remote, line.delivered) {
+        (Some(remote), false) => format!("{remote} said: {}", line.reason),
+        (Some(remote), true) => format!("handed over to {remote}, which sends no reports"),
+        (None, _) => line.reason.clone(),
+    }
 }
 
 /// For programs (RFC 3464 section 2): all of it ASCII.
@@ -276,10 +285,11 @@ fn status_part(order: &ReportOrder, reporter: Reporter<'_>) -> String {
         let name = line.name.to_string();
         let kind = if name.is_ascii() { "rfc822" } else { "utf-8" };
         field(&mut status, "Final-Recipient", &format!("{kind}; {name}"));
-        let action = if line.delivered {
-            "delivered"
-        } else {
-            "failed"
+        let action = match (line.delivered, &line.remote) {
+            (true, None) => "delivered",
+            // Into a system that will not report (RFC 3464 2.3.3).
+            (true, Some(_)) => "relayed",
+            (false, _) => "failed",
         };
         field(&mut status, "Action", action);
         field(
@@ -289,10 +299,17 @@ fn status_part(order: &ReportOrder, reporter: Reporter<'_>) -> String {
         );
         if !line.reason.is_empty() {
             let reason = one_line(&line.reason, REASON_MAX_CHARS);
+            let whose = match &line.remote {
+                Some(remote) => {
+                    field(&mut status, "Remote-MTA", &format!("dns; {remote}"));
+                    "smtp"
+                }
+                None => "x-grapevine",
+            };
             field(
                 &mut status,
                 "Diagnostic-Code",
-                &format!("x-grapevine; {reason}"),
+                &format!("{whose}; {reason}"),
             );
         }
     }
@@ -389,6 +406,7 @@ mod tests {
             delivered: false,
             status: "5.1.1".into(),
             reason: reason.into(),
+            remote: None,
         }
     }
 

@@ -188,6 +188,9 @@ fn core_config(config: &Config, record: ServerRecord, identity: &Identity) -> Co
     core.times.key_ms = config.limits.key_days.saturating_mul(DAY_MS);
     core.times.key_notice_ms = config.limits.key_notice_hours.saturating_mul(3_600_000);
     core.times.over_quota_ms = config.storage.over_quota_hours.saturating_mul(3_600_000);
+    core.routes = config.relay.routes.clone();
+    core.times.outside_first_ms = config.relay.retry_seconds.saturating_mul(1_000);
+    core.times.outside_most_ms = config.relay.retry_most_minutes.saturating_mul(60_000);
     core.times.ticket_ms = config.limits.ticket_hours.saturating_mul(3_600_000);
     core
 }

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use grapevine_core::{Config, Input, Planted, Server, Start, Times};
+use grapevine_core::{
+    Config, DomainPattern, HandOver, Input, NextHop, Planted, Route, RoutedNames, Routes, Server,
+    Start, Times,
+};
 use grapevine_model::{
     BodyInfo, MessageId, Name, Request, RequestId, ServerName, Speaker, Submission, Welcome,
 };
@@ -16,6 +19,7 @@ use crate::event::{ActorIndex, Ask, CallId, Event, NodeIndex, Occurrence, Outcom
 use crate::network::{Network, Weather};
 use crate::node::{Doom, Fate, Node};
 use crate::oracle::Absences;
+use crate::outside::OutsideWorld;
 use crate::queue::Queue;
 use crate::trace::Trace;
 
@@ -120,8 +124,20 @@ pub struct Cluster {
     pub(crate) errors_expected: bool,
     pub(crate) fallen: Vec<(NodeIndex, Fate)>,
     pub(crate) client_loss_permille: u64,
+    /// The other mail systems.
+    pub outside: OutsideWorld,
     /// The least and the greatest by which a wall clock was wrong so far.
     skews_ms: Option<(i64, i64)>,
+}
+
+/// Mail for everybody else goes out.
+fn routes() -> Routes {
+    Routes(vec![Route {
+        domain: DomainPattern::Any,
+        names: RoutedNames::Unknown,
+        next: NextHop::Exchangers,
+        at_once: 2,
+    }])
 }
 
 impl Cluster {
@@ -147,6 +163,7 @@ impl Cluster {
             errors_expected: false,
             fallen: Vec::new(),
             client_loss_permille: 0,
+            outside: OutsideWorld::default(),
             skews_ms: None,
             options,
         }
@@ -269,6 +286,7 @@ impl Cluster {
             times: self.options.times,
             alone: self.options.alone,
             rows_a_turn: self.options.rows_a_turn,
+            routes: routes(),
             planted: self.options.planted,
         };
         let seed = self.dice.bytes32();
@@ -504,6 +522,12 @@ impl Cluster {
                     );
                 }
             }
+            Event::HandOver { node, life, order } => self.hand_over(node, life, &order),
+            Event::HandedOver { node, life, handed } => {
+                if self.nodes[node].life == life {
+                    self.feed(node, Input::HandedOver(handed));
+                }
+            }
             Event::Composed {
                 node,
                 life,
@@ -585,6 +609,20 @@ impl Cluster {
             }
         };
         self.feed(node, input);
+    }
+
+    /// A message reaches another mail system. A sender that has died meanwhile may have said all of
+    /// it, and never hears the answer.
+    fn hand_over(&mut self, node: NodeIndex, life: u64, order: &HandOver) {
+        const SAID_ALL_PERMILLE: u64 = 300;
+        let alive = self.nodes[node].life == life;
+        if !alive && !self.dice.chance(SAID_ALL_PERMILLE) {
+            return;
+        }
+        let handed = self.outside.receive(order, &mut self.dice);
+        let at_us = self.now_us() + self.dice.between(1_000, 500_000);
+        self.queue
+            .plan(at_us, Event::HandedOver { node, life, handed });
     }
 
     /// The core hears what keys are in the folder.

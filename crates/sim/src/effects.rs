@@ -40,6 +40,7 @@ fn moment(effect: &Effect) -> Option<Moment> {
         | Effect::MakeKey
         | Effect::UseKey(_)
         | Effect::Report(_)
+        | Effect::HandOver(_)
         | Effect::Discard { .. }
         | Effect::Servers(_)
         | Effect::Scram(_)
@@ -166,6 +167,15 @@ impl Cluster {
                 self.tell_keys(node);
             }
             Effect::Report(order) => self.compose(node, *order),
+            Effect::HandOver(order) => {
+                if self.nodes[node].disk.body(order.message) != Some(order.body) {
+                    let what = format!("node {node} has no body for {}", order.message);
+                    self.violation("what is handed over is there", what);
+                }
+                let at_us = now_us + self.dice.between(1_000, 500_000);
+                self.queue
+                    .plan(at_us, Event::HandOver { node, life, order });
+            }
             Effect::Discard { staged } => self.nodes[node].disk.discard(staged),
             Effect::Servers(servers) => {
                 self.nodes[node].known = servers

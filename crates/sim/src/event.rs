@@ -1,6 +1,6 @@
 //! What can happen next in a cluster, and what its users see of it.
 
-use grapevine_core::Staged;
+use grapevine_core::{HandOver, HandedOver, Staged};
 use grapevine_model::{
     BodyInfo, ErrorKind, PeerMessage, Refusal, Reply, Request, RequestId, Seen, Speaker, Submission,
 };
@@ -97,6 +97,18 @@ pub(crate) enum Event {
         life: u64,
         ticket: u64,
         right: bool,
+    },
+    /// A message reaches another mail system.
+    HandOver {
+        node: NodeIndex,
+        life: u64,
+        order: Box<HandOver>,
+    },
+    /// The other system has answered.
+    HandedOver {
+        node: NodeIndex,
+        life: u64,
+        handed: HandedOver,
     },
     /// The shell has composed a report.
     Composed {

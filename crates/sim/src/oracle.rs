@@ -26,6 +26,8 @@ pub struct Sent {
     pub must: BTreeSet<Name>,
     /// Those who may get it.
     pub may: BTreeSet<Name>,
+    /// Those in other mail systems who must get it, or whose sender must have a report.
+    pub outside: BTreeSet<Name>,
     /// Recipients that never exist: reported, if it is accepted.
     pub never: BTreeSet<Name>,
     /// Whether one of the recipients comes and goes.

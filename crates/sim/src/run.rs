@@ -120,6 +120,8 @@ fn times(patience: Patience, dice: &mut Dice) -> Times {
     Times {
         take_over_ms: dice.between(4_000, 15_000),
         retry_most_ms: RETRY_MOST_MS,
+        outside_first_ms: 1_000,
+        outside_most_ms: RETRY_MOST_MS,
         give_up_ms: match patience {
             Patience::Endless => 5 * 24 * 3_600_000,
             Patience::Minutes => dice.between(20_000, 60_000),
@@ -228,6 +230,7 @@ impl Run {
         self.cluster.say(|| "HEAL".to_owned());
         self.plan.clear();
         faults::heal(&mut self.cluster);
+        self.cluster.outside.heal();
         for client in &mut self.clients {
             client.stop();
         }
@@ -490,6 +493,7 @@ impl Run {
                     recipients: names.iter().cloned().collect(),
                     must: names.clone(),
                     may: names,
+                    outside: std::collections::BTreeSet::new(),
                     never: std::collections::BTreeSet::new(),
                     passing: false,
                     accepted: None,

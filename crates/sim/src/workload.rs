@@ -11,6 +11,7 @@ use crate::clock::EPOCH_MS;
 use crate::dice::Dice;
 use crate::effects::hash;
 use crate::oracle::Sent;
+use crate::outside::DOMAINS;
 use crate::view::EVIL_NAMES;
 use crate::world::{Person, Registry, World, name, server_name};
 
@@ -110,6 +111,7 @@ impl Letter {
             recipients: self.recipients.clone(),
             must: BTreeSet::new(),
             may: BTreeSet::new(),
+            outside: BTreeSet::new(),
             never: BTreeSet::new(),
             passing: false,
             accepted: None,
@@ -130,6 +132,8 @@ impl Letter {
                 } else {
                     sent.never.insert(recipient.clone());
                 }
+            } else {
+                sent.outside.insert(recipient.clone());
             }
         }
         sent.may.extend(sent.must.iter().cloned());
@@ -252,7 +256,8 @@ fn letter(world: &World, dice: &mut Dice) -> Letter {
     for _ in 0..count {
         let registry = dice.pick(&world.registries).unwrap_or(&world.registries[0]);
         let recipient = match dice.below(100) {
-            0..60 => somebody(world, dice).name.clone(),
+            0..52 => somebody(world, dice).name.clone(),
+            52..60 => outside(dice),
             60..65 => name(&somebody(world, dice).name.to_string().to_uppercase()),
             65..68 => {
                 let person = somebody(world, dice).name.clone();
@@ -272,6 +277,13 @@ fn letter(world: &World, dice: &mut Dice) -> Letter {
         recipients,
         nameless: dice.chance(100),
     }
+}
+
+/// Somebody in another mail system.
+fn outside(dice: &mut Dice) -> Name {
+    let who = ["ann", "ann+x", "bob", "nobody"][dice.index(4)];
+    let domain = DOMAINS[dice.index(DOMAINS.len())];
+    name(&format!("{who}@{domain}"))
 }
 
 fn hostile(world: &World, dice: &mut Dice) -> Errand {

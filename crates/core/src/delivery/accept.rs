@@ -188,6 +188,7 @@ impl Server {
         if let Some(custody) = self.custodies.get_mut(&message) {
             custody.alone = alone;
             custody.promised = false;
+            custody.fresh = true;
             custody.waiting.extend(to);
             custody.handed_by.extend(handed_by);
         }
@@ -279,6 +280,7 @@ impl Server {
         let waiting = std::mem::take(&mut custody.waiting);
         let handed = std::mem::take(&mut custody.handed_by);
         custody.promised = true;
+        let outside = std::mem::take(&mut custody.awaits_yes);
         let ended = custody.row.pending.is_empty();
         if !waiting.is_empty() {
             let text = format!(
@@ -302,7 +304,7 @@ impl Server {
         if ended {
             self.saving.insert(message);
         }
-        if self.config.alone == Alone::Refuse {
+        if self.config.alone == Alone::Refuse || outside {
             self.wake(message);
         }
     }

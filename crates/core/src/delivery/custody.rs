@@ -44,6 +44,26 @@ pub(crate) enum Stage {
     Failed(String, String),
     /// Delivered, and the sender wants to hear it.
     Delivered,
+    /// Another mail system has spoken, and the sender is to hear it.
+    Outside(OutsideEnd),
+}
+
+/// What another mail system said of a recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum OutsideEnd {
+    /// No, for good.
+    Refused {
+        status: String,
+        /// Which machine.
+        by: String,
+        /// Its words.
+        reason: String,
+    },
+    /// Yes, and it sends no reports of success.
+    Relayed {
+        /// Which machine.
+        by: String,
+    },
 }
 
 impl Pending {
@@ -66,7 +86,8 @@ impl Pending {
 
 /// The key of a recipient: two lists may mean different people by one name.
 pub(crate) fn recipient_key(name: &Name, meant: Option<Incarnation>) -> String {
-    let key = name.without_detail().key();
+    // With its detail: what that means is for another mail system to say, if it is theirs.
+    let key = name.key();
     match meant {
         Some(meant) => format!("{key} {meant}"),
         None => key,
@@ -113,6 +134,14 @@ pub(crate) struct Custody {
     pub(crate) since_ms: u64,
     /// What becomes of it when no second disk can be reached.
     pub(crate) alone: Alone,
+    /// Taken into custody by this process, from a client: nobody else can have handed it over.
+    pub(crate) fresh: bool,
+    /// The server whose silence made this one take over.
+    pub(crate) taken_from: Option<ServerName>,
+    /// An outside recipient waits for the yes.
+    pub(crate) awaits_yes: bool,
+    /// Outside recipients to whom this process has tried to hand it.
+    pub(crate) tried_outside: BTreeSet<String>,
     /// Whether somebody was told that it is in custody here: from then on it can't be refused.
     pub(crate) promised: bool,
     /// Who waits for the yes.
@@ -139,6 +168,10 @@ impl Custody {
             bodies: BTreeSet::new(),
             alone: Alone::Accept,
             promised: true,
+            fresh: false,
+            taken_from: None,
+            awaits_yes: false,
+            tried_outside: BTreeSet::new(),
             since_ms,
             waiting: Vec::new(),
             handed_by: Vec::new(),
@@ -241,7 +274,9 @@ impl Server {
                 .get(&message)
                 .and_then(|c| c.row.pending.get(&key))
                 .map(|p| p.stage.clone());
-            let too_old = self.now.wall_ms.saturating_sub(accepted_ms) > give_up_ms
+            // What is being handed over is told of when that has ended.
+            let too_old = !self.relay.is_busy(message, &key)
+                && self.now.wall_ms.saturating_sub(accepted_ms) > give_up_ms
                 && tried_ms > give_up_ms / LEAST_TRIED;
             match stage {
                 Some(Stage::Steer) if too_old => {
@@ -261,7 +296,7 @@ impl Server {
                     self.runnable
                         .push_back((Job::Steer { message, key }, Memo::new()));
                 }
-                Some(Stage::Failed(..) | Stage::Delivered) => {
+                Some(Stage::Failed(..) | Stage::Delivered | Stage::Outside(_)) => {
                     self.to_report.insert(message);
                 }
                 None => {}
@@ -370,6 +405,10 @@ impl Server {
         };
         custody.trying.remove(key);
         custody.touch();
+        if matches!(pending.stage, Stage::Outside(_)) {
+            self.outside_is_done(message, key);
+            self.tell_outside_done(message, vec![key.to_owned()]);
+        }
         self.remember_outcome(message, &pending.name, how, reason);
         self.end_custody_if_done(message)
     }

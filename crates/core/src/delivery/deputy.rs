@@ -293,6 +293,11 @@ impl Server {
                 })?;
                 self.find_deputy(key.1)?;
             }
+            if let Some(custody) = self.custodies.get_mut(&key.1) {
+                // It may have handed some of it over.
+                custody.fresh = false;
+                custody.taken_from = Some(key.0.clone());
+            }
             self.drop_deputy(&key)?;
         }
         Ok(())

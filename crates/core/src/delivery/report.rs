@@ -10,7 +10,7 @@ use grapevine_model::{
     ReturnContent, Speaker, Submission,
 };
 
-use crate::delivery::custody::{Pending, Stage};
+use crate::delivery::custody::{OutsideEnd, Pending, Stage};
 use crate::effect::{Effect, ReportLine, ReportOrder};
 use crate::server::Server;
 use crate::tables::Damaged;
@@ -40,6 +40,7 @@ impl Server {
             {
                 continue;
             }
+            let mut remote = None;
             let (delivered, status, reason) = match &pending.stage {
                 Stage::Failed(status, reason) if pending.notify.failure => {
                     (false, status.clone(), reason.clone())
@@ -47,6 +48,20 @@ impl Server {
                 Stage::Failed(_, reason) => {
                     silent.push((key.clone(), reason.clone()));
                     continue;
+                }
+                Stage::Outside(OutsideEnd::Refused { status, by, reason })
+                    if pending.notify.failure =>
+                {
+                    remote = Some(by.clone());
+                    (false, status.clone(), reason.clone())
+                }
+                Stage::Outside(OutsideEnd::Refused { reason, .. }) => {
+                    silent.push((key.clone(), reason.clone()));
+                    continue;
+                }
+                Stage::Outside(OutsideEnd::Relayed { by }) => {
+                    remote = Some(by.clone());
+                    (true, "2.0.0".into(), "handed over".into())
                 }
                 Stage::Delivered => (true, "2.1.5".into(), "delivered".into()),
                 Stage::Steer => continue,
@@ -57,6 +72,7 @@ impl Server {
                 delivered,
                 status,
                 reason,
+                remote,
             });
             keys.push(key.clone());
         }
@@ -128,7 +144,13 @@ impl Server {
             .iter()
             .filter_map(|(key, pending)| match &pending.stage {
                 Stage::Failed(_, reason) => Some((key.clone(), pending.clone(), reason.clone())),
-                Stage::Delivered | Stage::Steer => None,
+                Stage::Outside(OutsideEnd::Refused { by, reason, .. }) => {
+                    let reason = format!("{by} said: {reason}");
+                    Some((key.clone(), pending.clone(), reason))
+                }
+                Stage::Outside(OutsideEnd::Relayed { .. }) | Stage::Delivered | Stage::Steer => {
+                    None
+                }
             })
             .collect();
         let has_members = self.entry(&dead).is_some_and(|e| {

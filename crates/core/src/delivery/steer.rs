@@ -39,7 +39,14 @@ impl Server {
         else {
             return Ok(());
         };
-        if matches!(pending.stage, Stage::Failed(..) | Stage::Delivered) {
+        if matches!(
+            pending.stage,
+            Stage::Failed(..) | Stage::Delivered | Stage::Outside(_)
+        ) {
+            return Ok(());
+        }
+        if let Some(destination) = self.routed_whole(&pending.name) {
+            self.relay(message, key, destination)?;
             return Ok(());
         }
         let name = pending.name.without_detail();
@@ -86,17 +93,25 @@ impl Server {
                 Some(group) if matches!(self.resolve(memo, &group)?, Resolution::Group { .. }) => {
                     self.steer_to_owners(message, key, &pending, &group)?;
                 }
-                _ if self.held(name.registry()) == Held::Unknown => {
-                    let why = format!(
-                        "{} is no registry of this Grapevine, and outside addresses cannot be reached yet",
-                        name.registry()
-                    );
-                    self.recipient_failed(message, key, "5.1.2", why)?;
-                }
-                _ => self.recipient_failed(message, key, "5.1.1", format!("there is no {name}"))?,
+                _ => match self.routed(&name) {
+                    Some(destination) => self.relay(message, key, destination)?,
+                    None => self.no_way(message, key, &name)?,
+                },
             },
         }
         Ok(())
+    }
+
+    /// No such name, and no route for it.
+    fn no_way(&mut self, message: MessageId, key: &str, name: &Name) -> Result<(), Damaged> {
+        if self.held(name.registry()) == Held::Unknown {
+            let why = format!(
+                "{} is no registry of this Grapevine, and no route leads there",
+                name.registry()
+            );
+            return self.recipient_failed(message, key, "5.1.2", why);
+        }
+        self.recipient_failed(message, key, "5.1.1", format!("there is no {name}"))
     }
 
     fn steer_to_inbox(
@@ -231,47 +246,59 @@ impl Server {
             let Some(custody) = self.custodies.get(&message) else {
                 return;
             };
-            let key = custody
-                .trying
-                .iter()
-                .find(|(_, t)| t.inbox == Some(inbox))
-                .map(|(key, _)| key.clone());
-            let Some(key) = key else { continue };
-            let name = custody
-                .row
-                .pending
-                .get(&key)
-                .map(|p| p.name.without_detail());
-            match outcome {
-                DepositOutcome::Stored { copies } => {
-                    // How many sites there are is known where the deposit was steered from.
-                    let sites = name
-                        .and_then(|n| match self.resolve(&Memo::new(), &n) {
-                            Ok(Resolution::Individual { sites, .. }) => Some(sites.len()),
-                            _ => None,
-                        })
-                        .unwrap_or(INBOX_COPIES);
-                    self.recipient_stored(message, &key, copies, sites);
-                }
-                DepositOutcome::NotHere => {
-                    if let Some(name) = name {
-                        self.forget_hint(&name);
-                    }
-                    self.recipient_waits(
-                        message,
-                        &key,
-                        format!("{from} is no inbox site of it any more; asking again"),
-                    );
-                }
-                DepositOutcome::OverQuota { why, policy } => {
-                    if let Err(damaged) =
-                        self.recipient_is_full(message, &key, Full { why, policy })
-                    {
-                        self.damaged(damaged);
-                    }
-                }
-                DepositOutcome::Later(why) => self.recipient_waits(message, &key, why),
+            // Several names of one individual may be among the recipients.
+            let keys: Vec<String> = (custody.trying.iter())
+                .filter(|(_, t)| t.inbox == Some(inbox))
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in keys {
+                self.take_outcome(from, message, &key, outcome.clone());
             }
+        }
+    }
+
+    fn take_outcome(
+        &mut self,
+        from: &ServerName,
+        message: MessageId,
+        key: &str,
+        outcome: DepositOutcome,
+    ) {
+        let Some(custody) = self.custodies.get(&message) else {
+            return;
+        };
+        let name = custody
+            .row
+            .pending
+            .get(key)
+            .map(|p| p.name.without_detail());
+        match outcome {
+            DepositOutcome::Stored { copies } => {
+                // How many sites there are is known where the deposit was steered from.
+                let sites = name
+                    .and_then(|n| match self.resolve(&Memo::new(), &n) {
+                        Ok(Resolution::Individual { sites, .. }) => Some(sites.len()),
+                        _ => None,
+                    })
+                    .unwrap_or(INBOX_COPIES);
+                self.recipient_stored(message, key, copies, sites);
+            }
+            DepositOutcome::NotHere => {
+                if let Some(name) = name {
+                    self.forget_hint(&name);
+                }
+                self.recipient_waits(
+                    message,
+                    key,
+                    format!("{from} is no inbox site of it any more; asking again"),
+                );
+            }
+            DepositOutcome::OverQuota { why, policy } => {
+                if let Err(damaged) = self.recipient_is_full(message, key, Full { why, policy }) {
+                    self.damaged(damaged);
+                }
+            }
+            DepositOutcome::Later(why) => self.recipient_waits(message, key, why),
         }
     }
 

@@ -9,7 +9,7 @@ use grapevine_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::delivery::custody::{Custody, Stage};
+use crate::delivery::custody::{Custody, OutsideEnd, Stage};
 use crate::registry::directory::{Eval, Memo};
 use crate::server::Server;
 use crate::tables::{Damaged, Table};
@@ -266,7 +266,9 @@ impl Server {
             Speaker::Individual { name, incarnation } => self
                 .in_mailbox(*incarnation, message)
                 .map(|there| (name.clone(), there)),
-            Speaker::Anonymous | Speaker::Operator | Speaker::Server(_) => None,
+            Speaker::Anonymous | Speaker::Neighbour | Speaker::Operator | Speaker::Server(_) => {
+                None
+            }
         };
         if let Some((name, there)) = mine {
             let state = if there {
@@ -312,6 +314,13 @@ impl Server {
                 ("failed, being reported", format!("{status} {reason}"))
             }
             Stage::Delivered => ("deposited, being reported", String::new()),
+            Stage::Outside(OutsideEnd::Refused { status, by, reason }) => (
+                "failed, being reported",
+                format!("{status} {by} said: {reason}"),
+            ),
+            Stage::Outside(OutsideEnd::Relayed { by }) => {
+                ("handed over, being reported", format!("to {by}"))
+            }
             Stage::Steer if held => ("held", "by an operator".into()),
             Stage::Steer => ("waiting", trying.reason),
         };

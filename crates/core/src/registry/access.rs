@@ -108,7 +108,7 @@ impl Server {
                 self.is_in(memo, group, list, name, Some(*incarnation))
             }
             Speaker::Operator | Speaker::Server(_) => Ok(true),
-            Speaker::Anonymous => Ok(false),
+            Speaker::Anonymous | Speaker::Neighbour => Ok(false),
         }
     }
 
@@ -135,7 +135,7 @@ impl Server {
                 ..
             } => *speaking == incarnation,
             Speaker::Operator | Speaker::Server(_) => true,
-            Speaker::Anonymous => false,
+            Speaker::Anonymous | Speaker::Neighbour => false,
         }
     }
 
@@ -146,7 +146,9 @@ impl Server {
             Speaker::Individual { name, incarnation } => {
                 !self.gives_nothing(name, Some(*incarnation))
             }
-            Speaker::Anonymous | Speaker::Operator | Speaker::Server(_) => false,
+            Speaker::Anonymous | Speaker::Neighbour | Speaker::Operator | Speaker::Server(_) => {
+                false
+            }
         }
     }
 
@@ -244,7 +246,7 @@ impl Server {
         let (speaking, incarnation) = match speaker {
             Speaker::Individual { name, incarnation } => (name, incarnation),
             Speaker::Operator | Speaker::Server(_) => return Ok(Ok(())),
-            Speaker::Anonymous => {
+            Speaker::Anonymous | Speaker::Neighbour => {
                 return Ok(Err(Refusal::new(
                     grapevine_model::ErrorKind::NotAuthenticated,
                     "log in first",

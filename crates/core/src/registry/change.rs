@@ -659,7 +659,7 @@ impl Server {
 
     /// An entry, for those who may see it: anyone who is logged in.
     pub(crate) fn show(&mut self, memo: &Memo, speaker: &Speaker, name: &Name) -> Checked<Reply> {
-        if *speaker == Speaker::Anonymous {
+        if speaker.is_nobody() {
             return Ok(Err(Refusal::new(
                 ErrorKind::NotAuthenticated,
                 "log in first",

@@ -73,7 +73,9 @@ impl Server {
 pub(super) fn may_read(speaker: &Speaker) -> Result<(), Refusal> {
     match speaker {
         Speaker::Individual { .. } | Speaker::Operator | Speaker::Server(_) => Ok(()),
-        Speaker::Anonymous => Err(Refusal::new(ErrorKind::NotAuthenticated, "log in first")),
+        Speaker::Anonymous | Speaker::Neighbour => {
+            Err(Refusal::new(ErrorKind::NotAuthenticated, "log in first"))
+        }
     }
 }
 

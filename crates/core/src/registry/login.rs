@@ -354,7 +354,7 @@ impl Server {
         speaker: &Speaker,
         name: &Name,
     ) -> Result<Result<Reply, Refusal>, Stop> {
-        if *speaker == Speaker::Anonymous {
+        if speaker.is_nobody() {
             return Ok(Err(Refusal::new(
                 ErrorKind::NotAuthenticated,
                 "log in first",
@@ -414,7 +414,7 @@ impl Server {
     pub(crate) fn vouch(&self, speaker: &Speaker, who: &Authenticated) -> Result<Reply, Refusal> {
         match speaker {
             Speaker::Server(_) | Speaker::Operator => {}
-            Speaker::Anonymous | Speaker::Individual { .. } => {
+            Speaker::Anonymous | Speaker::Neighbour | Speaker::Individual { .. } => {
                 return Err(Refusal::not_allowed("only servers vouch for each other"));
             }
         }

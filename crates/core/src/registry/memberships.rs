@@ -41,7 +41,7 @@ impl Server {
         (list, depth): (GroupList, Depth),
         (after, limit): (Option<&str>, u32),
     ) -> Eval<Result<Reply, Refusal>> {
-        if *speaker == Speaker::Anonymous {
+        if speaker.is_nobody() {
             return Ok(Err(Refusal::new(
                 ErrorKind::NotAuthenticated,
                 "log in first",

@@ -25,7 +25,7 @@ impl Server {
             (Speaker::Operator | Speaker::Server(_), _) | (_, PostingRule::Anyone) => {
                 return Ok(Ok(()));
             }
-            (Speaker::Anonymous, _) => return Ok(Err(refused(group, &rule))),
+            (Speaker::Anonymous | Speaker::Neighbour, _) => return Ok(Err(refused(group, &rule))),
             (Speaker::Individual { name, incarnation }, _) => (name, Some(*incarnation)),
         };
         let is = |group: &Name, list| self.is_in(memo, group, list, who, incarnation);

@@ -248,6 +248,11 @@ impl Server {
             let why = "another server has been started under this server's name; use another one";
             return Ok(Err(Refusal::unavailable(why)).into());
         }
+        if let Request::CheckRecipient { name } = request
+            && self.routed_whole(name).is_some()
+        {
+            return Ok(Ok(Reply::Ok).into());
+        }
         if let Some(registry) = about(request) {
             match self.held(registry) {
                 Held::Here if !is_change(request) => {
@@ -287,7 +292,7 @@ impl Server {
                             .scram_finish(speaker, (name, *source), said, proof)
                             .into(),
                         Request::CheckRecipient { name } => {
-                            Err(self.no_relay(speaker, name)).into()
+                            self.may_go_outside(speaker, name).into()
                         }
                         _ => Err(Refusal::new(
                             ErrorKind::NotFound,
@@ -431,16 +436,34 @@ impl Server {
         }
     }
 
+    /// Whether mail to an address that is not of this Grapevine is taken from somebody: from those
+    /// who have said who they are, and from the networks that the operator has named.
+    pub(crate) fn may_go_outside(&self, speaker: &Speaker, name: &Name) -> Result<Reply, Refusal> {
+        match speaker {
+            Speaker::Anonymous => Err(self.no_relay(speaker, name)),
+            Speaker::Individual { .. }
+            | Speaker::Operator
+            | Speaker::Server(_)
+            | Speaker::Neighbour => match self.routed(name) {
+                Some(_) => Ok(Reply::Ok),
+                None => Err(self.no_relay(speaker, name)),
+            },
+        }
+    }
+
     /// The speaker asks for a name whose registry is not in `gv`.
     pub(crate) fn no_relay(&self, speaker: &Speaker, name: &Name) -> Refusal {
         match speaker {
             Speaker::Anonymous => Refusal::not_allowed(format!(
                 "{name} is not of this Grapevine, and nothing is relayed for strangers"
             )),
-            Speaker::Individual { .. } | Speaker::Operator | Speaker::Server(_) => Refusal::new(
+            Speaker::Individual { .. }
+            | Speaker::Operator
+            | Speaker::Server(_)
+            | Speaker::Neighbour => Refusal::new(
                 ErrorKind::NotFound,
                 format!(
-                    "no registry {} in this Grapevine, and outside addresses cannot be reached yet",
+                    "no registry {} in this Grapevine, and no route leads there",
                     name.registry()
                 ),
             ),
@@ -626,8 +649,9 @@ impl Server {
                     Ok(Reply::Ok)
                 }
                 _ if self.held(name.registry()) == Held::Unknown => {
-                    Err(self.no_relay(speaker, name))
+                    self.may_go_outside(speaker, name)
                 }
+                _ if self.routed(name).is_some() => Ok(Reply::Ok),
                 _ => Err(Refusal::not_found(name)),
             },
         })
@@ -678,7 +702,7 @@ impl Server {
                     .find(|r| self.held(r.name.registry()) == Held::Unknown);
                 Ok(stranger.map_or(Ok(()), |r| Err(self.no_relay(speaker, &r.name))))
             }
-            (Speaker::Operator | Speaker::Server(_), _) => Ok(Ok(())),
+            (Speaker::Operator | Speaker::Server(_) | Speaker::Neighbour, _) => Ok(Ok(())),
         }
     }
 }

@@ -280,9 +280,9 @@ fn verifier_of(entry: &Entry<'_>) -> Option<Verifier> {
 fn only_doors(speaker: &Speaker) -> Result<(), Refusal> {
     match speaker {
         Speaker::Server(_) | Speaker::Operator => Ok(()),
-        Speaker::Anonymous | Speaker::Individual { .. } => Err(Refusal::not_allowed(
-            "a login by SCRAM is for the doors for mail programs",
-        )),
+        Speaker::Anonymous | Speaker::Neighbour | Speaker::Individual { .. } => Err(
+            Refusal::not_allowed("a login by SCRAM is for the doors for mail programs"),
+        ),
     }
 }
 

@@ -294,7 +294,7 @@ impl Server {
         target: &WatchTarget,
     ) -> Result<Result<(), Refusal>, Stop> {
         match speaker {
-            Speaker::Anonymous => {
+            Speaker::Anonymous | Speaker::Neighbour => {
                 return Ok(Err(Refusal::new(
                     ErrorKind::NotAuthenticated,
                     "log in first",

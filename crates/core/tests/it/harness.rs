@@ -121,6 +121,7 @@ fn config(name: &str) -> Config {
         },
         alone: grapevine_core::Alone::Accept,
         rows_a_turn: grapevine_core::ROWS_A_TURN,
+        routes: Default::default(),
         #[cfg(feature = "planted-faults")]
         planted: None,
     }
@@ -474,6 +475,8 @@ impl Cluster {
                 });
                 self.known.insert(at.clone(), known.collect());
             }
+            // No server of these tests has a route.
+            Effect::HandOver(order) => panic!("{order:?}"),
             Effect::Scram(_) | Effect::Zone(_) | Effect::ZoneGone(_) => {}
             Effect::Note(note) => {
                 assert!(

@@ -162,6 +162,7 @@ fn encode_poster(poster: &Speaker) -> Option<v1::Poster> {
         }),
         Speaker::Operator => Wired::Operator(true),
         Speaker::Server(server) => Wired::Server(server.to_string()),
+        Speaker::Neighbour => Wired::Neighbour(true),
     };
     Some(v1::Poster {
         poster: Some(poster),
@@ -179,5 +180,6 @@ fn decode_poster(poster: Option<v1::Poster>) -> Wire<Speaker> {
         },
         Some(Wired::Operator(_)) => Speaker::Operator,
         Some(Wired::Server(of)) => Speaker::Server(server(&of)?),
+        Some(Wired::Neighbour(_)) => Speaker::Neighbour,
     })
 }

@@ -150,6 +150,16 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
             message: id_bytes(*message),
             recipients: recipients.clone(),
         }),
+        PeerMessage::OutsideAsk { messages } => Wired::OutsideAsk(v1::MessageIds {
+            messages: ids_bytes(messages),
+        }),
+        PeerMessage::OutsideDone {
+            message,
+            recipients,
+        } => Wired::OutsideDone(v1::Handed {
+            message: id_bytes(*message),
+            recipients: recipients.clone(),
+        }),
         PeerMessage::Ask { id, question, seen } => Wired::Ask(v1::Ask {
             id: *id,
             question: Some(encode_question(question)),
@@ -307,6 +317,13 @@ impl TryFrom<v1::PeerMessage> for PeerMessage {
             Wired::Handed(handed) => Self::Handed {
                 message: message_id(&handed.message)?,
                 recipients: handed.recipients,
+            },
+            Wired::OutsideAsk(list) => Self::OutsideAsk {
+                messages: message_ids(&list.messages)?,
+            },
+            Wired::OutsideDone(done) => Self::OutsideDone {
+                message: message_id(&done.message)?,
+                recipients: done.recipients,
             },
             Wired::Ask(ask) => Self::Ask {
                 id: ask.id,

@@ -31,6 +31,7 @@ impl From<&Speaker> for v1::Speaker {
                 }),
                 Speaker::Operator => Wired::Operator(v1::Nothing {}),
                 Speaker::Server(server) => Wired::Server(server.to_string()),
+                Speaker::Neighbour => Wired::Neighbour(v1::Nothing {}),
             }),
         }
     }
@@ -49,6 +50,7 @@ impl TryFrom<v1::Speaker> for Speaker {
             },
             Wired::Operator(_) => Self::Operator,
             Wired::Server(name) => Self::Server(server(&name)?),
+            Wired::Neighbour(_) => Self::Neighbour,
         })
     }
 }
@@ -96,6 +98,7 @@ impl From<Door> for v1::Door {
             Door::Http => Self::Http,
             Door::Https => Self::Https,
             Door::Smtp => Self::Smtp,
+            Door::Lmtp => Self::Lmtp,
             Door::Submission => Self::Submission,
             Door::Submissions => Self::Submissions,
             Door::Pop3 => Self::Pop3,
@@ -115,6 +118,7 @@ fn door(number: i32) -> Option<Door> {
         v1::Door::Http => Door::Http,
         v1::Door::Https => Door::Https,
         v1::Door::Smtp => Door::Smtp,
+        v1::Door::Lmtp => Door::Lmtp,
         v1::Door::Submission => Door::Submission,
         v1::Door::Submissions => Door::Submissions,
         v1::Door::Pop3 => Door::Pop3,

@@ -59,7 +59,7 @@ fn service(door: Door) -> Option<(Service, Start)> {
         Door::Pop3s => Some((Service::Pop3, Start::Tls)),
         Door::Ldap => Some((Service::Ldap, Start::Clear)),
         Door::Ldaps => Some((Service::Ldap, Start::Tls)),
-        Door::Rpc | Door::Http | Door::Https | Door::Dns => None,
+        Door::Lmtp | Door::Rpc | Door::Http | Door::Https | Door::Dns => None,
     }
 }
 

@@ -28,7 +28,9 @@ pub(super) fn recipient(address: &str, speaker: &Speaker) -> Result<Name, NoName
     }
     let registry = match speaker {
         Speaker::Individual { name, .. } => name.registry().clone(),
-        Speaker::Anonymous | Speaker::Operator | Speaker::Server(_) => RegistryName::ms(),
+        Speaker::Anonymous | Speaker::Neighbour | Speaker::Operator | Speaker::Server(_) => {
+            RegistryName::ms()
+        }
     };
     Name::new(address, registry).map_err(|error| NoName(error.to_string()))
 }

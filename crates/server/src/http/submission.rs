@@ -42,7 +42,7 @@ pub(super) async fn take(
     let own = match &speaker {
         Speaker::Individual { name, .. } => Some(name.clone()),
         Speaker::Operator | Speaker::Server(_) => None,
-        Speaker::Anonymous => {
+        Speaker::Anonymous | Speaker::Neighbour => {
             let why = "who hands in a message says who it is: give a name and a password";
             return Err(Refusal::new(ErrorKind::NotAuthenticated, why).into());
         }

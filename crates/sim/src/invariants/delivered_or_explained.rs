@@ -31,6 +31,12 @@ pub(crate) fn at_end(oracle: &Oracle, view: &FinalView, cluster: &Cluster) -> Ve
                 "{id}: nobody was told that there is no {recipient}"
             ));
         }
+        for recipient in sent.outside.difference(&reported) {
+            let place = (*id, recipient.clone());
+            if !cluster.outside.taken.contains_key(&place) {
+                found.push(format!("{id}: {recipient} outside never got it"));
+            }
+        }
         for recipient in &sent.must {
             let delivered = has(oracle, view, recipient, *id);
             if !delivered && !reported.contains(recipient) {
@@ -67,7 +73,7 @@ fn reported(
     failed
         .flat_map(|name| {
             let people = oracle.closures.get(name).into_iter().flatten();
-            people.cloned().chain([name.without_detail()])
+            people.cloned().chain([name.without_detail(), name.clone()])
         })
         .collect()
 }

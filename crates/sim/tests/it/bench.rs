@@ -27,6 +27,8 @@ pub fn options() -> Options {
         times: Times {
             take_over_ms: 5_000,
             retry_most_ms: 10_000,
+            outside_first_ms: 1_000,
+            outside_most_ms: 10_000,
             tombstone_ms: 0,
             ..Times::default()
         },

@@ -14,6 +14,7 @@ mod compare;
 mod determinism;
 mod mail;
 mod names;
+mod outside;
 mod planted;
 mod reaping;
 mod seeds;

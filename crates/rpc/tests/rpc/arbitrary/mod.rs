@@ -309,6 +309,7 @@ pub fn speaker() -> BoxedStrategy<Speaker> {
         (name(), incarnation())
             .prop_map(|(name, incarnation)| Speaker::Individual { name, incarnation }),
         Just(Speaker::Operator),
+        Just(Speaker::Neighbour),
         server().prop_map(Speaker::Server),
     ]
     .boxed()

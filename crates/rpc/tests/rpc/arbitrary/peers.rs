@@ -160,6 +160,11 @@ pub(super) fn delivery_message() -> BoxedStrategy<PeerMessage> {
         (message_id(), vec((incarnation(), outcome), 0..4))
             .prop_map(|(message, outcomes)| PeerMessage::Deposited { message, outcomes }),
         record().prop_map(PeerMessage::Hand),
+        vec(message_id(), 0..4).prop_map(|messages| PeerMessage::OutsideAsk { messages }),
+        (message_id(), texts()).prop_map(|(message, recipients)| PeerMessage::OutsideDone {
+            message,
+            recipients
+        }),
         (message_id(), texts()).prop_map(|(message, recipients)| PeerMessage::Handed {
             message,
             recipients
