@@ -14,6 +14,7 @@
 //! }
 //! ```
 
+mod hops;
 mod inbox;
 mod line;
 mod text;

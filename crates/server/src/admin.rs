@@ -3,8 +3,6 @@
 //! Must never be open to others than the owner of the data folder: the folder and the socket are for
 //! that user alone.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use grapevine_model::{Refusal, Reply, Request};
@@ -19,29 +17,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::rpc_service::ClientService;
-
-/// The longest path of a Unix socket (Linux, `sun_path`, with its closing zero).
-const PATH_MAX_BYTES: usize = 107;
+use crate::socket;
 
 /// Opens the socket; one that a killed server left behind is replaced.
 ///
 /// # Errors
 /// Whatever the file system says, in one line.
 pub(crate) fn listen(path: &Path) -> Result<UnixListener, String> {
-    let say = |error: io::Error| format!("{}: {error}", path.display());
-    if path.as_os_str().len() > PATH_MAX_BYTES {
-        return Err(format!(
-            "{}: longer than the {PATH_MAX_BYTES} bytes that a socket's path may have; use a data folder with a shorter path",
-            path.display()
-        ));
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(say(error)),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(path).map_err(say)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(say)?;
-    Ok(listener)
+    socket::listen(path, 0o600)
 }
 
 /// Serves it until the server stops.

@@ -291,6 +291,8 @@ struct LimitsTable {
     key_notice_hours: Option<u64>,
 }
 
+/// What an LMTP door on a socket of this machine begins with.
+pub(crate) const SOCKET: &str = "unix:";
 /// The word that closes a door.
 const OFF: &str = "off";
 
@@ -493,6 +495,12 @@ fn listen(given: &BTreeMap<String, String>) -> Result<BTreeMap<Door, String>, St
                 );
             }
             (true, _) => {}
+            (false, Door::Lmtp) if at.starts_with(SOCKET) => {
+                if !at.starts_with("unix:/") {
+                    return Err(format!("listen.lmtp = {at:?}: give the whole path, from /"));
+                }
+                listen.insert(door, at.to_owned());
+            }
             (false, _) => {
                 check_address("listen", door, at)?;
                 listen.insert(door, at.to_owned());
@@ -508,7 +516,9 @@ fn advertise(
     hostname: &str,
 ) -> Result<BTreeMap<Door, String>, String> {
     let mut advertise = BTreeMap::new();
-    for (door, at) in listen {
+    // A socket is reached on this machine only.
+    let open = listen.iter().filter(|(_, at)| !at.starts_with(SOCKET));
+    for (door, at) in open {
         let reached = match given.get(door.as_str()) {
             Some(reached) => {
                 check_address("advertise", *door, reached)?;

@@ -10,9 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use grapevine_core::{
-    Config, Damaged, Effect, HandedOver, Input, Note, NoteLevel, Reached, ScramOrder, Server, Start,
-};
+use grapevine_core::{Config, Damaged, Effect, Input, Note, NoteLevel, ScramOrder, Server, Start};
 use grapevine_model::{AsOf, Reply, RequestId, Secret, ServerName};
 use grapevine_rpc::tls::IdentityError;
 use grapevine_store::{CommitError, Durability, Store};
@@ -27,6 +25,7 @@ use crate::keys::KeyRing;
 use crate::password_cache::Passwords;
 use crate::passwords::scram_keys;
 use crate::peers::Peers;
+use crate::relay::Relayer;
 use crate::reports;
 
 /// Inputs handled before their changes are committed together: enough for group commit, few enough
@@ -55,6 +54,8 @@ pub(crate) struct CoreParts {
     pub(crate) passwords: Passwords,
     /// What the DNS door answers from.
     pub(crate) zones: ZoneBoard,
+    /// Hands messages over to other mail systems.
+    pub(crate) relayer: Relayer,
     /// Ends the thread.
     pub(crate) stop: CancellationToken,
     /// Is cancelled by the thread when the server can't go on.
@@ -105,6 +106,7 @@ pub(crate) async fn start(parts: CoreParts) -> Result<JoinHandle<()>, StartError
                         peers: parts.peers,
                         passwords: parts.passwords,
                         zones: parts.zones,
+                        relayer: parts.relayer,
                         failed: parts.failed,
                         clock: parts.clock,
                         runtime,
@@ -156,6 +158,7 @@ struct CoreLoop {
     peers: Peers,
     passwords: Passwords,
     zones: ZoneBoard,
+    relayer: Relayer,
     failed: CancellationToken,
     clock: Clock,
     runtime: Handle,
@@ -333,16 +336,8 @@ impl CoreLoop {
                     self.runtime.spawn(reports::hand_in(handle, *order));
                 }
                 Effect::HandOver(order) => {
-                    // The client that travels the routes comes with the next change.
-                    let handle = self.handle.clone();
-                    let handed = HandedOver {
-                        id: order.id,
-                        reached: Reached::No("mail can't go out yet".into()),
-                        outcomes: Vec::new(),
-                    };
-                    self.runtime.spawn(async move {
-                        handle.input(Input::HandedOver(handed)).await;
-                    });
+                    let (relayer, handle) = (self.relayer.clone(), self.handle.clone());
+                    self.runtime.spawn(relayer.hand_over(handle, *order));
                 }
                 Effect::Discard { staged } => self.store.discard(staged),
                 Effect::Servers(servers) => self.peers.update(servers),

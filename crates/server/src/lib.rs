@@ -35,6 +35,7 @@ mod peer_link;
 mod peer_service;
 mod peers;
 mod recent_listings;
+mod relay;
 mod remote_body;
 mod report;
 mod reports;
@@ -42,6 +43,7 @@ mod routes;
 mod rpc_service;
 mod running;
 mod serve;
+mod socket;
 mod up;
 mod watching;
 

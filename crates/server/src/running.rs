@@ -23,6 +23,7 @@ use crate::folder::{DataFolder, FolderError, Provenance, ServerRecord};
 use crate::keys::KeyRing;
 use crate::password_cache::Passwords;
 use crate::peers::Peers;
+use crate::relay::Relayer;
 
 /// Connections with other servers end within this; they have nothing to say any more.
 const PEERS_LIMIT: Duration = Duration::from_secs(2);
@@ -122,6 +123,7 @@ impl Running {
             peers: peers.clone(),
             passwords: passwords.clone(),
             zones: zones.clone(),
+            relayer: Relayer::new(config).map_err(RunError::System)?,
             stop: stop_core.clone(),
             failed: failed.clone(),
             clock: Clock::start(),

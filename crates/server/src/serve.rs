@@ -4,7 +4,7 @@
 //! under way, then the core's last commits, then the store.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,10 +20,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::client_calls::ClientCalls;
-use crate::config::{Config, HELP};
+use crate::config::{Config, HELP, SOCKET};
 use crate::core_task::CoreHandle;
 use crate::dns;
-use crate::doors::{DoorContext, DoorLimits, run_door, tls};
+use crate::doors::{DoorContext, DoorLimits, run_door, run_socket, tls};
 use crate::folder::DataFolder;
 use crate::front_certificate::{FrontCertificate, LOOK_PERIOD};
 use crate::http::{self, Api, HttpLimits, Probes};
@@ -33,6 +33,7 @@ use crate::peer_service::PeerService;
 use crate::recent_listings::RecentListings;
 use crate::rpc_service::{ClientService, Entrance};
 use crate::running::{Claim, Running};
+use crate::socket;
 
 /// What is under way when the server stops may go on for so long; the doors' own grace is shorter.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
@@ -42,6 +43,9 @@ const REQUESTS_PER_CONNECTION: usize = 64;
 const DISK_PERIOD: Duration = Duration::from_secs(5);
 /// The disk counts as free again when this much more than the reserve is free, in percent.
 const DISK_RELIEF_PERCENT: u64 = 120;
+/// Who may write to the LMTP socket: everybody who can reach it. Its folder's permissions say who that
+/// is, as mail servers do it; nothing is granted there that is not granted at the SMTP door.
+const LMTP_MODE: u32 = 0o666;
 /// Recorded times are tidied up this often, scraped or not.
 const METRICS_PERIOD: Duration = Duration::from_secs(5);
 
@@ -140,6 +144,7 @@ impl Open {
     ) -> Result<Self, Failure> {
         let tls = tls::Reloadable::new(front_certificate(config)?);
         let mut listeners = bind(config).await?;
+        let lmtp = lmtp_socket(config)?;
         let folder = DataFolder::at(&config.data);
         let admin_listener = admin::listen(&folder.admin_socket()).map_err(Failure::new)?;
         let (reserve, reserve_seen) = tokio::sync::watch::channel(config.limits.reserve_bytes);
@@ -170,7 +175,7 @@ impl Open {
             dns::open(listener, running.zones.clone(), &open.tasks, &open.stop)
                 .map_err(|error| Failure::new(format_args!("the door dns can't be opened for UDP: {error}; change listen.dns in {}, or close it with \"off\"", config.file.display())))?;
         }
-        open.mail(listeners, config, running);
+        open.mail(listeners, lmtp, config, running);
         open.tasks.spawn(keep_certificate(
             FrontCertificate::new(config),
             open.tls.clone(),
@@ -247,7 +252,13 @@ impl Open {
             .spawn(admin::serve(listener, service, self.stop.clone()));
     }
 
-    fn mail(&self, listeners: BTreeMap<Door, TcpListener>, config: &Config, running: &Running) {
+    fn mail(
+        &self,
+        listeners: BTreeMap<Door, TcpListener>,
+        lmtp: Option<UnixListener>,
+        config: &Config,
+        running: &Running,
+    ) {
         let standard = DoorLimits::default();
         let context = Arc::new(DoorContext {
             core: running.core.clone(),
@@ -259,6 +270,7 @@ impl Open {
                 ..standard
             },
             posix: config.posix.clone(),
+            networks: config.relay.networks.clone(),
             tls: self.tls.clone(),
             shutdown: self.stop.clone(),
             tracker: self.tasks.clone(),
@@ -266,6 +278,10 @@ impl Open {
         for (door, listener) in listeners {
             self.tasks
                 .spawn(run_door(door, listener, Arc::clone(&context)));
+        }
+        if let Some(socket) = lmtp {
+            self.tasks
+                .spawn(run_socket(Door::Lmtp, socket, Arc::clone(&context)));
         }
     }
 
@@ -407,6 +423,9 @@ fn front_certificate(config: &Config) -> Result<Arc<rustls::ServerConfig>, Failu
 async fn bind(config: &Config) -> Result<BTreeMap<Door, TcpListener>, Failure> {
     let mut listeners = BTreeMap::new();
     for (door, at) in &config.listen {
+        if at.starts_with(SOCKET) {
+            continue;
+        }
         let listener = TcpListener::bind(at).await.map_err(|error| {
             Failure::new(format_args!(
                 "the door {name} can't be opened at {at}: {error}; change listen.{name} in {file}, or close it with \"off\"",
@@ -417,6 +436,21 @@ async fn bind(config: &Config) -> Result<BTreeMap<Door, TcpListener>, Failure> {
         listeners.insert(*door, listener);
     }
     Ok(listeners)
+}
+
+/// The LMTP door on a socket of this machine, if it is one.
+fn lmtp_socket(config: &Config) -> Result<Option<UnixListener>, Failure> {
+    let Some(path) = (config.listen.get(&Door::Lmtp)).and_then(|at| at.strip_prefix(SOCKET)) else {
+        return Ok(None);
+    };
+    let listening = socket::listen(Path::new(path), LMTP_MODE);
+    let listener = listening.map_err(|error| {
+        Failure::new(format_args!(
+            "the door lmtp can't be opened at {path}: {error}; change listen.lmtp in {}",
+            config.file.display()
+        ))
+    })?;
+    Ok(Some(listener))
 }
 
 /// Puts a certificate in force that was renewed, by this server or by somebody else.

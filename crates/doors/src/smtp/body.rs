@@ -11,6 +11,7 @@ use super::limits::{BODY_STEP_BYTES, OVERRUN_BYTES};
 use super::reply::{self, Reply};
 use super::session::{Ask, Open, Output, Phase, Session};
 use crate::dot::DotDecoder;
+use crate::hops::HopCount;
 
 /// The message that is coming in. It lasts over the commands between the chunks of BDAT.
 pub(super) enum Body {
@@ -24,6 +25,7 @@ pub(super) enum Body {
 /// How far the message has come.
 pub(super) struct Progress {
     framing: Framing,
+    hops: HopCount,
     /// Of the message, stuffing removed.
     size_bytes: u64,
     /// As they came.
@@ -69,6 +71,7 @@ impl Progress {
     fn new(framing: Framing) -> Self {
         Self {
             framing,
+            hops: HopCount::default(),
             size_bytes: 0,
             read_bytes: 0,
         }
@@ -79,6 +82,7 @@ impl Progress {
         let before = out.len();
         let used = self.framing.decode(input, out);
         self.size_bytes += (out.len() - before) as u64;
+        self.hops.look(out.get(before..).unwrap_or_default());
         self.read_bytes += used as u64;
         used
     }
@@ -162,6 +166,8 @@ impl Session {
                     Some(reply::BARE_IN_DATA)
                 } else if progress.size_bytes > limit {
                     Some(reply::TOO_LARGE)
+                } else if progress.hops.is_in_a_circle() {
+                    Some(reply::CIRCLE)
                 } else {
                     None
                 };
@@ -231,9 +237,9 @@ impl Session {
             Body::None => {}
             // Of two faults this one is told, whichever was noticed first.
             Body::Refused(progress, _) if progress.framing.has_bare_line_end() => {
-                self.fault(reply::BARE_IN_DATA)
+                self.fault_of_message(reply::BARE_IN_DATA)
             }
-            Body::Refused(_, why) => self.fault(why),
+            Body::Refused(_, why) => self.fault_of_message(why),
             Body::Taken(progress) => match progress.framing {
                 Framing::Chunk {
                     chunk_bytes,

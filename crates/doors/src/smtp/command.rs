@@ -18,6 +18,7 @@ const HELLO_BYTES: usize = 255;
 pub(super) enum Command<'a> {
     Helo(&'a str),
     Ehlo(&'a str),
+    Lhlo(&'a str),
     StartTls,
     Auth {
         mechanism: Mechanism,
@@ -82,6 +83,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Command<'_>, Fault> {
     let argument = argument.trim_matches(' ');
     let command = match verb.to_ascii_uppercase().as_str() {
         "EHLO" => Command::Ehlo(parse_hello(argument)?),
+        "LHLO" => Command::Lhlo(parse_hello(argument)?),
         "HELO" => Command::Helo(parse_hello(argument)?),
         "MAIL" => Command::Mail(parse_sender(argument)?),
         "RCPT" => Command::Rcpt(parse_recipient(argument)?),

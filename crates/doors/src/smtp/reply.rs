@@ -92,6 +92,7 @@ pub(super) const AUTH_MECHANISM: Reply =
     reply(504, "5.5.4", "Mechanism not offered; PLAIN and LOGIN are");
 pub(super) const NOT_OFFERED: Reply = reply(502, "5.5.1", "Not offered here");
 pub(super) const HELLO_FIRST: Reply = reply(503, "5.5.1", "EHLO first");
+pub(super) const LHLO_ONLY: Reply = reply(500, "5.5.1", "This is LMTP: LHLO first");
 pub(super) const MAIL_FIRST: Reply = reply(503, "5.5.1", "MAIL first");
 pub(super) const MAIL_TWICE: Reply =
     reply(503, "5.5.1", "A message is under way; RSET gives it up");
@@ -113,6 +114,11 @@ pub(super) const AUTH_OTHER: Reply =
     reply(535, "5.7.8", "Acting for another name is not supported");
 pub(super) const NO_RECIPIENTS: Reply = reply(554, "5.5.1", "No recipient was accepted");
 pub(super) const TOO_LARGE: Reply = reply(552, "5.3.4", "Message is larger than this server takes");
+pub(super) const CIRCLE: Reply = reply(
+    554,
+    "5.4.6",
+    "Message has passed more than a hundred servers: it goes in a circle",
+);
 pub(super) const BARE_IN_DATA: Reply = reply(
     550,
     "5.6.0",

@@ -30,6 +30,8 @@ pub enum Kind {
     Submission,
     /// Other systems hand in mail for names of this one: no logins.
     Receiving,
+    /// The same by LMTP (RFC 2033), from a mail server beside this one: after a message, an answer for each recipient.
+    Lmtp,
 }
 
 /// What a session starts with.
@@ -121,6 +123,8 @@ pub struct Session {
     pub(super) identity: Option<String>,
     pub(super) transaction: Option<(Sender, Vec<Recipient>)>,
     pub(super) body: Body,
+    /// Recipients of the message under way; each has an answer by LMTP.
+    pub(super) answers_owed: usize,
     pub(super) failed_logins: u32,
     pub(super) idle_commands: u32,
     pub(super) outbox: VecDeque<Output>,
@@ -179,6 +183,7 @@ impl Session {
             identity: None,
             transaction: None,
             body: Body::None,
+            answers_owed: 0,
             failed_logins: 0,
             idle_commands: 0,
             outbox: VecDeque::new(),
@@ -191,7 +196,11 @@ impl Session {
         };
         let mut greeting = b"220 ".to_vec();
         push_safe(&mut greeting, &session.config.hostname);
-        greeting.extend_from_slice(b" ESMTP Grapevine\r\n");
+        let greets: &[u8] = match session.config.kind {
+            Kind::Submission | Kind::Receiving => b" ESMTP Grapevine\r\n",
+            Kind::Lmtp => b" LMTP Grapevine\r\n",
+        };
+        greeting.extend_from_slice(greets);
         session.send(&greeting);
         session
     }
@@ -400,12 +409,12 @@ impl Session {
 
     fn command(&mut self, command: Command<'_>) {
         match command {
-            Command::Ehlo(name) => {
-                self.greet(Hello::Ehlo(name.to_owned()));
-            }
-            Command::Helo(name) => {
-                self.greet(Hello::Helo(name.to_owned()));
-            }
+            Command::Ehlo(name) => self.hello(Hello::Ehlo(name.to_owned())),
+            Command::Helo(name) => self.hello(Hello::Helo(name.to_owned())),
+            Command::Lhlo(name) => match self.config.kind {
+                Kind::Lmtp => self.greet(Hello::Ehlo(name.to_owned())),
+                Kind::Submission | Kind::Receiving => self.fault(reply::UNKNOWN),
+            },
             Command::StartTls => self.start_tls(),
             Command::Auth { mechanism, initial } => self.auth(mechanism, initial),
             Command::Mail(sender) => self.mail(sender),
@@ -426,6 +435,14 @@ impl Session {
         }
     }
 
+    fn hello(&mut self, hello: Hello) {
+        match self.config.kind {
+            Kind::Submission | Kind::Receiving => self.greet(hello),
+            // RFC 2033 4.1: so that nobody takes the one protocol for the other.
+            Kind::Lmtp => self.fault(reply::LHLO_ONLY),
+        }
+    }
+
     fn greet(&mut self, hello: Hello) {
         self.forget_transaction();
         if !self.count_idle() {
@@ -439,17 +456,19 @@ impl Session {
                 &size,
                 "8BITMIME",
                 "SMTPUTF8",
-                "CHUNKING",
                 "ENHANCEDSTATUSCODES",
                 "DSN",
             ]);
+            if self.config.kind != Kind::Lmtp {
+                lines.push("CHUNKING");
+            }
             match (self.config.tls, self.config.kind) {
                 (Tls::Offered, _) => lines.push("STARTTLS"),
                 (Tls::Active, Kind::Submission) => lines.push(match self.config.scram {
                     ScramPolicy::On => "AUTH SCRAM-SHA-256 PLAIN LOGIN",
                     ScramPolicy::Off => "AUTH PLAIN LOGIN",
                 }),
-                (Tls::Active, Kind::Receiving) | (Tls::Unavailable, _) => {}
+                (Tls::Active, Kind::Receiving | Kind::Lmtp) | (Tls::Unavailable, _) => {}
             }
             lines.push("HELP");
         }
@@ -482,7 +501,7 @@ impl Session {
 
     fn auth(&mut self, mechanism: Mechanism, initial: Option<&str>) {
         match (self.config.kind, self.config.tls, &self.hello) {
-            (Kind::Receiving, _, _) => self.fault(reply::NOT_OFFERED),
+            (Kind::Receiving | Kind::Lmtp, _, _) => self.fault(reply::NOT_OFFERED),
             (Kind::Submission, Tls::Unavailable | Tls::Offered, _) => {
                 self.fault(reply::AUTH_NEEDS_TLS)
             }
@@ -512,9 +531,30 @@ impl Session {
         goes_on
     }
 
+    /// The answer to a whole message: by LMTP once for each recipient.
+    pub(super) fn answer_message(&mut self, fill: impl Fn(&mut Vec<u8>)) {
+        let times = match self.config.kind {
+            Kind::Submission | Kind::Receiving => 1,
+            Kind::Lmtp => std::mem::take(&mut self.answers_owed).max(1),
+        };
+        for _ in 0..times {
+            self.write(&fill);
+        }
+    }
+
     /// A wrong command: it is answered, and counted.
     pub(super) fn fault(&mut self, why: Reply) {
         self.reply(why);
+        self.count_fault();
+    }
+
+    /// A message that is refused for what it is.
+    pub(super) fn fault_of_message(&mut self, why: Reply) {
+        self.answer_message(|out| why.write(out));
+        self.count_fault();
+    }
+
+    fn count_fault(&mut self) {
         self.errors += 1;
         if self.errors >= self.config.limits.errors {
             self.close_with(reply::TOO_MANY_ERRORS);

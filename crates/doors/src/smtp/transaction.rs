@@ -92,7 +92,10 @@ impl Session {
             chunk_bytes,
             place,
         };
-        if let Err(framing) = self.body.resume(framing) {
+        if self.config.kind == Kind::Lmtp {
+            // Its bytes come all the same.
+            self.body = Body::refused(framing, reply::NOT_OFFERED);
+        } else if let Err(framing) = self.body.resume(framing) {
             self.body = match self.take_envelope() {
                 Ok(envelope) => {
                     self.push(Output::BodyStart(envelope));
@@ -110,14 +113,17 @@ impl Session {
         match answer {
             Answer::Accepted { id } => {
                 self.idle_commands = 0;
-                self.write(|out| reply::OK.write_with(out, &format!("Accepted as {id}")));
+                let text = format!("Accepted as {id}");
+                self.answer_message(|out| reply::OK.write_with(out, &text));
             }
             Answer::Yes => {
                 self.idle_commands = 0;
-                self.reply(reply::OK);
+                self.answer_message(|out| reply::OK.write(out));
             }
-            Answer::Challenge(_) | Answer::Proved { .. } => self.refuse(&Refusal::no_answer()),
-            Answer::No(refusal) => self.refuse(&refusal),
+            Answer::Challenge(_) | Answer::Proved { .. } => {
+                self.answer_message(|out| Refusal::no_answer().write(out));
+            }
+            Answer::No(refusal) => self.answer_message(|out| refusal.write(out)),
         }
     }
 
@@ -136,6 +142,7 @@ impl Session {
             }
             Some((sender, recipients)) => {
                 let trace = self.trace(&sender);
+                self.answers_owed = recipients.len();
                 Ok(Box::new(Envelope {
                     sender,
                     recipients,
@@ -148,8 +155,14 @@ impl Session {
 
     fn trace(&self, sender: &Sender) -> Trace {
         let tls = self.config.tls == Tls::Active;
+        let lmtp = self.config.kind == Kind::Lmtp;
         let protocol = match (&self.hello, sender.smtputf8, tls, self.identity.is_some()) {
             (Hello::Helo(_) | Hello::None, _, _, _) => "SMTP",
+            // RFC 3848, RFC 6531 4.3: no logins here.
+            (Hello::Ehlo(_), false, false, _) if lmtp => "LMTP",
+            (Hello::Ehlo(_), false, true, _) if lmtp => "LMTPS",
+            (Hello::Ehlo(_), true, false, _) if lmtp => "UTF8LMTP",
+            (Hello::Ehlo(_), true, true, _) if lmtp => "UTF8LMTPS",
             (Hello::Ehlo(_), false, false, false) => "ESMTP",
             (Hello::Ehlo(_), false, false, true) => "ESMTPA",
             (Hello::Ehlo(_), false, true, false) => "ESMTPS",

@@ -5,8 +5,7 @@
 
 use memchr::memchr2;
 
-/// So many servers in a row are a circle (RFC 5321 6.3: at least 100).
-const MOST_HOPS: u32 = 100;
+use crate::hops::HopCount;
 
 /// What a scan has found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,24 +14,15 @@ pub struct Content {
     pub bytes: u64,
     /// Some are not ASCII.
     pub eight_bit: bool,
-    /// `Received:` fields in its header.
-    pub hops: u32,
-}
-
-impl Content {
-    /// Whether it has passed so many servers that it goes in a circle.
-    pub fn is_in_a_circle(&self) -> bool {
-        self.hops > MOST_HOPS
-    }
+    /// It has passed so many servers that it goes in a circle.
+    pub in_a_circle: bool,
 }
 
 /// Looks through a message, piece by piece.
 #[derive(Debug, Default)]
 pub struct ContentScan {
     found: Content,
-    past_header: bool,
-    /// The beginning of the present line of the header, as far as it matters.
-    line: Vec<u8>,
+    hops: HopCount,
 }
 
 impl ContentScan {
@@ -40,34 +30,14 @@ impl ContentScan {
     pub fn look(&mut self, piece: &[u8]) {
         self.found.bytes = self.found.bytes.saturating_add(piece.len() as u64);
         self.found.eight_bit |= !piece.is_ascii();
-        let mut rest = piece;
-        while !self.past_header
-            && let Some((byte, tail)) = rest.split_first()
-        {
-            rest = tail;
-            self.header_byte(*byte);
-        }
+        self.hops.look(piece);
     }
 
     /// What was found.
-    pub fn end(mut self) -> Content {
-        self.header_byte(b'\n');
-        self.found
-    }
-
-    fn header_byte(&mut self, byte: u8) {
-        const FIELD: &[u8] = b"received:";
-        match byte {
-            b'\n' => {
-                let line = std::mem::take(&mut self.line);
-                self.past_header |= line.is_empty();
-                if line.eq_ignore_ascii_case(FIELD) && !self.past_header {
-                    self.found.hops = self.found.hops.saturating_add(1);
-                }
-            }
-            b'\r' => {}
-            _ if self.line.len() < FIELD.len() => self.line.push(byte),
-            _ => {}
+    pub fn end(self) -> Content {
+        Content {
+            in_a_circle: self.hops.is_in_a_circle(),
+            ..self.found
         }
     }
 }
@@ -160,16 +130,20 @@ mod tests {
     fn hops_are_counted_in_the_header_alone() {
         let message = b"Received: a\r\n by b\r\nX: y\r\nRECEIVED: c\r\nReceivedX: d\r\n received: e\r\n\r\nReceived: f\r\n";
         for step in [1, 3, 1_000] {
-            let mut scan = ContentScan::default();
-            message.chunks(step).for_each(|piece| scan.look(piece));
+            let (mut count, mut scan) = (HopCount::default(), ContentScan::default());
+            for piece in message.chunks(step) {
+                count.look(piece);
+                scan.look(piece);
+            }
+            assert_eq!(count.hops(), 2);
             let found = scan.end();
-            assert_eq!((found.hops, found.eight_bit), (2, false));
+            assert!(!found.eight_bit && !found.in_a_circle);
             assert_eq!(found.bytes, message.len() as u64);
         }
         let mut scan = ContentScan::default();
         scan.look("Received: x\r\n".repeat(101).as_bytes());
         scan.look("\r\n\u{e9}".as_bytes());
         let found = scan.end();
-        assert!(found.is_in_a_circle() && found.eight_bit);
+        assert!(found.in_a_circle && found.eight_bit);
     }
 }

@@ -80,6 +80,10 @@ pub struct Failure {
     pub fault: Fault,
     /// For a person.
     pub why: String,
+    /// A message was under way, and no recipient had an answer yet.
+    pub undecided: bool,
+    /// All of the message had been said: it may have been taken.
+    pub said_all: bool,
 }
 
 /// What can be done about a failure.
@@ -585,10 +589,16 @@ impl Client {
         } else {
             why.clone()
         };
+        let undecided = (self.transaction.as_ref())
+            .is_some_and(|under_way| under_way.outcomes.iter().all(Option::is_none));
         self.decide(Whose::All, &Outcome::Later(reason));
         self.done();
-        self.outbox
-            .push_back(Output::Failed(Failure { fault, why }));
+        self.outbox.push_back(Output::Failed(Failure {
+            fault,
+            why,
+            undecided,
+            said_all,
+        }));
         self.close();
     }
 

@@ -4,14 +4,14 @@
 //! where the protocol allows it.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_doors::{Tls, ldap, pop3, smtp};
 use grapevine_model::Door;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -59,7 +59,8 @@ fn service(door: Door) -> Option<(Service, Start)> {
         Door::Pop3s => Some((Service::Pop3, Start::Tls)),
         Door::Ldap => Some((Service::Ldap, Start::Clear)),
         Door::Ldaps => Some((Service::Ldap, Start::Tls)),
-        Door::Lmtp | Door::Rpc | Door::Http | Door::Https | Door::Dns => None,
+        Door::Lmtp => Some((Service::Smtp(smtp::Kind::Lmtp), Start::Clear)),
+        Door::Rpc | Door::Http | Door::Https | Door::Dns => None,
     }
 }
 
@@ -97,6 +98,8 @@ pub(crate) async fn run_door<B: Backend>(
         pause = FIRST_PAUSE;
         match slots.take(peer.ip()) {
             Ok(slot) => {
+                // Answers are written in one piece; waiting to fill packets would only cost time.
+                let _ = stream.set_nodelay(true);
                 let connection = Connection {
                     door,
                     service,
@@ -108,6 +111,49 @@ pub(crate) async fn run_door<B: Backend>(
                 context.tracker.spawn(connection.run(stream));
             }
             Err(full) => turn_away(door, service, start, stream, peer, full, &context.hostname),
+        }
+    }
+}
+
+/// The same on a socket of this machine.
+pub(crate) async fn run_socket<B: Backend>(
+    door: Door,
+    listener: UnixListener,
+    context: SharedContext<B>,
+) {
+    let Some((service, start)) = service(door) else {
+        tracing::error!(door = door.as_str(), "not a door for mail programs");
+        return;
+    };
+    // All clients are this machine.
+    let slots = Slots::new(context.limits.connections, context.limits.connections);
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    loop {
+        let accepted = tokio::select! {
+            () = context.shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match (accepted, slots.take(peer.ip())) {
+            (Ok((stream, _)), Ok(slot)) => {
+                let connection = Connection {
+                    door,
+                    service,
+                    start,
+                    peer,
+                    context: Arc::clone(&context),
+                    slot,
+                };
+                context.tracker.spawn(connection.run(stream));
+            }
+            // Who finds the door full finds it closed, and comes again.
+            (Ok(_), Err(_)) => {}
+            (Err(error), _) => {
+                tracing::warn!(door = door.as_str(), %error, "can't take connections; trying again");
+                tokio::select! {
+                    () = context.shutdown.cancelled() => return,
+                    () = tokio::time::sleep(LONGEST_PAUSE) => {}
+                }
+            }
         }
     }
 }
@@ -171,7 +217,7 @@ enum Failure {
 }
 
 impl<B: Backend> Connection<B> {
-    async fn run(self, stream: TcpStream) {
+    async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(self, stream: S) {
         let door = self.door.as_str();
         metrics::counter!("grapevine_door_connections_total", "door" => door).increment(1);
         let _open = OpenConnection::new(door);
@@ -193,9 +239,10 @@ impl<B: Backend> Connection<B> {
         drop(self.slot);
     }
 
-    async fn serve(&self, stream: TcpStream) -> Result<(), Failure> {
-        // Answers are written in one piece; waiting to fill packets would only cost time.
-        let _ = stream.set_nodelay(true);
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
+        &self,
+        stream: S,
+    ) -> Result<(), Failure> {
         let tls = match self.start {
             Start::Tls => Tls::Active,
             Start::Clear => Tls::Offered,
@@ -227,9 +274,9 @@ impl<B: Backend> Connection<B> {
         }
     }
 
-    async fn converse<D: Dialogue>(
+    async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send, D: Dialogue>(
         &self,
-        mut stream: TcpStream,
+        mut stream: S,
         mut dialogue: D,
     ) -> Result<(), Failure> {
         let now = Instant::now();
@@ -257,7 +304,10 @@ impl<B: Backend> Connection<B> {
         }
     }
 
-    async fn shake_hands(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {
+    async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+    ) -> Result<TlsStream<S>, Failure> {
         let acceptor = TlsAcceptor::from(self.context.tls.current());
         let shaken = timeout(self.context.limits.handshake, acceptor.accept(stream)).await;
         let failed = match shaken {

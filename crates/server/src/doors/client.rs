@@ -60,6 +60,7 @@ impl Doors {
             hostname: "s1.example".to_owned(),
             posix: grapevine_doors::ldap::Posix::default(),
             limits,
+            networks: Vec::new(),
             tls: tls.clone(),
             shutdown: CancellationToken::new(),
             tracker: TaskTracker::new(),

@@ -29,10 +29,11 @@ mod sockets_test;
 
 use std::sync::Arc;
 
+use crate::routes::Network;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use accept::run_door;
+pub(crate) use accept::{run_door, run_socket};
 pub(crate) use limits::DoorLimits;
 pub(crate) use slots::{Slot, Slots};
 
@@ -46,6 +47,8 @@ pub(crate) struct DoorContext<B> {
     pub(crate) limits: DoorLimits,
     /// What the directory says of people for POSIX systems.
     pub(crate) posix: grapevine_doors::ldap::Posix,
+    /// Networks whose machines may send to anywhere without a login.
+    pub(crate) networks: Vec<Network>,
     /// TLS with the front doors' certificate.
     pub(crate) tls: tls::Reloadable,
     /// Stops all doors.

@@ -52,6 +52,8 @@ impl<B: Backend> Smtp<B> {
         tls: Tls,
     ) -> Self {
         let client = client_text(peer);
+        // At the submission doors only a login counts.
+        let near = kind != Kind::Submission && context.networks.iter().any(|one| one.has(peer));
         let session = Session::new(Config {
             kind,
             hostname: context.hostname.clone(),
@@ -70,7 +72,11 @@ impl<B: Backend> Smtp<B> {
             context,
             door,
             kind,
-            speaker: Speaker::Anonymous,
+            speaker: if near {
+                Speaker::Neighbour
+            } else {
+                Speaker::Anonymous
+            },
             job: None,
             incoming: None,
         }
@@ -115,7 +121,7 @@ impl<B: Backend> Smtp<B> {
 
     async fn may_send_as(&self, address: &str) -> Result<(), Refusal> {
         let name = match (envelope::return_path(address), self.kind) {
-            (Ok(None), Kind::Receiving) => return Ok(()),
+            (Ok(None), Kind::Receiving | Kind::Lmtp) => return Ok(()),
             (Ok(None), Kind::Submission) => {
                 return Err(refusal(
                     Code::MailboxUnavailable,
@@ -136,7 +142,7 @@ impl<B: Backend> Smtp<B> {
         };
         match self.kind {
             // Nobody's to check: it is what a stranger says.
-            Kind::Receiving => Ok(()),
+            Kind::Receiving | Kind::Lmtp => Ok(()),
             Kind::Submission => match self.ask(Request::MaySendAs { name }).await {
                 Ok(Reply::Ok) => Ok(()),
                 Ok(other) => Err(odd(&other)),
@@ -320,7 +326,7 @@ impl<B: Backend> Dialogue for Smtp<B> {
     fn is_stranger(&self) -> bool {
         match self.kind {
             Kind::Submission => self.speaker == Speaker::Anonymous,
-            Kind::Receiving => false,
+            Kind::Receiving | Kind::Lmtp => false,
         }
     }
 }
