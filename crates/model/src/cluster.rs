@@ -42,7 +42,6 @@ impl Door {
         Self::Rpc,
         Self::Http,
         Self::Smtp,
-        Self::Lmtp,
         Self::Submission,
         Self::Submissions,
         Self::Pop3,
@@ -51,6 +50,8 @@ impl Door {
         Self::Ldaps,
         Self::Dns,
         Self::Https,
+        // `up` gives ports in this order: new ones come last.
+        Self::Lmtp,
     ];
 
     /// Its name in files and connect sites.

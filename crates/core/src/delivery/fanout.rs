@@ -447,7 +447,9 @@ impl Server {
             let sites = entry.sites();
             let plain = entry.kind() == EntryKind::Individual
                 && !sites.is_empty()
-                && entry.forward().is_empty();
+                && entry.forward().is_empty()
+                // All mail of its registry goes elsewhere.
+                && self.routed_whole(&name).is_none();
             if plain {
                 pages.entry(sites).or_default().push((meant, name));
             } else {

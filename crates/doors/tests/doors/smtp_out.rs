@@ -166,7 +166,10 @@ fn without_pipelining_each_command_waits_for_its_answer() {
         "MAIL FROM:<birrell@pa.example>\r\n"
     );
     assert_eq!(talk.hears("250 ok\r\n"), "RCPT TO:<a@b.example>\r\n");
-    assert_eq!(talk.hears("452 4.5.3 later\r\n"), "RCPT TO:<c@b.example>\r\n");
+    assert_eq!(
+        talk.hears("452 4.5.3 later\r\n"),
+        "RCPT TO:<c@b.example>\r\n"
+    );
     assert_eq!(talk.hears("250 ok\r\n"), "DATA\r\n");
     assert_eq!(talk.hears("354 go\r\n"), WIRE);
     talk.hears("250 ok\r\n");
@@ -232,7 +235,10 @@ fn what_the_server_can_not_take_is_refused_without_asking_it() {
     let mut one = mail(&["j\u{f6}rg@b.example"]);
     one.content.eight_bit = true;
     let command = talk.begin(one);
-    assert!(command.ends_with("> BODY=8BITMIME SMTPUTF8\r\n"), "{command}");
+    assert!(
+        command.ends_with("> BODY=8BITMIME SMTPUTF8\r\n"),
+        "{command}"
+    );
 }
 
 #[test]

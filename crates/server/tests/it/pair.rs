@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::grapevine::{get, program, stderr, wait_for};
 
 /// Doors of a server that follow one another.
-const DOORS: u16 = 10;
+const DOORS: u16 = 12;
 /// Where free ports are looked for: below those that the system gives out by itself.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 

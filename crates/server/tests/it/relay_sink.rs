@@ -151,7 +151,10 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
                 if manner.login.is_some() && tls {
                     say(&mut stream, "250-AUTH PLAIN")?;
                 }
-                say(&mut stream, "250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 1000000")?;
+                say(
+                    &mut stream,
+                    "250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 1000000",
+                )?;
             }
             "STARTTLS" => {
                 say(&mut stream, "220 go")?;
@@ -163,9 +166,14 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
             }
             "AUTH" => {
                 let (name, password) = manner.login.unwrap();
-                let plain = data_encoding::BASE64.encode(format!("\0{name}\0{password}").as_bytes());
+                let plain =
+                    data_encoding::BASE64.encode(format!("\0{name}\0{password}").as_bytes());
                 login = line == format!("AUTH PLAIN {plain}");
-                let answer = if login { "235 2.7.0 ok" } else { "535 5.7.8 no" };
+                let answer = if login {
+                    "235 2.7.0 ok"
+                } else {
+                    "535 5.7.8 no"
+                };
                 say(&mut stream, answer)?;
             }
             "MAIL" if manner.login.is_some() && !login => {
@@ -259,7 +267,11 @@ fn answer(zones: &BTreeMap<&'static str, Zone>, query: &[u8]) -> Option<Vec<u8>>
     const A: u16 = 1;
     let mut labels = Vec::new();
     let mut at = 12;
-    while let Some(len) = query.get(at).map(|len| usize::from(*len)).filter(|len| *len > 0) {
+    while let Some(len) = query
+        .get(at)
+        .map(|len| usize::from(*len))
+        .filter(|len| *len > 0)
+    {
         let label = query.get(at + 1..at + 1 + len)?;
         labels.push(String::from_utf8_lossy(label).to_ascii_lowercase());
         at += len + 1;
