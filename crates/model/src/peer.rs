@@ -173,6 +173,8 @@ pub enum Resolution {
         forward: Vec<Name>,
         /// How much its inbox may hold.
         quota: Quota,
+        /// When this incarnation was made; an older release does not say.
+        created_ms: Option<u64>,
     },
     /// A group.
     Group {
@@ -182,6 +184,8 @@ pub enum Resolution {
         incarnation: Incarnation,
         /// Who may post to it.
         posting: PostingRule,
+        /// Which entry the rule means, where it names a group.
+        posting_meant: Option<Incarnation>,
     },
     /// A holder of the registry says that there is no such name.
     NoSuch,

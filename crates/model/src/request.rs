@@ -7,6 +7,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
 
 use crate::bulk::{Imported, ImportedEntry};
 use crate::cell::SpaceId;
@@ -56,9 +57,15 @@ impl Speaker {
     }
 }
 
-/// A password on its way to be checked; never printed.
+/// A password or a ticket on its way to be checked, or a password's hash: never printed, and wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secret(pub String);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use grapevine_model::Secret;
+use zeroize::Zeroizing;
 
 use crate::out::Failure;
 
@@ -47,11 +48,12 @@ pub(crate) fn new_password(file: Option<&Path>, whose: &str) -> Result<Secret, F
     }
     let first =
         rpassword::prompt_password(format!("Password for {whose}: ")).map_err(Failure::new)?;
-    let second = rpassword::prompt_password("Again: ").map_err(Failure::new)?;
+    let first = Secret(first);
+    let second = Secret(rpassword::prompt_password("Again: ").map_err(Failure::new)?);
     if first != second {
         return Err(Failure::usage("the two passwords differ; nothing was done"));
     }
-    Ok(Secret(first))
+    Ok(first)
 }
 
 /// A password from the first line of a file.
@@ -63,7 +65,7 @@ pub(crate) fn password_file(file: &Path) -> Result<Secret, Failure> {
             file.display()
         )));
     }
-    let text = std::fs::read_to_string(file).map_err(say)?;
+    let text = Zeroizing::new(std::fs::read_to_string(file).map_err(say)?);
     let password = text.lines().next().unwrap_or_default();
     if password.is_empty() {
         return Err(Failure::new(format_args!(

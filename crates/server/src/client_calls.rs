@@ -210,7 +210,8 @@ impl ClientCalls {
             }
             (ask, _) if has_password(&ask) => {
                 let set = password_of(&ask);
-                let hashed = self.passwords.hashed(move || hash_passwords_in(ask));
+                let cost = self.passwords.cost();
+                let hashed = self.passwords.hashed(move || hash_passwords_in(cost, ask));
                 return hashed.await?.map(|ask| Prepared::WithPassword(ask, set));
             }
             (ask, _) => return Ok(Prepared::ForCore(ask)),

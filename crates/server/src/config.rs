@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::config_storage::{STORAGE_KEYS, Storage, StorageTable};
 use crate::logs::LogFormat;
+use crate::password_cost::Cost;
 use crate::routes::{self, RELAY_KEYS, ROUTE_KEYS, RelayConfig, RelayTable, RouteTable};
 
 /// A larger file is no configuration.
@@ -60,6 +61,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "advertise",
             "tls",
             "ldap",
+            "logins",
             "limits",
             "storage",
             "routes",
@@ -105,6 +107,10 @@ const KEYS: &[(&str, &[&str])] = &[
     ("routes", ROUTE_KEYS),
     ("relay", RELAY_KEYS),
     (
+        "logins",
+        &["argon2_memory_kib", "argon2_passes", "argon2_lanes"],
+    ),
+    (
         "limits",
         &[
             "message_mib",
@@ -144,6 +150,8 @@ The configuration (TOML; every key is optional):
   [ldap]                     what the directory says of people for POSIX systems
     home_directory = \"/home/%u\"  %u stands for the simple name, %r for the registry
     login_shell = \"/bin/bash\"
+  [logins]                   what a stolen hash of a password costs to attack; old ones are made anew at the next login
+    argon2_memory_kib = 19456, argon2_passes = 2, argon2_lanes = 1
   [limits]
     message_mib = 100        the largest message (at most 100)
     reserve_mib = 256        with less free space than this, new messages are refused
@@ -196,6 +204,8 @@ pub(crate) struct Config {
     pub(crate) posix: Posix,
     /// Where mail for other systems goes.
     pub(crate) relay: RelayConfig,
+    /// What hashing a password costs.
+    pub(crate) cost: Cost,
     /// How much of what.
     pub(crate) limits: Limits,
     /// What is kept, and for how long.
@@ -258,6 +268,7 @@ struct File {
     advertise: BTreeMap<String, String>,
     tls: Option<TlsTable>,
     ldap: LdapTable,
+    logins: LoginsTable,
     limits: LimitsTable,
     storage: StorageTable,
     routes: Vec<RouteTable>,
@@ -275,6 +286,14 @@ struct TlsTable {
 struct LdapTable {
     home_directory: Option<String>,
     login_shell: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct LoginsTable {
+    argon2_memory_kib: Option<u32>,
+    argon2_passes: Option<u32>,
+    argon2_lanes: Option<u32>,
 }
 
 #[derive(Deserialize, Default)]
@@ -352,6 +371,7 @@ impl Config {
             }),
             posix: read.ldap.check()?,
             relay: routes::check(read.routes, read.relay, &folder)?,
+            cost: read.logins.check()?,
             limits: read.limits.check()?,
             storage: read.storage.check(),
         })
@@ -374,6 +394,7 @@ impl Config {
         note(self.tls != newer.tls, "tls");
         note(self.posix != newer.posix, "ldap");
         note(self.relay != newer.relay, "routes and relay");
+        note(self.cost != newer.cost, "logins");
         let fixed = |limits: &Limits| Limits {
             reserve_bytes: 0,
             ..*limits
@@ -403,6 +424,17 @@ impl LdapTable {
             )?,
             login_shell: path("login_shell", self.login_shell, standard.login_shell)?,
         })
+    }
+}
+
+impl LoginsTable {
+    fn check(self) -> Result<Cost, String> {
+        let standard = Cost::STANDARD;
+        Cost::new(
+            self.argon2_memory_kib.unwrap_or(standard.memory_kib()),
+            self.argon2_passes.unwrap_or(standard.passes()),
+            self.argon2_lanes.unwrap_or(standard.lanes()),
+        )
     }
 }
 
@@ -679,6 +711,11 @@ mod tests {
             ("[limits]\nmessage_mib = 0", "give 1 to 100"),
             ("[limits]\nconnections = 0", "give 1 or more"),
             ("[limits]\nretention_days = 1", "give 2 to 3650"),
+            (
+                "[logins]\nargon2_memory_kib = 4096",
+                "with 2 passes give 19456 to 131072",
+            ),
+            ("[logins]\nargon2_passes = 0", "give 1 to 16"),
             ("alone = 'maybe'", "accept"),
             ("[ldap]\nlogin_shell = 'bash'", "begins with /"),
             ("[ldap]\nhome_directory = '/home:x'", "no colon"),

@@ -4,11 +4,10 @@
 //! Must never leave the doors without one: what can't be read or made leaves the old one in force.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::config::Config;
-use crate::doors::tls::{self, TlsError};
+use crate::doors::tls::{self, Front, TlsError};
 
 /// A certificate of our own CA is made anew at this age: it lasts for 820 days.
 pub(crate) const RENEW_AFTER: Duration = Duration::from_secs(700 * 24 * 3_600);
@@ -59,10 +58,7 @@ impl FrontCertificate {
     ///
     /// # Errors
     /// The files can't be read, do not belong together, or can't be made. They are looked at again.
-    pub(crate) fn look(
-        &mut self,
-        now: SystemTime,
-    ) -> Result<Option<Arc<rustls::ServerConfig>>, TlsError> {
+    pub(crate) fn look(&mut self, now: SystemTime) -> Result<Option<Front>, TlsError> {
         if let Kind::Own { dir, hostname } = &self.kind
             && is_due(&self.chain, now)
         {
@@ -73,9 +69,9 @@ impl FrontCertificate {
         if written.is_some() && written == self.seen {
             return Ok(None);
         }
-        let config = tls::load(&self.chain, &self.key)?;
+        let front = tls::load(&self.chain, &self.key)?;
         self.seen = written;
-        Ok(Some(config))
+        Ok(Some(front))
     }
 
     fn written(&self) -> Option<[SystemTime; 2]> {

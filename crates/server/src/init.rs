@@ -8,6 +8,7 @@ use crate::ask;
 use crate::folder::{Beginning, CONFIG_FILE};
 use crate::new_server::{NewServer, Places};
 use crate::out::{Failure, say};
+use crate::password_cost::Cost;
 use crate::passwords;
 use crate::running::Running;
 use crate::up::DEFAULT_DIR;
@@ -127,7 +128,7 @@ impl First {
         }
         .map_err(|error| Failure::usage(format_args!("--registrar {simple}: {error}")))?;
         let password = ask::new_password(password_file, &registrar.to_string())?;
-        let hash = passwords::hash(&password)?;
+        let hash = passwords::hash(Cost::STANDARD, &password)?;
         Ok(Self {
             registry,
             registrar,

@@ -30,6 +30,7 @@ mod new_server;
 mod operator;
 mod out;
 mod password_cache;
+mod password_cost;
 mod passwords;
 mod peer_link;
 mod peer_service;

@@ -11,7 +11,8 @@ use grapevine_model::{Refusal, Secret};
 use tokio::sync::Semaphore;
 
 use crate::body_source::blocking;
-use crate::passwords::{hash as make_hash, is_cheaper_than_now, verify};
+use crate::password_cost::Cost;
+use crate::passwords::{hash as make_hash, is_cheaper_than, verify};
 
 /// Checks that are remembered: everybody's mail program at a large site, in less than a megabyte.
 const REMEMBERED_MAX: usize = 10_000;
@@ -23,6 +24,8 @@ pub(crate) struct Passwords {
 }
 
 struct Shared {
+    /// What a hash made now costs.
+    cost: Cost,
     /// Random, for this process: what is remembered means nothing outside it.
     key: [u8; 32],
     remembered: Mutex<Remembered>,
@@ -38,12 +41,13 @@ struct Remembered {
 
 impl Passwords {
     /// A checker with nothing remembered.
-    pub(crate) fn new() -> Result<Self, getrandom::Error> {
+    pub(crate) fn new(cost: Cost) -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             shared: Arc::new(Shared {
+                cost,
                 key,
                 remembered: Mutex::default(),
                 permits: Semaphore::new(cores),
@@ -71,10 +75,11 @@ impl Passwords {
         let Ok(_permit) = self.shared.permits.acquire().await else {
             return (false, None);
         };
+        let cost = self.shared.cost;
         let checked = tokio::task::spawn_blocking(move || {
-            let right = verify(stored.as_ref(), &password);
-            let old = stored.filter(|stored| right && is_cheaper_than_now(stored));
-            (right, old.and_then(|_| make_hash(&password).ok()))
+            let right = verify(cost, stored.as_ref(), &password);
+            let old = stored.filter(|stored| right && is_cheaper_than(cost, stored));
+            (right, old.and_then(|_| make_hash(cost, &password).ok()))
         });
         let (right, rehashed) = checked.await.unwrap_or((false, None));
         match mark {
@@ -96,6 +101,11 @@ impl Passwords {
     ) -> Result<T, Refusal> {
         let _permit = self.shared.permits.acquire().await;
         blocking(work).await
+    }
+
+    /// What a hash made now costs.
+    pub(crate) fn cost(&self) -> Cost {
+        self.shared.cost
     }
 
     fn mark(&self, hash: &Secret, password: &Secret) -> [u8; 32] {
@@ -140,13 +150,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_right_password_is_right_twice_and_a_changed_one_misses_the_cache() {
-        let passwords = Passwords::new().unwrap();
-        let old = hash(&secret("violet-0")).unwrap();
+        let passwords = Passwords::new(Cost::STANDARD).unwrap();
+        let old = hash(Cost::STANDARD, &secret("violet-0")).unwrap();
         assert!(passwords.check(Some(old.clone()), secret("violet-0")).await);
         let mark = passwords.mark(&old, &secret("violet-0"));
         assert!(passwords.remembered(&mark));
         assert!(passwords.check(Some(old.clone()), secret("violet-0")).await);
-        let new = hash(&secret("indigo-0")).unwrap();
+        let new = hash(Cost::STANDARD, &secret("indigo-0")).unwrap();
         assert!(!passwords.check(Some(new.clone()), secret("violet-0")).await);
         assert!(passwords.check(Some(new), secret("indigo-0")).await);
         assert!(!passwords.check(Some(old), secret("violet-1")).await);
@@ -155,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let passwords = Passwords::new().unwrap();
+        let passwords = Passwords::new(Cost::STANDARD).unwrap();
         for n in 0..=REMEMBERED_MAX {
             let mut mark = [0; 32];
             mark[..8].copy_from_slice(&n.to_be_bytes());

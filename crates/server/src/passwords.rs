@@ -2,8 +2,8 @@
 //!
 //! The core and the database only ever see hashes (PHC strings). A client sends
 //! the password itself and the server hashes it: a client that sent a hash could
-//! choose a worthless one (P8). Both functions take tens of milliseconds and 19
-//! MiB by design: call them away from the threads that do I/O, few at a time.
+//! choose a worthless one (P8). Both functions take tens of milliseconds and tens
+//! of MiB by design: call them away from the threads that do I/O, few at a time.
 
 use std::borrow::Cow;
 
@@ -16,26 +16,19 @@ use grapevine_model::{
 };
 use zeroize::Zeroizing;
 
+use crate::password_cost::{Cost, MAX_LANES, MAX_MEMORY_KIB, MAX_PASSES};
+
 /// Shortest password that is taken (NIST SP 800-63B 5.1.1.2).
 pub(crate) const MIN_PASSWORD_BYTES: usize = 8;
 /// Longest password that is taken: a sentence fits, a megabyte to be hashed does not.
 pub(crate) const MAX_PASSWORD_BYTES: usize = 256;
-/// Memory of one hash in KiB, and passes over it (OWASP Password Storage Cheat Sheet: 19 MiB, 2, 1).
-const MEMORY_KIB: u32 = 19 * 1024;
-const PASSES: u32 = 2;
-const LANES: u32 = 1;
-/// Most memory, passes and lanes that a stored hash may ask of a check: a hash comes from the
-/// database, and a damaged one must not take the machine.
-const MAX_CHECK_MEMORY_KIB: u32 = 128 * 1024;
-const MAX_CHECK_PASSES: u32 = 16;
-const MAX_CHECK_LANES: u32 = 4;
 /// What is checked when there is no hash, so that the time does not tell which names exist: any
-/// well-formed hash with the cost above.
+/// well-formed hash with the cost of today.
 const NOBODYS_SALT: &[u8; 16] = b"grapevine-nobody";
 
 /// Replaces the plain password in a request that carries one by its hash; call it on everything
 /// that a client sends, before it goes into the core.
-pub(crate) fn hash_passwords_in(request: Request) -> Result<Request, Refusal> {
+pub(crate) fn hash_passwords_in(cost: Cost, request: Request) -> Result<Request, Refusal> {
     Ok(match request {
         Request::IndividualCreate {
             name,
@@ -43,7 +36,7 @@ pub(crate) fn hash_passwords_in(request: Request) -> Result<Request, Refusal> {
             sites,
         } => Request::IndividualCreate {
             name,
-            password: password.map(|plain| hash(&plain)).transpose()?,
+            password: password.map(|plain| hash(cost, &plain)).transpose()?,
             sites,
         },
         Request::Change {
@@ -51,7 +44,7 @@ pub(crate) fn hash_passwords_in(request: Request) -> Result<Request, Refusal> {
             change: EntryChange::Password(plain),
         } => Request::Change {
             name,
-            change: EntryChange::Password(hash(&plain)?),
+            change: EntryChange::Password(hash(cost, &plain)?),
         },
         // `Authenticate` keeps its plain password: the core hands it out again to be checked.
         other => other,
@@ -89,7 +82,7 @@ pub(crate) fn password_of(request: &Request) -> Option<(Name, Secret)> {
 }
 
 /// The Argon2id hash of a password, with a salt of its own; refuses what is too short or too long.
-pub(crate) fn hash(plain: &Secret) -> Result<Secret, Refusal> {
+pub(crate) fn hash(cost: Cost, plain: &Secret) -> Result<Secret, Refusal> {
     let len = plain.0.len();
     if len < MIN_PASSWORD_BYTES {
         return Err(Refusal::invalid(format!(
@@ -110,7 +103,7 @@ pub(crate) fn hash(plain: &Secret) -> Result<Secret, Refusal> {
             "a password may not begin with {APP_PASSWORD_PREFIX} or {TICKET_PREFIX}: so do app passwords and tickets"
         )));
     }
-    hasher()
+    hasher(cost)
         .and_then(|argon| argon.hash_password(plain.0.as_bytes()).ok())
         .map(|hash| Secret(hash.to_string()))
         .ok_or_else(|| Refusal::new(ErrorKind::Internal, "the password could not be hashed"))
@@ -118,14 +111,14 @@ pub(crate) fn hash(plain: &Secret) -> Result<Secret, Refusal> {
 
 /// Whether a password is the one that was hashed. Without a hash, or with a damaged one, the
 /// answer is no and takes the same time.
-pub(crate) fn verify(hash: Option<&Secret>, plain: &Secret) -> bool {
+pub(crate) fn verify(cost: Cost, hash: Option<&Secret>, plain: &Secret) -> bool {
     if plain.0.len() > MAX_PASSWORD_BYTES {
         return false;
     }
     let parsed = hash
         .and_then(|hash| PasswordHash::new(&hash.0).ok())
         .filter(affordable);
-    match (parsed, hasher()) {
+    match (parsed, hasher(cost)) {
         (Some(parsed), Some(argon)) => argon.verify_password(plain.0.as_bytes(), &parsed).is_ok(),
         (None, Some(argon)) => {
             let _spent: Result<PasswordHash, _> =
@@ -152,24 +145,22 @@ pub(crate) fn scram_keys(plain: &Secret, order: &ScramOrder) -> ScramKeys {
 }
 
 /// Whether a stored hash is cheaper to attack than one made now would be.
-pub(crate) fn is_cheaper_than_now(hash: &Secret) -> bool {
-    PasswordHash::new(&hash.0).is_ok_and(|hash| {
-        Params::try_from(&hash)
-            .is_ok_and(|params| params.m_cost() < MEMORY_KIB || params.t_cost() < PASSES)
-    })
+pub(crate) fn is_cheaper_than(cost: Cost, hash: &Secret) -> bool {
+    PasswordHash::new(&hash.0)
+        .is_ok_and(|hash| Params::try_from(&hash).is_ok_and(|params| cost.is_more_than(&params)))
 }
 
 /// Whether the cost that a stored hash asks for is within reason.
 fn affordable(hash: &PasswordHash) -> bool {
     Params::try_from(hash).is_ok_and(|params| {
-        params.m_cost() <= MAX_CHECK_MEMORY_KIB
-            && params.t_cost() <= MAX_CHECK_PASSES
-            && params.p_cost() <= MAX_CHECK_LANES
+        params.m_cost() <= MAX_MEMORY_KIB
+            && params.t_cost() <= MAX_PASSES
+            && params.p_cost() <= MAX_LANES
     })
 }
 
-fn hasher() -> Option<Argon2<'static>> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).ok()?;
+fn hasher(cost: Cost) -> Option<Argon2<'static>> {
+    let params = cost.params()?;
     Some(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
@@ -184,11 +175,23 @@ mod tests {
 
     #[test]
     fn a_hash_is_argon2id_with_the_stated_cost_and_knows_its_password_only() {
-        let hashed = hash(&secret("correct horse")).unwrap();
+        let hashed = hash(Cost::STANDARD, &secret("correct horse")).unwrap();
         assert!(hashed.0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-        assert!(verify(Some(&hashed), &secret("correct horse")));
-        assert!(!verify(Some(&hashed), &secret("correct hors")));
-        assert_ne!(hashed, hash(&secret("correct horse")).unwrap(), "no salt");
+        assert!(verify(
+            Cost::STANDARD,
+            Some(&hashed),
+            &secret("correct horse")
+        ));
+        assert!(!verify(
+            Cost::STANDARD,
+            Some(&hashed),
+            &secret("correct hors")
+        ));
+        assert_ne!(
+            hashed,
+            hash(Cost::STANDARD, &secret("correct horse")).unwrap(),
+            "no salt"
+        );
     }
 
     #[test]
@@ -216,44 +219,65 @@ mod tests {
 
     #[test]
     fn a_hash_of_older_parameters_is_cheaper_than_now_and_one_of_today_is_not() {
-        let params = Params::new(MEMORY_KIB / 2, PASSES, LANES, None).unwrap();
+        let params = Params::new(8 * 1024, 2, 1, None).unwrap();
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let old = Secret(argon.hash_password(b"correct horse").unwrap().to_string());
-        assert!(verify(Some(&old), &secret("correct horse")));
-        assert!(is_cheaper_than_now(&old));
-        assert!(!is_cheaper_than_now(
-            &hash(&secret("correct horse")).unwrap()
+        assert!(verify(Cost::STANDARD, Some(&old), &secret("correct horse")));
+        assert!(is_cheaper_than(Cost::STANDARD, &old));
+        assert!(!is_cheaper_than(
+            Cost::STANDARD,
+            &hash(Cost::STANDARD, &secret("correct horse")).unwrap()
         ));
-        assert!(!is_cheaper_than_now(&secret("no hash")));
+        assert!(!is_cheaper_than(Cost::STANDARD, &secret("no hash")));
+    }
+
+    #[test]
+    fn where_the_cost_rises_old_hashes_still_serve_and_are_made_anew() {
+        let dearer = Cost::new(32 * 1024, 3, 2).unwrap();
+        let old = hash(Cost::STANDARD, &secret("correct horse")).unwrap();
+        assert!(verify(dearer, Some(&old), &secret("correct horse")));
+        assert!(is_cheaper_than(dearer, &old));
+        let new = hash(dearer, &secret("correct horse")).unwrap();
+        assert!(new.0.starts_with("$argon2id$v=19$m=32768,t=3,p=2$"));
+        assert!(!is_cheaper_than(dearer, &new));
+        // A server where less is spent checks it too, and leaves it as it is.
+        assert!(verify(Cost::STANDARD, Some(&new), &secret("correct horse")));
+        assert!(!is_cheaper_than(Cost::STANDARD, &new));
     }
 
     #[test]
     fn a_password_does_not_look_like_an_app_password_or_a_ticket() {
         for plain in ["gvap_something", "gvt1_something"] {
-            assert_eq!(hash(&secret(plain)).unwrap_err().kind, ErrorKind::Invalid);
+            assert_eq!(
+                hash(Cost::STANDARD, &secret(plain)).unwrap_err().kind,
+                ErrorKind::Invalid
+            );
         }
     }
 
     #[test]
     fn too_short_and_too_long_are_refused_with_their_limits() {
         for (plain, says) in [("seven77".to_owned(), "8"), ("x".repeat(257), "256")] {
-            let refusal = hash(&Secret(plain)).unwrap_err();
+            let refusal = hash(Cost::STANDARD, &Secret(plain)).unwrap_err();
             assert_eq!(refusal.kind, ErrorKind::Invalid);
             assert!(refusal.why.contains(says), "{refusal}");
             assert!(!refusal.why.contains("seven77"));
         }
-        hash(&Secret("x".repeat(256))).unwrap();
+        hash(Cost::STANDARD, &Secret("x".repeat(256))).unwrap();
     }
 
     #[test]
     fn no_hash_a_damaged_one_and_one_that_costs_too_much_say_no() {
-        assert!(!verify(None, &secret("anything")));
+        assert!(!verify(Cost::STANDARD, None, &secret("anything")));
         for hash in [
             "",
             "plain",
             "$argon2id$v=19$m=4294967295,t=2,p=1$Z3JhcGV2aW5lLW5vYm9keQ$c2hvcnRzaG9ydHNob3J0",
         ] {
-            assert!(!verify(Some(&secret(hash)), &secret("anything")), "{hash}");
+            assert!(
+                !verify(Cost::STANDARD, Some(&secret(hash)), &secret("anything")),
+                "{hash}"
+            );
         }
     }
 
@@ -264,11 +288,15 @@ mod tests {
             change: EntryChange::Password(secret("correct horse")),
         };
         assert!(has_password(&change));
-        match hash_passwords_in(change).unwrap() {
+        match hash_passwords_in(Cost::STANDARD, change).unwrap() {
             Request::Change {
                 change: EntryChange::Password(hash),
                 ..
-            } => assert!(verify(Some(&hash), &secret("correct horse"))),
+            } => assert!(verify(
+                Cost::STANDARD,
+                Some(&hash),
+                &secret("correct horse")
+            )),
             other => panic!("{other:?}"),
         }
         let login = Request::Authenticate {
@@ -277,6 +305,6 @@ mod tests {
             source: grapevine_model::Source::Local,
         };
         assert!(!has_password(&login));
-        assert_eq!(hash_passwords_in(login.clone()), Ok(login));
+        assert_eq!(hash_passwords_in(Cost::STANDARD, login.clone()), Ok(login));
     }
 }

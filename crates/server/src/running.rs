@@ -97,7 +97,7 @@ impl Running {
         let store = open_store(&folder).await?;
         let start = beginning(&folder, &store, claim)?;
         let restored = matches!(start, Start::Restored);
-        let passwords = Passwords::new()
+        let passwords = Passwords::new(config.cost)
             .map_err(|error| RunError::System(format!("no random bytes: {error}")))?;
         let (core, inputs) = CoreHandle::new(
             Arc::clone(&store),

@@ -26,7 +26,7 @@ use crate::dns;
 use crate::doors::{DoorContext, DoorLimits, run_door, run_socket, tls};
 use crate::folder::DataFolder;
 use crate::front_certificate::{FrontCertificate, LOOK_PERIOD};
-use crate::http::{self, Api, HttpLimits, Probes};
+use crate::http::{self, Api, HttpLimits, Probes, Turns};
 use crate::logs::{self, LogFormat, LogLevel};
 use crate::out::{Failure, say};
 use crate::peer_service::PeerService;
@@ -134,6 +134,8 @@ struct Open {
     stop_rpc: CancellationToken,
     tls: tls::Reloadable,
     reserve: tokio::sync::watch::Sender<u64>,
+    /// Shared by the HTTP doors.
+    turns: Turns,
 }
 
 impl Open {
@@ -155,6 +157,7 @@ impl Open {
             stop_rpc: CancellationToken::new(),
             tls,
             reserve,
+            turns: Turns::default(),
         };
         if let Some(listener) = listeners.remove(&Door::Rpc) {
             open.rpc(listener, config, running)?;
@@ -226,6 +229,7 @@ impl Open {
             },
             stop: self.stop.clone(),
             message_bytes: config.limits.message_bytes,
+            turns: self.turns.clone(),
         };
         api.router()
     }
@@ -408,7 +412,7 @@ fn reload(old: Config, level: &LogLevel, open: &Open) -> Config {
     kept
 }
 
-fn front_certificate(config: &Config) -> Result<Arc<rustls::ServerConfig>, Failure> {
+fn front_certificate(config: &Config) -> Result<tls::Front, Failure> {
     let (chain, key) = match &config.tls {
         Some(files) => (files.certificate.clone(), files.key.clone()),
         None => {
@@ -474,7 +478,7 @@ async fn keep_certificate(
         };
         front = back;
         match found {
-            Ok(Some(config)) => tls.replace(config),
+            Ok(Some(front)) => tls.replace(front),
             Ok(None) => {}
             // Once: it may last.
             Err(error) if !failing => {

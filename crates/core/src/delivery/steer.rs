@@ -67,6 +67,7 @@ impl Server {
                 sites,
                 forward,
                 quota: _,
+                created_ms: _,
             } => {
                 if forward.is_empty() {
                     self.steer_to_inbox(message, key, &now, incarnation, sites)?;

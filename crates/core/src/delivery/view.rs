@@ -3,8 +3,8 @@
 //! Guards P9: every waiting recipient has a reason and a next time.
 
 use grapevine_model::{
-    CustodyRecord, MessageId, Name, PeerView, QueueView, Refusal, Reply, ServerStatus, SpaceId,
-    Speaker, StorageView, Trace, TraceRecipient, Usage,
+    CustodyRecord, MessageId, Name, PeerView, QueueView, Refusal, Reply, Resolution, ServerStatus,
+    SpaceId, Speaker, StorageView, Trace, TraceRecipient, Usage,
 };
 use serde::{Deserialize, Serialize};
 
@@ -231,6 +231,11 @@ impl Server {
         let mut partner = None;
         let mut recipients = Vec::new();
         let mut return_path = history.as_ref().and_then(|h| h.return_path.clone());
+        // When it was handed in: by whichever clock says the later time, the id's own included.
+        let handed_in_ms = (history.as_ref().map(|h| h.accepted_ms).into_iter())
+            .chain(custody.map(|custody| custody.row.record.accepted_ms))
+            .chain(held.as_ref().map(|(_, record)| record.accepted_ms))
+            .fold(message.time.wall_ms(), u64::max);
         if let Some(custody) = custody {
             roles.push("custodian".to_owned());
             partner = custody.deputy.clone().filter(|_| custody.held);
@@ -270,6 +275,7 @@ impl Server {
                 None
             }
         };
+        let is_in_my_mailbox = mine.is_some();
         if let Some((name, there)) = mine {
             let state = if there {
                 "deposited"
@@ -289,7 +295,8 @@ impl Server {
         if row.is_some_and(|r| r.references > 0) && roles.is_empty() {
             roles.push("inbox site".into());
         }
-        if !self.may_trace(memo, speaker, return_path.as_ref(), &recipients)? {
+        let concerned = (return_path.as_ref(), recipients.as_slice(), handed_in_ms);
+        if !is_in_my_mailbox && !self.may_trace(memo, speaker, concerned)? {
             return Ok(Err(unknown()));
         }
         Ok(Ok(Reply::Trace(Box::new(Trace {
@@ -338,13 +345,23 @@ impl Server {
         &self,
         memo: &Memo,
         speaker: &Speaker,
-        sender: Option<&Name>,
-        recipients: &[TraceRecipient],
+        (sender, recipients, handed_in_ms): (Option<&Name>, &[TraceRecipient], u64),
     ) -> Eval<bool> {
-        let Speaker::Individual { name, .. } = speaker else {
+        let Speaker::Individual { name, incarnation } = speaker else {
             return Ok(matches!(speaker, Speaker::Operator | Speaker::Server(_)));
         };
-        if sender == Some(name) || recipients.iter().any(|r| r.name.without_detail() == *name) {
+        let named =
+            sender == Some(name) || recipients.iter().any(|r| r.name.without_detail() == *name);
+        // A name that is used again has another one's messages behind it.
+        if named
+            && let Resolution::Individual {
+                incarnation: is,
+                created_ms: Some(created_ms),
+                ..
+            } = self.resolve(memo, name)?
+            && is == *incarnation
+            && created_ms <= handed_in_ms
+        {
             return Ok(true);
         }
         let mut registries: std::collections::BTreeSet<_> = recipients

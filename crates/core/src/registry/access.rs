@@ -24,11 +24,22 @@ impl Server {
         who: &Name,
         incarnation: Option<Incarnation>,
     ) -> Eval<bool> {
+        self.is_in_meant(memo, (group, None), list, (who, incarnation))
+    }
+
+    /// The same of the group that a name meant once: one that has the name now is another one.
+    pub(crate) fn is_in_meant(
+        &self,
+        memo: &Memo,
+        (group, meant): (&Name, Option<Incarnation>),
+        list: GroupList,
+        (who, incarnation): (&Name, Option<Incarnation>),
+    ) -> Eval<bool> {
         if self.gives_nothing(who, incarnation) {
             return Ok(false);
         }
         let mut visited = BTreeSet::new();
-        let mut frontier = vec![(group.clone(), None, list)];
+        let mut frontier = vec![(group.clone(), meant, list)];
         let mut unknown = None;
         while let Some((group, meant, list)) = frontier.pop() {
             if !visited.insert((group.clone(), meant, list)) {

@@ -559,19 +559,22 @@ impl Server {
                 codec::encode(quota),
             )],
             EntryChange::Posting(rule) => {
+                let mut meant = None;
                 if let PostingRule::Group(group) = rule {
                     match self.resolve(memo, group)? {
-                        Resolution::Group { .. } => {}
+                        Resolution::Group { incarnation, .. } => meant = Some(incarnation),
                         Resolution::Individual { .. } => {
                             return Ok(Err(Refusal::invalid(format!("{group} is an individual"))));
                         }
                         Resolution::NoSuch => return Ok(Err(Refusal::not_found(group))),
                     }
                 }
-                vec![Change::put(
-                    single(incarnation, Field::Posting),
-                    codec::encode(rule),
-                )]
+                // What is meant stands behind the rule, where an older release does not look.
+                let value = match meant {
+                    Some(_) => codec::encode(&(rule, meant)),
+                    None => codec::encode(rule),
+                };
+                vec![Change::put(single(incarnation, Field::Posting), value)]
             }
             EntryChange::ListAdd(list, member) => {
                 let listed = self.listed(memo, member)?;

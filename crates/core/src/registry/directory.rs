@@ -157,11 +157,13 @@ impl Server {
                 sites: entry.sites(),
                 forward: entry.forward(),
                 quota: entry.quota(),
+                created_ms: Some(entry.identity.created.time.wall_ms()),
             },
             EntryKind::Group => Resolution::Group {
                 name: spelled,
                 incarnation: entry.incarnation,
                 posting: entry.posting(),
+                posting_meant: entry.posting_meant(),
             },
         }
     }

@@ -257,7 +257,7 @@ impl Server {
         if self.disk_nearly_full {
             return Ok(());
         }
-        let mut change = Change::put(key, hash.0.into_bytes());
+        let mut change = Change::put(key, hash.0.as_bytes().to_vec());
         change.stamp = Some(Stamp {
             time: old.time.next(),
             origin: self.clock.origin(),

@@ -178,7 +178,8 @@ impl Server {
         let Some(database) = self.database(registry) else {
             return Answer::Unavailable;
         };
-        if who.len() > MOST_ASKED_ABOUT {
+        // A holder that may not answer while it is cut off knows too few groups, perhaps.
+        if who.len() > MOST_ASKED_ABOUT || self.may_read(registry).is_err() {
             return Answer::Unavailable;
         }
         let field = list_field(list).number();

@@ -49,6 +49,7 @@ impl Server {
             // Memberships lead through any registry.
             Request::Check { .. }
             | Request::CheckMany { .. }
+            | Request::MemberOf { .. }
             | Request::Find { .. }
             | Request::CheckRecipient { .. }
             | Request::MaySendAs { .. } => true,

@@ -6,7 +6,7 @@
 //! rule may be old, so it never refuses anybody by itself.
 
 use grapevine_model::{
-    Answer, GroupList, Name, PostingRule, Question, Refusal, Resolution, Speaker,
+    Answer, GroupList, Incarnation, Name, PostingRule, Question, Refusal, Resolution, Speaker,
 };
 
 use crate::registry::directory::{Eval, Held, Memo, Need};
@@ -20,7 +20,7 @@ impl Server {
         poster: &Speaker,
         group: &Name,
     ) -> Eval<Result<(), Refusal>> {
-        let rule = self.posting_rule(memo, group)?;
+        let (rule, meant) = self.posting_rule(memo, group)?;
         let (who, incarnation) = match (poster, &rule) {
             (Speaker::Operator | Speaker::Server(_), _) | (_, PostingRule::Anyone) => {
                 return Ok(Ok(()));
@@ -32,7 +32,10 @@ impl Server {
         let by_rule = match &rule {
             PostingRule::Anyone | PostingRule::Authenticated => Ok(true),
             PostingRule::Members => is(group, GroupList::Members),
-            PostingRule::Group(other) => is(other, GroupList::Members),
+            PostingRule::Group(other) => {
+                let list = GroupList::Members;
+                self.is_in_meant(memo, (other, meant), list, (who, incarnation))
+            }
             PostingRule::Owners => Ok(false),
         };
         // An owner may even if it can't be told whether he is a member.
@@ -51,16 +54,23 @@ impl Server {
         by_rule.map(|_| Err(refused(group, &rule)))
     }
 
-    fn posting_rule(&self, memo: &Memo, group: &Name) -> Eval<PostingRule> {
+    /// The rule, and which entry it means where it names a group.
+    fn posting_rule(&self, memo: &Memo, group: &Name) -> Eval<(PostingRule, Option<Incarnation>)> {
         if self.held(group.registry()) == Held::Here {
             let entry = self.entry(group);
-            return Ok(entry.map(|entry| entry.posting()).unwrap_or_default());
+            return Ok(entry
+                .map(|entry| (entry.posting(), entry.posting_meant()))
+                .unwrap_or_default());
         }
         let question = Question::Resolve(group.clone());
         match memo.get(&question) {
-            Some(Answer::Resolved(Resolution::Group { posting, .. })) => Ok(posting.clone()),
+            Some(Answer::Resolved(Resolution::Group {
+                posting,
+                posting_meant,
+                ..
+            })) => Ok((posting.clone(), *posting_meant)),
             // No group any more: whoever delivers will say so.
-            Some(Answer::Resolved(_)) => Ok(PostingRule::Anyone),
+            Some(Answer::Resolved(_)) => Ok((PostingRule::Anyone, None)),
             Some(_) => Err(Need::Unavailable(format!(
                 "no holder of {} can be asked who may post to {group}",
                 group.registry()
@@ -69,7 +79,7 @@ impl Server {
                 Resolution::Group {
                     posting: PostingRule::Anyone,
                     ..
-                } => Ok(PostingRule::Anyone),
+                } => Ok((PostingRule::Anyone, None)),
                 _ => Err(Need::Ask(Box::new(question))),
             },
         }

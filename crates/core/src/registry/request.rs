@@ -766,9 +766,9 @@ fn reads(request: &Request) -> Option<RegistryName> {
         Request::RegistryList | Request::RegistryShow { .. } | Request::Servers => {
             Some(RegistryName::gv())
         }
-        Request::CheckRecipient { name } | Request::MaySendAs { name } => {
-            Some(name.registry().clone())
-        }
+        Request::CheckRecipient { name }
+        | Request::MaySendAs { name }
+        | Request::MemberOf { name, .. } => Some(name.registry().clone()),
         other if is_change(other) => None,
         other => about(other).cloned(),
     }

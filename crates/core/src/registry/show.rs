@@ -1,6 +1,8 @@
 //! An entry as it is shown: everything but its secrets.
 
-use grapevine_model::{EntryView, Field, GroupList, Member, PostingRule, Quota, Speaker, Usage};
+use grapevine_model::{
+    EntryView, Field, GroupList, Incarnation, Member, PostingRule, Quota, Speaker, Usage,
+};
 
 use crate::codec;
 use crate::registry::database::Entry;
@@ -81,6 +83,13 @@ impl Entry<'_> {
         self.single(Field::Quota)
             .and_then(|value| codec::decode(value).ok())
             .unwrap_or_default()
+    }
+
+    /// Which entry the rule of posting means, where it names a group: a name that is used again is another one's.
+    pub(crate) fn posting_meant(&self) -> Option<Incarnation> {
+        let value = self.single(Field::Posting)?;
+        let (_, meant): (PostingRule, Option<Incarnation>) = codec::decode(value).ok()?;
+        meant
     }
 
     /// Who may post to it. A rule that this release can't read is not taken for "anyone".

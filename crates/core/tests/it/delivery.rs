@@ -402,6 +402,39 @@ fn a_trace_is_for_those_whom_the_message_concerns() {
 }
 
 #[test]
+fn a_name_used_again_traces_nothing_of_the_formers() {
+    let mut cluster = Cluster::new(3);
+    // Of a registry that the custodian does not hold, and of one that it does.
+    let create = Request::RegistryCreate {
+        registry: "es".parse().unwrap(),
+        holders: vec![server("s3")],
+        registrars: vec![name("registrar@pa")],
+    };
+    cluster.ok("s1", Speaker::Operator, create);
+    cluster.pass(2_000);
+    for who in ["sender@pa", "sender@es"] {
+        cluster.individual(who);
+        cluster.pass(2_000);
+        let message = cluster.submit("s1", who, &["needham@pa"], "hello");
+        let asks = |cluster: &mut Cluster| {
+            let speaker = cluster.login(who);
+            cluster.ask("s1", speaker, Request::Trace { message })
+        };
+        assert!(asks(&mut cluster).is_ok(), "{who}");
+        let delete = Request::Delete { name: name(who) };
+        cluster.ok("s1", Speaker::Operator, delete);
+        cluster.pass(2_000);
+        cluster.individual(who);
+        cluster.pass(62_000);
+        let refused = asks(&mut cluster).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::NotFound, "{who}");
+        let own = cluster.submit("s1", who, &["needham@pa"], "mine");
+        let speaker = cluster.login(who);
+        cluster.ok("s1", speaker, Request::Trace { message: own });
+    }
+}
+
+#[test]
 fn a_nearly_full_disk_refuses_new_mail_and_serves_the_rest() {
     let mut cluster = Cluster::new(2);
     let message = cluster.submit("s1", "birrell@pa", &["needham@pa"], "hello");

@@ -128,3 +128,52 @@ fn memberships_are_for_those_who_have_logged_in() {
         ErrorKind::NotFound
     );
 }
+
+#[test]
+fn memberships_are_read_with_the_clients_own_writes_and_say_as_of_when() {
+    let mut cluster = two_registries();
+    let request = || member_of("needham@pa", GroupList::Members, Depth::Direct);
+    let add = add("outer^@es", GroupList::Members, "needham@pa");
+    let token = match cluster.ok("s3", Speaker::Operator, add) {
+        Reply::Written(written) => written.seen,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(token[0].registry.as_str(), "es");
+    let made_up = grapevine_model::Seen {
+        registry: "pa".parse().unwrap(),
+        stamp: grapevine_model::Stamp {
+            time: grapevine_model::Hlc::at_ms(cluster.now.wall_ms + 3_600_000),
+            origin: token[0].stamp.origin,
+        },
+    };
+    // Memberships lead through every registry: one in which something is missing makes it wait.
+    let lacking = cluster.ask_after("s3", Speaker::Operator, request(), &[made_up]);
+    assert_eq!(lacking.unwrap_err().kind, ErrorKind::Unavailable);
+    for at in ["s1", "s3"] {
+        match cluster.ask_after(at, Speaker::Operator, request(), &token) {
+            Ok(Reply::Members { members, .. }) => {
+                assert!(members.contains(&"outer^@es".parse().unwrap()), "{at}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(cluster.as_of.is_some(), "{at}");
+    }
+}
+
+#[test]
+fn a_cut_off_holder_that_may_not_answer_gives_no_shorter_list_of_memberships() {
+    let mut cluster = Cluster::new(2);
+    cluster.group("club^@pa", &["needham@pa"], &[]);
+    let refuse = Request::RegistryPolicy {
+        registry: "pa".parse().unwrap(),
+        change: grapevine_model::PolicyChange::Stale(grapevine_model::StalePolicy::Refuse),
+    };
+    cluster.ok("s1", Speaker::Operator, refuse);
+    cluster.pass(2_000);
+    let request = || member_of("needham@pa", GroupList::Members, Depth::Direct);
+    assert_eq!(groups(&mut cluster, "s1", request()), ["club^@pa"]);
+    cluster.kill("s2");
+    cluster.pass(60_000);
+    let refused = cluster.ask("s1", Speaker::Operator, request());
+    assert_eq!(refused.unwrap_err().kind, ErrorKind::Unavailable);
+}

@@ -180,3 +180,53 @@ fn only_owners_set_the_rule() {
         assert_eq!(result.is_ok(), may, "{who}: {result:?}");
     }
 }
+
+#[test]
+fn a_group_that_is_named_by_a_rule_gives_nothing_to_a_later_one_of_its_name() {
+    let mut cluster = groups();
+    cluster.group("posters^@pa", &["stranger@pa"], &[]);
+    cluster.pass(2_000);
+    for group in ["g^@pa", "far^@es"] {
+        let owner = cluster.login("owner@pa");
+        cluster.ok(
+            "s1",
+            owner,
+            rule(group, PostingRule::Group(name("posters^@pa"))),
+        );
+    }
+    cluster.pass(61_000);
+    let may = |cluster: &mut Cluster, at: &str, who: &str, group: &str| {
+        let speaker = cluster.login(who);
+        let check = Request::CheckRecipient { name: name(group) };
+        cluster.ask(at, speaker, check).is_ok()
+    };
+    for group in ["g^@pa", "far^@es"] {
+        for at in ["s1", "s3"] {
+            assert!(may(&mut cluster, at, "stranger@pa", group), "{group} {at}");
+        }
+    }
+    let delete = Request::Delete {
+        name: name("posters^@pa"),
+    };
+    cluster.ok("s1", Speaker::Operator, delete);
+    cluster.pass(2_000);
+    cluster.group("posters^@pa", &["needham@pa"], &[]);
+    cluster.pass(61_000);
+    for group in ["g^@pa", "far^@es"] {
+        for at in ["s1", "s3"] {
+            for who in ["needham@pa", "stranger@pa"] {
+                assert!(!may(&mut cluster, at, who, group), "{who} {group} {at}");
+            }
+            assert!(may(&mut cluster, at, "owner@pa", group), "{group} {at}");
+        }
+    }
+    // Who means the new one says so.
+    let owner = cluster.login("owner@pa");
+    cluster.ok(
+        "s1",
+        owner,
+        rule("g^@pa", PostingRule::Group(name("posters^@pa"))),
+    );
+    cluster.pass(61_000);
+    assert!(may(&mut cluster, "s3", "needham@pa", "g^@pa"));
+}

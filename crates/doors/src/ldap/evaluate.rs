@@ -290,6 +290,8 @@ pub(super) enum Lookup {
     Number(u32),
     /// The groups that somebody is in.
     Groups(Name),
+    /// Everybody in a group.
+    Within(Name),
 }
 
 /// More than so many lookups cost as much as looking at everything.
@@ -339,6 +341,10 @@ pub(super) fn lookups(filter: &Filter, registry: &RegistryName) -> Option<Vec<Lo
                     let who = named(value).ok().flatten().map(Lookup::Groups);
                     Some(who.into_iter().collect())
                 }
+                Attribute::MemberOf => {
+                    let group = named(value).ok().flatten().map(Lookup::Within);
+                    Some(group.into_iter().collect())
+                }
                 Attribute::MemberUid => Some(simple().map(Lookup::Groups).into_iter().collect()),
                 _ => None,
             }
@@ -358,6 +364,7 @@ impl Lookup {
         match self {
             Self::Name(_) | Self::Number(_) => 1,
             Self::Groups(_) => 10,
+            Self::Within(_) => 100,
         }
     }
 }

@@ -14,6 +14,8 @@ mod root;
 mod schema;
 mod search;
 mod session;
+mod subschema;
+mod within;
 
 pub use schema::Posix;
 pub use session::{Ask, Config, Login, Output, Session};

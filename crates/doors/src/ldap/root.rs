@@ -1,6 +1,7 @@
 //! The root DSE (RFC 4512 section 5.1): what this server can do, for everybody.
 
 use super::message::{PAGED_RESULTS, STARTTLS, WHO_AM_I};
+use super::subschema::SUBSCHEMA;
 
 /// All operational attributes (RFC 3673).
 const ALL_OPERATIONAL: &str = "1.3.6.1.4.1.4203.1.5.1";
@@ -23,7 +24,9 @@ pub(super) fn attributes(
         ("supportedControl", texts(&[PAGED_RESULTS])),
         ("supportedExtension", texts(&[STARTTLS, WHO_AM_I])),
         ("supportedFeatures", texts(&[ALL_OPERATIONAL])),
+        ("subschemaSubentry", texts(&[SUBSCHEMA])),
         ("vendorName", texts(&["Grapevine"])),
+        ("vendorVersion", texts(&[env!("CARGO_PKG_VERSION")])),
     ];
     let named = |name: &str| asked.iter().any(|asked| asked.eq_ignore_ascii_case(name));
     let all_user = asked.is_empty() || asked.iter().any(|asked| asked == "*");

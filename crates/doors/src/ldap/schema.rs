@@ -5,6 +5,7 @@
 use grapevine_model::{EntryKind, EntryView, Name, RegistryName};
 
 use super::dn;
+use super::subschema::SUBSCHEMA;
 
 /// An attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +33,7 @@ pub(super) enum Attribute {
     CreateTimestamp,
     StructuralObjectClass,
     HasSubordinates,
+    SubschemaSubentry,
 }
 
 /// Whether it comes with `*` or only when it is asked for (or with `+`).
@@ -203,7 +205,20 @@ const ROWS: &[Row] = &[
         Usage::Operational,
         Matching::Text,
     ),
+    (
+        Attribute::SubschemaSubentry,
+        "subschemaSubentry",
+        "2.5.18.10",
+        Usage::Operational,
+        Matching::Dn,
+    ),
 ];
+
+/// Every attribute that there is: name, OID, usage, how it is compared.
+pub(super) fn rows() -> impl Iterator<Item = (&'static str, &'static str, Usage, Matching)> {
+    ROWS.iter()
+        .map(|(_, name, oid, usage, matching)| (*name, *oid, *usage, *matching))
+}
 
 /// The attribute that a description names; none for what is not here, options such as `;binary` included.
 pub(super) fn attribute(described: &str) -> Option<Attribute> {
@@ -313,6 +328,7 @@ impl Found {
         let some = |text: &str| vec![text.to_owned()];
         match (self, attribute) {
             (_, Attribute::EntryDn) => vec![self.dn()],
+            (_, Attribute::SubschemaSubentry) => some(SUBSCHEMA),
             (_, Attribute::ObjectClass) => self.classes().into_iter().map(str::to_owned).collect(),
             (Self::Registry(registry), _) => match attribute {
                 Attribute::Dc => registry
@@ -407,6 +423,7 @@ fn of_entry(view: &EntryView, attribute: Attribute, posix: &Posix) -> Vec<String
         Attribute::HasSubordinates => vec!["FALSE".to_owned()],
         Attribute::ObjectClass
         | Attribute::EntryDn
+        | Attribute::SubschemaSubentry
         | Attribute::Member
         | Attribute::MemberUid
         | Attribute::Owner

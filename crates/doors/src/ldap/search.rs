@@ -16,6 +16,7 @@ use super::filter::Filter;
 use super::limits::{ENTRIES, GROUPS, LOOKED_AT, PAGE_ENTRIES, SEARCH_MS, VALUES};
 use super::message::{Code, Outcome, Scope, Search, put_entry};
 use super::schema::{Attribute, Found, Posix, Wanted};
+use super::within::{self, Within};
 
 /// Entries, and members, asked for at a time.
 const PAGE: u32 = 500;
@@ -33,6 +34,8 @@ pub(super) struct Running {
     /// Entries to be looked at, each with what the lookup that found it has told.
     queue: VecDeque<(Found, Option<Fact>)>,
     scan: Scan,
+    /// The group whose people are being looked up.
+    within: Option<Within>,
     seen: BTreeSet<u128>,
     current: Option<Candidate>,
     asked: Option<Asked>,
@@ -56,6 +59,8 @@ enum Task {
     GroupOf(Fact),
     /// The further groups of somebody.
     MoreGroups(Name, String),
+    /// The further lists of the group that is being walked.
+    Within,
 }
 
 /// Looking at all entries.
@@ -73,6 +78,7 @@ enum Asked {
     Show(Option<Fact>),
     Entries,
     Groups(Name),
+    Within,
     Fact(Fact),
     InAGroup,
     Members,
@@ -197,6 +203,7 @@ impl Running {
             lookups: tasks,
             queue: VecDeque::new(),
             scan,
+            within: None,
             seen: BTreeSet::new(),
             current: None,
             asked: None,
@@ -301,6 +308,25 @@ impl Running {
             }
             Task::Lookup(Lookup::Groups(who)) => self.ask_groups(who, None),
             Task::MoreGroups(who, after) => self.ask_groups(who, Some(after)),
+            Task::Lookup(Lookup::Within(group)) => match self.within {
+                // One at a time: a filter may name several.
+                Some(_) => {
+                    self.lookups.push_back(Task::Lookup(Lookup::Within(group)));
+                    Step::On
+                }
+                None => {
+                    self.within = Some(Within::of(group, self.registry.clone()));
+                    self.lookups.push_front(Task::Within);
+                    Step::On
+                }
+            },
+            Task::Within => match self.within.as_ref().and_then(|within| within.next(PAGE)) {
+                Some(request) => self.ask(Asked::Within, request),
+                None => {
+                    self.within = None;
+                    Step::On
+                }
+            },
         }
     }
 
@@ -314,10 +340,7 @@ impl Running {
             Scan::Off if self.registry_seen || self.sent > 0 => Step::Done(Outcome::success()),
             // Nothing was found: in a registry that is there, or in none?
             Scan::Off => self.show_registry(Asked::Base(Place::Registry(self.registry.clone()))),
-            Scan::After(_) if self.looked_at >= LOOKED_AT => Step::Done(Outcome::new(
-                Code::AdminLimitExceeded,
-                "too many entries would have to be looked at: ask by uid, cn, mail or member",
-            )),
+            Scan::After(_) if self.looked_at >= LOOKED_AT => Step::Done(too_much_to_look_at()),
             Scan::After(after) => {
                 let request = Request::Entries {
                     registry: self.registry.clone(),
@@ -487,11 +510,13 @@ impl Running {
             (Asked::Entries, Ok(Reply::Entries { entries, next })) => {
                 self.registry_seen = true;
                 self.looked_at += entries.len();
-                self.queue.extend(
-                    entries
-                        .into_iter()
-                        .map(|view| (Found::Entry(Box::new(view)), None)),
-                );
+                // Some may have been found by a lookup that then turned out not to be enough.
+                let seen = &self.seen;
+                let new = entries
+                    .into_iter()
+                    .filter(|view| !seen.contains(&view.incarnation.0));
+                self.queue
+                    .extend(new.map(|view| (Found::Entry(Box::new(view)), None)));
                 self.scan = match next {
                     Some(next) => Scan::After(Some(next)),
                     None => Scan::Off,
@@ -519,6 +544,39 @@ impl Running {
                 if let Some(next) = next {
                     self.lookups.push_back(Task::MoreGroups(who, next));
                 }
+            }
+            (
+                Asked::Within,
+                Ok(Reply::Members {
+                    members,
+                    kinds,
+                    next,
+                }),
+            ) => {
+                self.looked_at += members.len();
+                if self.looked_at > LOOKED_AT {
+                    return Err(too_much_to_look_at());
+                }
+                let within = self.within.as_mut().ok_or_else(odd)?;
+                match within.take(members, kinds, next)? {
+                    within::Found::Some(names) => {
+                        // The next page when these are done: so no more than a page is held.
+                        self.lookups.push_front(Task::Within);
+                        for name in names.into_iter().rev() {
+                            self.lookups.push_front(Task::Lookup(Lookup::Name(name)));
+                        }
+                    }
+                    within::Found::Everybody => {
+                        self.within = None;
+                        self.scan = Scan::After(None);
+                    }
+                }
+            }
+            (Asked::Within, Err(refusal)) if refusal.kind == ErrorKind::NotFound => {
+                if let Some(within) = &mut self.within {
+                    within.gone();
+                }
+                self.lookups.push_front(Task::Within);
             }
             // Who is not there is in no group.
             (Asked::Groups(_), Err(refusal)) if refusal.kind == ErrorKind::NotFound => {}
@@ -645,6 +703,13 @@ impl Listed {
     }
 }
 
+fn too_much_to_look_at() -> Outcome {
+    Outcome::new(
+        Code::AdminLimitExceeded,
+        "too many entries would have to be looked at: ask by uid, cn, mail or member",
+    )
+}
+
 fn too_many_groups() -> Outcome {
     Outcome::new(Code::AdminLimitExceeded, "in too many groups to be shown")
 }
@@ -678,6 +743,14 @@ pub(super) fn refused(refusal: &Refusal) -> Outcome {
         ErrorKind::Internal => Code::Other,
     };
     Outcome::new(code, refusal.why.clone())
+}
+
+/// The filter that programs read the schema with.
+pub(super) fn asks_for_schema(filter: &Filter) -> bool {
+    match filter {
+        Filter::Equal(Attribute::ObjectClass, class) => class.eq_ignore_ascii_case("subschema"),
+        _ => false,
+    }
 }
 
 /// A filter that everything fits, for the root DSE's readers.

@@ -16,7 +16,8 @@ use super::message::{
     put_entry, put_extended, put_result, put_search_done,
 };
 use super::schema::Posix;
-use super::search::{Running, Step, asks_for_everything, refused};
+use super::search::{Running, Step, asks_for_everything, asks_for_schema, refused};
+use super::subschema::SUBSCHEMA;
 use crate::inbox::{Inbox, Residue};
 use crate::sasl::Credentials;
 use crate::{OUTBOX_BYTES, READ_BYTES, Tls};
@@ -489,6 +490,9 @@ impl Session {
             put_search_done(&mut self.out, id, &log_in_first(), None);
             return;
         }
+        if search.scope == Scope::Base && search.base.eq_ignore_ascii_case(SUBSCHEMA) {
+            return self.subschema(id, &search, paging.map(|_| &[][..]));
+        }
         let begun = match paging {
             None => Running::begin(id, search, None, self.now_ms),
             Some(paging) if paging.cookie.is_empty() => {
@@ -578,6 +582,19 @@ impl Session {
             Err(refusal) => refused(&refusal),
         };
         put_search_done(&mut self.out, id, &outcome, None);
+    }
+
+    fn subschema(&mut self, id: i32, search: &Search, cookie: Option<&[u8]>) {
+        if asks_for_everything(&search.filter) || asks_for_schema(&search.filter) {
+            let attributes = super::subschema::attributes(&search.attributes)
+                .into_iter()
+                .map(|(name, values)| match search.types_only {
+                    true => (name, Vec::new()),
+                    false => (name, values),
+                });
+            put_entry(&mut self.out, id, SUBSCHEMA, attributes);
+        }
+        put_search_done(&mut self.out, id, &Outcome::success(), cookie);
     }
 
     fn ask(&mut self, open: Open, request: Request) {

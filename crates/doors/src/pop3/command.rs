@@ -3,7 +3,7 @@
 //! Form only: whether the command is in order here and now is the session's business.
 
 use super::reply::{BAD_ARGUMENT, MECHANISM, NOT_TEXT, Reply, UNKNOWN};
-use crate::sasl::scram;
+use crate::sasl::scram::{self, Variant};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
@@ -12,7 +12,7 @@ pub(super) enum Command<'a> {
     User(&'a str),
     Pass(&'a str),
     AuthPlain(Option<&'a str>),
-    AuthScram(Option<&'a str>),
+    AuthScram(Variant, Option<&'a str>),
     Stat,
     List(Option<Number>),
     Uidl(Option<Number>),
@@ -104,7 +104,9 @@ fn parse_auth(argument: &str) -> Result<Command<'_>, Reply> {
     if mechanism.eq_ignore_ascii_case("PLAIN") {
         Ok(Command::AuthPlain(initial))
     } else if mechanism.eq_ignore_ascii_case(scram::MECHANISM) {
-        Ok(Command::AuthScram(initial))
+        Ok(Command::AuthScram(Variant::Plain, initial))
+    } else if mechanism.eq_ignore_ascii_case(scram::MECHANISM_PLUS) {
+        Ok(Command::AuthScram(Variant::Plus, initial))
     } else {
         Err(MECHANISM)
     }

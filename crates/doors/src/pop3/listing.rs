@@ -2,12 +2,11 @@
 //!
 //! A listing of a large mailbox is written in pieces, as the shell takes them, so that it never stands whole in memory.
 
-use grapevine_model::ScramPolicy;
-
 use super::command::Number;
 use super::mailbox::Entry;
 use super::reply::{self, Reply};
 use super::session::{Phase, Session};
+use crate::sasl::scram::Variant;
 use crate::{OUTBOX_BYTES, Tls};
 
 /// What is listed of each message.
@@ -26,10 +25,13 @@ impl Session {
             "+OK Capabilities follow\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n",
         );
         match (self.config.tls, &self.mailbox) {
-            (Tls::Active, _) => list.push_str(match self.config.scram {
-                ScramPolicy::On => "USER\r\nSASL SCRAM-SHA-256 PLAIN\r\n",
-                ScramPolicy::Off => "USER\r\nSASL PLAIN\r\n",
-            }),
+            (Tls::Active, _) => list.push_str(
+                match (self.offers(Variant::Plus), self.offers(Variant::Plain)) {
+                    (true, _) => "USER\r\nSASL SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN\r\n",
+                    (false, true) => "USER\r\nSASL SCRAM-SHA-256 PLAIN\r\n",
+                    (false, false) => "USER\r\nSASL PLAIN\r\n",
+                },
+            ),
             (Tls::Offered, None) => list.push_str("STLS\r\n"),
             (Tls::Offered, Some(_)) | (Tls::Unavailable, _) => {}
         }

@@ -1,4 +1,4 @@
-//! USER/PASS, AUTH PLAIN and AUTH SCRAM-SHA-256 (RFC 5034).
+//! USER/PASS, AUTH PLAIN, AUTH SCRAM-SHA-256 and AUTH SCRAM-SHA-256-PLUS (RFC 5034).
 //!
 //! Nothing here is reached without TLS. USER is answered alike for every name; whether name and password are right is one question to the shell.
 
@@ -8,7 +8,7 @@ use super::mailbox::Mailbox;
 use super::reply::{self, Reason, Reply};
 use super::session::{Answer, Ask, Open, Phase, Scram, Session};
 use crate::Tls;
-use crate::sasl::scram::{self, First};
+use crate::sasl::scram::{self, First, Variant};
 use crate::sasl::{Credentials, SaslError, decode_plain};
 
 impl Session {
@@ -81,14 +81,23 @@ impl Session {
         }
     }
 
-    pub(super) fn auth_scram(&mut self, initial: Option<&str>) {
-        match (self.may_log_in(), self.config.scram, initial) {
-            (Err(why), _, _) => self.fault(why),
-            (Ok(()), ScramPolicy::Off, _) => self.fault(reply::MECHANISM),
-            (Ok(()), ScramPolicy::On, Some(response)) => {
-                self.scram_line(Scram::First, response.as_bytes());
+    /// Whether this way of SCRAM is offered on this connection.
+    pub(super) fn offers(&self, variant: Variant) -> bool {
+        self.config.scram == ScramPolicy::On
+            && match variant {
+                Variant::Plain => true,
+                Variant::Plus => self.channel.can_bind(),
             }
-            (Ok(()), ScramPolicy::On, None) => self.scram_wants("", Scram::First),
+    }
+
+    pub(super) fn auth_scram(&mut self, variant: Variant, initial: Option<&str>) {
+        match (self.may_log_in(), initial) {
+            (Err(why), _) => self.fault(why),
+            (Ok(()), _) if !self.offers(variant) => self.fault(reply::MECHANISM),
+            (Ok(()), Some(response)) => {
+                self.scram_line(Scram::First(variant), response.as_bytes());
+            }
+            (Ok(()), None) => self.scram_wants("", Scram::First(variant)),
         }
     }
 
@@ -97,7 +106,7 @@ impl Session {
             return self.fault(reply::AUTH_CANCELLED);
         }
         let asked = match scram {
-            Scram::First => First::parse(line).map(|first| {
+            Scram::First(variant) => First::parse(line, variant, &self.channel).map(|first| {
                 let name = first.name().to_owned();
                 self.ask(Ask::ScramBegin { name }, Open::ScramBegin(first));
             }),
@@ -156,6 +165,7 @@ impl Session {
         self.fault(match error {
             SaslError::Malformed => reply::AUTH_MALFORMED,
             SaslError::OtherIdentity => reply::AUTH_OTHER,
+            SaslError::Downgraded => reply::AUTH_DOWNGRADED,
         });
     }
 

@@ -37,6 +37,9 @@ pub(super) const USER_FIRST: Reply = Reply("-ERR USER first");
 pub(super) const AUTH_CANCELLED: Reply = Reply("-ERR Authentication cancelled");
 pub(super) const AUTH_MALFORMED: Reply = Reply("-ERR Authentication response cannot be read");
 pub(super) const AUTH_OTHER: Reply = Reply("-ERR [AUTH] Acting for another name is not supported");
+pub(super) const AUTH_DOWNGRADED: Reply = Reply(
+    "-ERR [AUTH] Channel binding is offered here and your side was not told: somebody may be in between",
+);
 pub(super) const NO_SUCH_MESSAGE: Reply = Reply("-ERR No such message");
 pub(super) const NO_MAILBOX: Reply = Reply("-ERR [SYS/TEMP] The mailbox cannot be read now");
 pub(super) const DELETED_ALREADY: Reply = Reply("-ERR Message is marked as deleted");

@@ -19,7 +19,8 @@ use super::retrieve::Retrieval;
 use crate::inbox::{Inbox, Residue};
 use crate::line::{Skip, Split, split};
 use crate::sasl::Credentials;
-use crate::sasl::scram::{Challenge, Challenged, First, Proof};
+use crate::sasl::channel::Channel;
+use crate::sasl::scram::{Challenge, Challenged, First, Proof, Variant};
 use crate::text::push_safe;
 use crate::{OUTBOX_BYTES, READ_BYTES, Tls};
 
@@ -102,6 +103,8 @@ pub struct Session {
     pub(super) open: Option<Open>,
     pub(super) user: Option<String>,
     pub(super) mailbox: Option<Mailbox>,
+    /// What a login by SCRAM can be bound to.
+    pub(super) channel: Channel,
     pub(super) failed_logins: u32,
     pub(super) queued_bytes: usize,
     outbox: VecDeque<Output>,
@@ -130,7 +133,7 @@ pub(super) enum Phase {
 
 /// What the next line of a login by SCRAM is.
 pub(super) enum Scram {
-    First,
+    First(Variant),
     Proof(Challenged),
     /// Nothing: the proof was right, and the mailbox opens.
     End(Vec<Entry>),
@@ -163,6 +166,7 @@ impl Session {
             open: None,
             user: None,
             mailbox: None,
+            channel: Channel::default(),
             failed_logins: 0,
             queued_bytes: 0,
             outbox: VecDeque::new(),
@@ -229,6 +233,11 @@ impl Session {
             self.phase = Phase::Command;
             self.user = None;
         }
+    }
+
+    /// What of the TLS that is on a login can be bound to; before the client's first command in it.
+    pub fn channel_known(&mut self, channel: Channel) {
+        self.channel = channel;
     }
 
     /// The client sends no more. What it has sent is worked on; then comes [`Output::Close`]. Without QUIT nothing is deleted.
@@ -383,7 +392,7 @@ impl Session {
             Command::User(name) => self.user(name),
             Command::Pass(password) => self.pass(password),
             Command::AuthPlain(initial) => self.auth_plain(initial),
-            Command::AuthScram(initial) => self.auth_scram(initial),
+            Command::AuthScram(variant, initial) => self.auth_scram(variant, initial),
             Command::Stat => self.stat(),
             Command::List(number) => self.list(Column::Size, number),
             Command::Uidl(number) => self.list(Column::Uidl, number),

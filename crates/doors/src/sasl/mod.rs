@@ -2,6 +2,7 @@
 //!
 //! A password never stands in a plain `String`, is never shown by `Debug`, and is wiped when it is dropped. Whether it is right is the shell's question.
 
+pub mod channel;
 pub mod scram;
 
 use base64::Engine as _;
@@ -37,6 +38,9 @@ pub enum SaslError {
     /// It asks to act as somebody else.
     #[error("acting for another name is not supported")]
     OtherIdentity,
+    /// It says that channel binding is not offered, and it is: somebody in between has taken the offer away.
+    #[error("channel binding is offered, and the client was not told so")]
+    Downgraded,
 }
 
 /// Reads a PLAIN response: base64 of `[act-as] NUL name NUL password`.

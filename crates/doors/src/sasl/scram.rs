@@ -1,15 +1,28 @@
 //! The server's side of SCRAM-SHA-256 as messages (RFC 5802 section 5, RFC 7677), for any door.
 //!
 //! Must never take a proof for another nonce than its own: whoever has overheard a login could log in by it. No secret is here; whether a proof
-//! is right is the shell's question. Channel binding is not offered.
+//! is right is the shell's question. With channel binding (`-PLUS`) a proof counts on its own channel only, and a client that could bind but was not told that it may
+//! is refused: that is how an attacker in between would begin.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::channel::Channel;
 use super::{NAME_BYTES, SaslError, decode};
 
 /// The mechanism's name.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+/// Its name with channel binding.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+
+/// Which of the two was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// Without channel binding.
+    Plain,
+    /// With it.
+    Plus,
+}
 
 /// The longest nonce of a client that is taken: clients send 18 to 64 octets.
 const NONCE_BYTES: usize = 256;
@@ -21,8 +34,8 @@ const MESSAGE_BYTES: usize = 2_048;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct First {
     name: String,
-    /// The GS2 header, which the client must say again.
-    header: String,
+    /// What the client must say again, in base64: the GS2 header, and the channel's value if it binds to it.
+    bound: String,
     bare: String,
     nonce: String,
 }
@@ -42,7 +55,7 @@ pub struct Challenge {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenged {
     name: String,
-    header: String,
+    bound: String,
     nonce: String,
     /// What was said so far: the client's first message without its header, and the server's.
     said: String,
@@ -60,20 +73,25 @@ pub struct Proof {
 }
 
 impl First {
-    /// Reads base64 of `n,[a=NAME],n=NAME,r=NONCE[,EXTENSION]...`.
+    /// Reads base64 of `n,[a=NAME],n=NAME,r=NONCE[,EXTENSION]...`, or of the same with `y` (the client could bind, and believes that the server can't)
+    /// or `p=TYPE` (it binds) in the place of the first `n`.
     ///
     /// # Errors
-    /// [`SaslError`] for anything else, and for channel binding.
-    pub fn parse(response: &[u8]) -> Result<Self, SaslError> {
+    /// [`SaslError`] for anything else: for a binding that does not belong to the mechanism or that this channel has not, and for a `y` where it
+    /// was offered (RFC 5802 section 6).
+    pub fn parse(response: &[u8], variant: Variant, channel: &Channel) -> Result<Self, SaslError> {
         let text = message(response)?;
         let malformed = || SaslError::Malformed;
-        // `y`: the client could bind to the channel and believes that the server can't. It can't.
         let (binding, rest) = text.split_once(',').ok_or_else(malformed)?;
         let (act_as, bare) = rest.split_once(',').ok_or_else(malformed)?;
         let header = format!("{binding},{act_as},");
-        if !matches!(binding, "n" | "y") {
-            return Err(SaslError::Malformed);
-        }
+        let value = match (variant, binding, binding.strip_prefix("p=")) {
+            (Variant::Plus, _, Some(kind)) => channel.value(kind).ok_or_else(malformed)?,
+            (Variant::Plain, "y", _) if channel.can_bind() => return Err(SaslError::Downgraded),
+            (Variant::Plain, "n" | "y", _) => &[],
+            (Variant::Plain | Variant::Plus, _, _) => return Err(SaslError::Malformed),
+        };
+        let bound = STANDARD.encode([header.as_bytes(), value].concat());
         let mut attributes = bare.split(',');
         let mut next = |of: &str| attributes.next().and_then(|text| text.strip_prefix(of));
         // An `m=` here would be an extension that must be understood: it is no name.
@@ -93,7 +111,7 @@ impl First {
             }
         }
         Ok(Self {
-            header,
+            bound,
             bare: bare.to_owned(),
             nonce: nonce.to_owned(),
             name,
@@ -115,7 +133,7 @@ impl First {
         );
         let challenged = Challenged {
             name: self.name,
-            header: self.header,
+            bound: self.bound,
             nonce,
             said: format!("{},{server_first}", self.bare),
         };
@@ -127,17 +145,15 @@ impl Challenged {
     /// Reads base64 of `c=HEADER,r=NONCE[,EXTENSION]...,p=PROOF`.
     ///
     /// # Errors
-    /// [`SaslError::Malformed`] for anything else, and where header or nonce are not those of this dialogue.
+    /// [`SaslError::Malformed`] for anything else, and where header, channel or nonce are not those of this dialogue.
     pub fn proof(self, response: &[u8]) -> Result<Proof, SaslError> {
         let text = message(response)?;
         let malformed = || SaslError::Malformed;
         let (unproved, proof) = text.rsplit_once(",p=").ok_or_else(malformed)?;
         let mut attributes = unproved.split(',');
-        let header = attributes.next().and_then(|text| text.strip_prefix("c="));
+        let bound = attributes.next().and_then(|text| text.strip_prefix("c="));
         let nonce = attributes.next().and_then(|text| text.strip_prefix("r="));
-        if header != Some(STANDARD.encode(&self.header).as_str())
-            || nonce != Some(self.nonce.as_str())
-        {
+        if bound != Some(self.bound.as_str()) || nonce != Some(self.nonce.as_str()) {
             return Err(SaslError::Malformed);
         }
         let proof = STANDARD.decode(proof).map_err(|_| SaslError::Malformed)?;
@@ -183,7 +199,95 @@ mod tests {
     use super::*;
 
     fn first(text: &str) -> Result<First, SaslError> {
-        First::parse(STANDARD.encode(text).as_bytes())
+        First::parse(
+            STANDARD.encode(text).as_bytes(),
+            Variant::Plain,
+            &Channel::default(),
+        )
+    }
+
+    fn on(text: &str, variant: Variant, channel: &Channel) -> Result<First, SaslError> {
+        First::parse(STANDARD.encode(text).as_bytes(), variant, channel)
+    }
+
+    fn both() -> Channel {
+        Channel {
+            exporter: Some([1; 32]),
+            end_point: Some(vec![2; 48]),
+        }
+    }
+
+    #[test]
+    fn a_proof_bound_to_another_channel_is_none() {
+        let exported: &[u8] = &[1; 32];
+        let end_point: &[u8] = &[2; 48];
+        for (header, value) in [
+            ("p=tls-exporter,,", exported),
+            ("p=tls-server-end-point,,", end_point),
+        ] {
+            let first = on(&format!("{header}n=a,r=x"), Variant::Plus, &both()).unwrap();
+            let (_, challenged) = first.challenge(&challenge());
+            let nonce = "x%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
+            let said = |value: &[u8]| {
+                let bound = STANDARD.encode([header.as_bytes(), value].concat());
+                let proof = STANDARD.encode([7; 32]);
+                let last = STANDARD.encode(format!("c={bound},r={nonce},p={proof}"));
+                challenged.clone().proof(last.as_bytes())
+            };
+            assert!(said(value).is_ok());
+            // The channel's value is part of what is proved.
+            assert!(
+                said(value)
+                    .unwrap()
+                    .said
+                    .contains(&STANDARD.encode([header.as_bytes(), value].concat()))
+            );
+            for other in [&[][..], &[3; 32], &[3; 48], &value[1..]] {
+                assert_eq!(said(other), Err(SaslError::Malformed), "{header}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_could_bind_and_was_not_told_so_is_refused() {
+        assert_eq!(
+            on("y,,n=a,r=x", Variant::Plain, &both()),
+            Err(SaslError::Downgraded)
+        );
+        // Who can't bind may still log in, and so may who could where it is not offered.
+        assert!(on("n,,n=a,r=x", Variant::Plain, &both()).is_ok());
+        assert!(on("y,,n=a,r=x", Variant::Plain, &Channel::default()).is_ok());
+    }
+
+    #[test]
+    fn a_binding_that_is_not_offered_or_not_asked_for_is_refused() {
+        let exporter_only = Channel {
+            end_point: None,
+            ..both()
+        };
+        for (text, variant, channel) in [
+            (
+                "p=tls-server-end-point,,n=a,r=x",
+                Variant::Plus,
+                &exporter_only,
+            ),
+            ("p=tls-unique,,n=a,r=x", Variant::Plus, &both()),
+            ("p=,,n=a,r=x", Variant::Plus, &both()),
+            ("n,,n=a,r=x", Variant::Plus, &both()),
+            ("y,,n=a,r=x", Variant::Plus, &both()),
+            ("p=tls-exporter,,n=a,r=x", Variant::Plain, &both()),
+            (
+                "p=tls-exporter,,n=a,r=x",
+                Variant::Plus,
+                &Channel::default(),
+            ),
+        ] {
+            assert_eq!(
+                on(text, variant, channel),
+                Err(SaslError::Malformed),
+                "{text}"
+            );
+        }
     }
 
     fn challenge() -> Challenge {
@@ -262,7 +366,8 @@ mod tests {
         let long = format!("n,,n=a,r=x,y={}", "z".repeat(MESSAGE_BYTES));
         assert_eq!(first(&long), Err(SaslError::Malformed));
         for raw in [&b"!"[..], b"\xff", b"AP8A/w=="] {
-            assert_eq!(First::parse(raw), Err(SaslError::Malformed));
+            let read = First::parse(raw, Variant::Plain, &Channel::default());
+            assert_eq!(read, Err(SaslError::Malformed));
         }
     }
 }

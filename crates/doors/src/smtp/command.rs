@@ -9,7 +9,7 @@ use super::reply::{
     AUTH_MECHANISM, BAD_RECIPIENT, BAD_SENDER, HTTP, NEEDS_SMTPUTF8, NO_ARGUMENT, NOT_TEXT, Reply,
     SYNTAX_AUTH, SYNTAX_BDAT, SYNTAX_HELLO, SYNTAX_MAIL, SYNTAX_RCPT, UNKNOWN,
 };
-use crate::sasl::scram;
+use crate::sasl::scram::{self, Variant};
 
 /// The longest name after EHLO (a domain's limit).
 const HELLO_BYTES: usize = 255;
@@ -42,7 +42,7 @@ pub(super) enum Command<'a> {
 pub(super) enum Mechanism {
     Plain,
     Login,
-    Scram,
+    Scram(Variant),
 }
 
 /// Whether a chunk is the last of its message.
@@ -187,7 +187,8 @@ fn parse_auth(argument: &str) -> Result<Command<'_>, Reply> {
     let mechanism = match name.to_ascii_uppercase().as_str() {
         "PLAIN" => Mechanism::Plain,
         "LOGIN" => Mechanism::Login,
-        scram::MECHANISM => Mechanism::Scram,
+        scram::MECHANISM => Mechanism::Scram(Variant::Plain),
+        scram::MECHANISM_PLUS => Mechanism::Scram(Variant::Plus),
         "" => return Err(SYNTAX_AUTH),
         _ => return Err(AUTH_MECHANISM),
     };

@@ -1,4 +1,4 @@
-//! AUTH PLAIN, LOGIN and SCRAM-SHA-256 (RFC 4954).
+//! AUTH PLAIN, LOGIN, SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 4954).
 //!
 //! Reached only under TLS. A password leaves as an [`Ask`] and nowhere else; one reply for an unknown name and a wrong password is the shell's to
 //! give, and nothing here tells them apart.
@@ -8,7 +8,7 @@ use grapevine_model::ScramPolicy;
 use super::command::Mechanism;
 use super::reply::{self, Refusal};
 use super::session::{Answer, Ask, Open, Phase, Session};
-use crate::sasl::scram::{self, Challenged, First};
+use crate::sasl::scram::{self, Challenged, First, Variant};
 use crate::sasl::{Credentials, SaslError, Secret, decode_login, decode_plain};
 
 /// What the next line of the exchange is.
@@ -16,7 +16,7 @@ pub(super) enum Login {
     Plain,
     Name,
     Password(Secret),
-    ScramFirst,
+    ScramFirst(Variant),
     ScramProof(Challenged),
     /// The proof was right; the client says nothing to the server's own.
     ScramEnd(String),
@@ -30,8 +30,8 @@ impl Session {
         let login = match mechanism {
             Mechanism::Plain => Login::Plain,
             Mechanism::Login => Login::Name,
-            Mechanism::Scram if self.config.scram == ScramPolicy::On => Login::ScramFirst,
-            Mechanism::Scram => return self.fault(reply::AUTH_MECHANISM),
+            Mechanism::Scram(variant) if self.offers(variant) => Login::ScramFirst(variant),
+            Mechanism::Scram(_) => return self.fault(reply::AUTH_MECHANISM),
         };
         match initial {
             Some(response) => self.login_line(login, response.as_bytes()),
@@ -49,8 +49,8 @@ impl Session {
                 Ok(name) => return self.challenge(Login::Password(name)),
                 Err(error) => Err(error),
             },
-            Login::ScramFirst => {
-                return match First::parse(line) {
+            Login::ScramFirst(variant) => {
+                return match First::parse(line, variant, &self.channel) {
                     Ok(first) => {
                         let name = first.name().to_owned();
                         self.ask(Ask::ScramBegin { name }, Open::ScramBegin(first));
@@ -83,10 +83,20 @@ impl Session {
         }
     }
 
+    /// Whether this way of SCRAM is offered on this connection.
+    pub(super) fn offers(&self, variant: Variant) -> bool {
+        self.config.scram == ScramPolicy::On
+            && match variant {
+                Variant::Plain => true,
+                Variant::Plus => self.channel.can_bind(),
+            }
+    }
+
     fn misread(&mut self, error: SaslError) {
         self.fault(match error {
             SaslError::Malformed => reply::AUTH_MALFORMED,
             SaslError::OtherIdentity => reply::AUTH_OTHER,
+            SaslError::Downgraded => reply::AUTH_DOWNGRADED,
         });
     }
 
@@ -145,7 +155,7 @@ impl Session {
     /// The challenges of LOGIN are base64 of `Username:` and `Password:`; PLAIN has an empty one.
     fn challenge(&mut self, login: Login) {
         let challenge: &[u8] = match login {
-            Login::Plain | Login::ScramFirst | Login::ScramProof(_) | Login::ScramEnd(_) => {
+            Login::Plain | Login::ScramFirst(_) | Login::ScramProof(_) | Login::ScramEnd(_) => {
                 b"334 \r\n"
             }
             Login::Name => b"334 VXNlcm5hbWU6\r\n",

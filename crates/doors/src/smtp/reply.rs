@@ -88,6 +88,11 @@ pub(super) const NEEDS_SMTPUTF8: Reply = reply(
 pub(super) const AUTH_CANCELLED: Reply = reply(501, "5.7.0", "Authentication cancelled");
 pub(super) const AUTH_MALFORMED: Reply =
     reply(501, "5.5.2", "Authentication response cannot be read");
+pub(super) const AUTH_DOWNGRADED: Reply = reply(
+    535,
+    "5.7.8",
+    "Channel binding is offered here and your side was not told: somebody may be in between",
+);
 pub(super) const AUTH_MECHANISM: Reply =
     reply(504, "5.5.4", "Mechanism not offered; PLAIN and LOGIN are");
 pub(super) const NOT_OFFERED: Reply = reply(502, "5.5.1", "Not offered here");

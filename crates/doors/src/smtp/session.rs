@@ -19,7 +19,8 @@ use super::reply::{self, Refusal, Reply};
 use crate::inbox::{Inbox, Residue};
 use crate::line::{Skip, Split, split};
 use crate::sasl::Credentials;
-use crate::sasl::scram::{Challenge, First, Proof};
+use crate::sasl::channel::Channel;
+use crate::sasl::scram::{Challenge, First, Proof, Variant};
 use crate::text::push_safe;
 use crate::{OUTBOX_BYTES, READ_BYTES, Tls};
 
@@ -121,6 +122,8 @@ pub struct Session {
     pub(super) open: Option<Open>,
     pub(super) hello: Hello,
     pub(super) identity: Option<String>,
+    /// What a login by SCRAM can be bound to.
+    pub(super) channel: Channel,
     pub(super) transaction: Option<(Sender, Vec<Recipient>)>,
     pub(super) body: Body,
     /// Recipients of the message under way; each has an answer by LMTP.
@@ -181,6 +184,7 @@ impl Session {
             open: None,
             hello: Hello::None,
             identity: None,
+            channel: Channel::default(),
             transaction: None,
             body: Body::None,
             answers_owed: 0,
@@ -260,6 +264,11 @@ impl Session {
             self.hello = Hello::None;
             self.identity = None;
         }
+    }
+
+    /// What of the TLS that is on a login can be bound to; before the client's first command in it.
+    pub fn channel_known(&mut self, channel: Channel) {
+        self.channel = channel;
     }
 
     /// The client sends no more. What it has sent is worked on; then comes [`Output::Close`].
@@ -464,10 +473,13 @@ impl Session {
             }
             match (self.config.tls, self.config.kind) {
                 (Tls::Offered, _) => lines.push("STARTTLS"),
-                (Tls::Active, Kind::Submission) => lines.push(match self.config.scram {
-                    ScramPolicy::On => "AUTH SCRAM-SHA-256 PLAIN LOGIN",
-                    ScramPolicy::Off => "AUTH PLAIN LOGIN",
-                }),
+                (Tls::Active, Kind::Submission) => lines.push(
+                    match (self.offers(Variant::Plus), self.offers(Variant::Plain)) {
+                        (true, _) => "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN",
+                        (false, true) => "AUTH SCRAM-SHA-256 PLAIN LOGIN",
+                        (false, false) => "AUTH PLAIN LOGIN",
+                    },
+                ),
                 (Tls::Active, Kind::Receiving | Kind::Lmtp) | (Tls::Unavailable, _) => {}
             }
             lines.push("HELP");

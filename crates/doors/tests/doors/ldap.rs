@@ -364,6 +364,91 @@ fn the_groups_of_a_person_are_found_without_a_look_at_others() {
 }
 
 #[test]
+fn the_people_of_a_group_are_found_by_its_list_and_not_by_a_look_at_everybody() {
+    let mut client = Client::logged_in();
+    client.people = 5_000;
+    client.asked.clear();
+    let mut people = found(&mut client, BASE, 2, &equal("memberOf", CSL));
+    people.sort();
+    assert_eq!(
+        people,
+        ["uid=P0,dc=pa,dc=example", "uid=P1,dc=pa,dc=example"]
+    );
+    assert!(client.asked.len() <= 6, "{:?}", client.asked);
+    assert!(
+        !client
+            .asked
+            .iter()
+            .any(|asked| matches!(asked, Request::Entries { .. }))
+    );
+    // Where the list lets in everybody, everybody is asked about, and nobody comes twice.
+    client.people = 20;
+    let all = "cn=everybody^,dc=pa,dc=example";
+    let mut people = found(&mut client, BASE, 2, &equal("memberOf", all));
+    people.sort();
+    assert_eq!(people.len(), 21, "{people:?}");
+    people.dedup();
+    assert_eq!(people.len(), 21);
+    let none = equal("memberOf", "cn=none^,dc=pa,dc=example");
+    assert_eq!(found(&mut client, BASE, 2, &none), [""; 0]);
+    client.mood = Mood::CutOff;
+    let cut_off = search(1, BASE, 2, &equal("memberOf", CSL), &[], &[]);
+    assert_eq!(codes(&mut client, &cut_off), [UNAVAILABLE]);
+}
+
+#[test]
+fn the_schema_is_an_entry_and_the_root_and_every_entry_say_where() {
+    let mut client = Client::logged_in();
+    let asked = ["subschemaSubentry"];
+    for base in ["", P0, CSL, BASE] {
+        let said = client.say(&search(1, base, 0, &present("objectClass"), &asked, &[]));
+        assert_eq!(
+            said[0].texts[1..],
+            ["subschemaSubentry", "cn=subschema"],
+            "{base}"
+        );
+    }
+    for filter in [present("objectClass"), equal("objectClass", "subschema")] {
+        let asked = ["attributeTypes", "objectClasses"];
+        let said = client.say(&search(2, "CN=Subschema", 0, &filter, &asked, &[]));
+        assert_eq!(said.len(), 2, "{said:?}");
+        let texts = &said[0].texts;
+        assert!(
+            texts
+                .iter()
+                .any(|text| text.starts_with("( 2.5.4.31 NAME 'member' "))
+        );
+        assert!(
+            texts
+                .iter()
+                .any(|text| text.contains("NAME 'inetOrgPerson'"))
+        );
+    }
+    let all = client.say(&search(
+        3,
+        "cn=subschema",
+        0,
+        &present("objectClass"),
+        &[],
+        &paged(9, b""),
+    ));
+    assert_eq!(
+        all[0].texts[1..],
+        [
+            "objectClass",
+            "top",
+            "subentry",
+            "subschema",
+            "cn",
+            "subschema"
+        ]
+    );
+    assert_eq!(all[1].cookie.as_deref(), Some(&b""[..]));
+    let below = search(4, "cn=subschema", 2, &present("objectClass"), &[], &[]);
+    assert_eq!(codes(&mut client, &below), [NO_SUCH_OBJECT]);
+}
+
+#[test]
 fn what_is_not_there_is_no_such_object_and_never_an_empty_answer() {
     let mut client = Client::logged_in();
     for (base, code) in [

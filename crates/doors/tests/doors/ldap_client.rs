@@ -380,6 +380,7 @@ impl Client {
                 }
             }
             Request::Check { group, list, who } => match self.entry(&group) {
+                None if group.folded() == "everybody^" => Ok(Reply::Check(Check::Yes)),
                 Some(view) if view.kind == EntryKind::Group => {
                     let is = list == GroupList::Members && matches!(who.folded(), "p0" | "p1");
                     Ok(Reply::Check(if is { Check::Yes } else { Check::No }))
@@ -405,6 +406,14 @@ impl Client {
                     next: None,
                 })
             }
+            Request::Members { group, .. } if group.folded() == "everybody^" => {
+                Ok(Reply::Members {
+                    members: vec!["p1@pa.example".parse().unwrap(), Member::Anyone],
+                    kinds: vec![MemberKind::Individual, MemberKind::Outside],
+                    next: None,
+                })
+            }
+            Request::Members { group, .. } if self.entry(&group).is_none() => not_found(&group),
             Request::Members { list, .. } => {
                 let members: Vec<Member> = match list {
                     GroupList::Members => ["P0@pa.example", "P1@pa.example", "x@outside.example"]

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use grapevine_doors::sasl::channel::Channel;
 use grapevine_doors::sasl::scram::Challenge;
 use grapevine_doors::smtp::{Ask, Kind};
 use grapevine_doors::{Tls, pop3, smtp};
@@ -178,4 +179,126 @@ fn what_is_not_offered_is_refused_before_anything_is_asked() {
         );
         assert!(client.asked().is_empty());
     }
+}
+
+fn channel() -> Channel {
+    Channel {
+        exporter: Some([5; 32]),
+        end_point: None,
+    }
+}
+
+fn bound_first() -> String {
+    STANDARD.encode("p=tls-exporter,,n=birrell@pa.example,r=client")
+}
+
+fn bound_last(exporter: [u8; 32]) -> String {
+    let bound = STANDARD.encode([&b"p=tls-exporter,,"[..], &exporter].concat());
+    let proof = STANDARD.encode(PROOF);
+    STANDARD.encode(format!("c={bound},r=clientserver,p={proof}"))
+}
+
+fn downgraded_first() -> String {
+    STANDARD.encode("y,,n=birrell@pa.example,r=client")
+}
+
+#[test]
+fn smtp_takes_a_proof_bound_to_its_own_channel_and_to_no_other() {
+    let config = smtp::Config {
+        scram: ScramPolicy::On,
+        ..smtp_client::config(Kind::Submission, Tls::Active)
+    };
+    let mut client = smtp_client::Client::with(config, Box::new(by_name));
+    client.session.channel_known(channel());
+    client.feed(b"EHLO a.example\r\n");
+    assert!(
+        client
+            .heard()
+            .contains("250-AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN\r\n"),
+        "{}",
+        client.heard()
+    );
+    client.feed(
+        format!(
+            "AUTH SCRAM-SHA-256-PLUS {}\r\n{}\r\n",
+            bound_first(),
+            bound_last([6; 32])
+        )
+        .as_bytes(),
+    );
+    assert!(client.heard().ends_with("cannot be read\r\n"));
+    client.feed(format!("AUTH SCRAM-SHA-256 {}\r\n", downgraded_first()).as_bytes());
+    assert!(
+        client
+            .heard()
+            .contains("535 5.7.8 Channel binding is offered")
+    );
+    assert!(
+        !client
+            .asked()
+            .iter()
+            .any(|ask| matches!(ask, Ask::ScramFinish(_))),
+        "none of these is a login"
+    );
+    client.feed(
+        format!(
+            "AUTH SCRAM-SHA-256-PLUS {}\r\n{}\r\n\r\n",
+            bound_first(),
+            bound_last([5; 32])
+        )
+        .as_bytes(),
+    );
+    assert!(
+        client
+            .heard()
+            .ends_with("235 2.7.0 Authentication successful\r\n")
+    );
+}
+
+#[test]
+fn pop3_takes_a_proof_bound_to_its_own_channel_and_to_no_other() {
+    let mut client = inbox(ScramPolicy::On, Tls::Active);
+    client.session.channel_known(channel());
+    client.feed(b"CAPA\r\n");
+    assert!(
+        client
+            .heard()
+            .contains("SASL SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN\r\n")
+    );
+    client.feed(
+        format!(
+            "AUTH SCRAM-SHA-256-PLUS {}\r\n{}\r\n",
+            bound_first(),
+            bound_last([6; 32])
+        )
+        .as_bytes(),
+    );
+    assert!(client.last_line().contains("cannot be read"));
+    client.feed(format!("AUTH SCRAM-SHA-256 {}\r\n", downgraded_first()).as_bytes());
+    assert!(
+        client
+            .last_line()
+            .starts_with("-ERR [AUTH] Channel binding is offered")
+    );
+    client.feed(
+        format!(
+            "AUTH SCRAM-SHA-256-PLUS {}\r\n{}\r\n\r\n",
+            bound_first(),
+            bound_last([5; 32])
+        )
+        .as_bytes(),
+    );
+    assert!(client.last_line().starts_with("+OK 0 messages"));
+}
+
+#[test]
+fn binding_is_not_offered_where_there_is_nothing_to_bind_to() {
+    let mut client = submission(ScramPolicy::On);
+    assert!(!client.heard().contains("PLUS"));
+    client.feed(format!("AUTH SCRAM-SHA-256-PLUS {}\r\n", bound_first()).as_bytes());
+    assert!(client.heard().contains("504 5.5.4 Mechanism not offered"));
+    let mut client = inbox(ScramPolicy::On, Tls::Active);
+    client.feed(format!("AUTH SCRAM-SHA-256-PLUS {}\r\n", bound_first()).as_bytes());
+    assert!(client.last_line().starts_with("-ERR Mechanism not offered"));
+    assert!(client.asked().is_empty());
 }

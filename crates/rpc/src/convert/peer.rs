@@ -523,21 +523,25 @@ fn encode_answer(answer: &Answer) -> v1::answered::Answer {
             sites,
             forward,
             quota,
+            created_ms,
         }) => Wired::Individual(v1::ResolvedIndividual {
             name: name.to_string(),
             incarnation: incarnation_bytes(*incarnation),
             sites: texts(sites),
             forward: texts(forward),
             quota: Some(quota.into()),
+            created_ms: *created_ms,
         }),
         Answer::Resolved(Resolution::Group {
             name,
             incarnation,
             posting,
+            posting_meant,
         }) => Wired::Group(v1::ResolvedGroup {
             name: name.to_string(),
             incarnation: incarnation_bytes(*incarnation),
             posting: Some(posting.into()),
+            posting_meant: posting_meant.map(incarnation_bytes).unwrap_or_default(),
         }),
         Answer::Resolved(Resolution::NoSuch) => Wired::NoSuch(v1::Nothing {}),
         Answer::Level { found, elsewhere } => Wired::Level(v1::Level {
@@ -555,6 +559,7 @@ fn encode_answer(answer: &Answer) -> v1::answered::Answer {
                     name: name.to_string(),
                     incarnation: incarnation_bytes(*incarnation),
                     posting: None,
+                    posting_meant: Vec::new(),
                 })
                 .collect(),
             next: next.clone(),
@@ -582,6 +587,7 @@ fn decode_answer(answer: v1::answered::Answer) -> Wire<Answer> {
             sites: all_parsed(&individual.sites)?,
             forward: all_parsed(&individual.forward)?,
             quota: individual.quota.map(Into::into).unwrap_or_default(),
+            created_ms: individual.created_ms,
         }),
         Wired::Group(group) => Answer::Resolved(Resolution::Group {
             name: name(&group.name)?,
@@ -591,6 +597,10 @@ fn decode_answer(answer: v1::answered::Answer) -> Wire<Answer> {
                 .map(TryInto::try_into)
                 .transpose()?
                 .unwrap_or_default(),
+            posting_meant: match group.posting_meant.as_slice() {
+                [] => None,
+                meant => Some(incarnation(meant)?),
+            },
         }),
         Wired::NoSuch(_) => Answer::Resolved(Resolution::NoSuch),
         Wired::Level(level) => Answer::Level {

@@ -37,7 +37,7 @@ fn a_ticket_is_read_by_the_key_on_record_and_by_no_other() {
 #[test]
 fn a_ticket_of_which_one_character_was_changed_is_refused() {
     let ours = Identity::generate().unwrap();
-    let text = sign_ticket(&some_ticket(), &ours).unwrap().0;
+    let text = sign_ticket(&some_ticket(), &ours).unwrap().0.clone();
     for at in 0..text.len() {
         let mut changed = text.clone().into_bytes();
         changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
@@ -51,7 +51,7 @@ fn a_ticket_of_which_one_character_was_changed_is_refused() {
 fn a_handshakes_signature_is_none_of_a_ticket() {
     // The same bytes signed without the ticket's context.
     let ours = Identity::generate().unwrap();
-    let text = sign_ticket(&some_ticket(), &ours).unwrap().0;
+    let text = sign_ticket(&some_ticket(), &ours).unwrap().0.clone();
     let (claims, _) = text.strip_prefix("gvt1_").unwrap().split_once('.').unwrap();
     let bytes = data_encoding::BASE64URL_NOPAD
         .decode(claims.as_bytes())

@@ -9,6 +9,7 @@ use std::time::Duration;
 use grapevine_model::{
     Check, ErrorKind, GroupList, Name, RegistryName, Reply, Request, Secret, Source,
 };
+use zeroize::Zeroizing;
 
 use super::session::{Session, odd};
 use super::{Done, Globals};
@@ -17,7 +18,7 @@ use crate::out::{Exit, Failure};
 /// An answer after this is none: sshd waits for two minutes, a person for less.
 const LIMIT: Duration = Duration::from_secs(30);
 /// PAM's own bound on a password (PAM_MAX_RESP_SIZE).
-const PASSWORD_BYTES: u64 = 512;
+const PASSWORD_BYTES: usize = 512;
 /// Accounts below it are the system's own (login.defs).
 const FIRST_PERSON: u32 = 1_000;
 
@@ -89,20 +90,21 @@ fn whom(args: &PamArgs, user: &str) -> Result<Name, Failure> {
 
 /// What pam_exec's expose_authtok puts on stdin: the password and a NUL.
 fn password() -> Result<Secret, Failure> {
-    let mut bytes = Vec::new();
+    // Sized first, so that no copy is left behind by growth.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(PASSWORD_BYTES + 2));
     std::io::stdin()
         .lock()
-        .take(PASSWORD_BYTES + 1)
+        .take(PASSWORD_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(Failure::new)?;
     if bytes.last() == Some(&0) {
         bytes.pop();
     }
-    let text = String::from_utf8(bytes).map_err(|_| refused("the password is no text"))?;
-    if text.is_empty() || text.len() as u64 >= PASSWORD_BYTES || text.contains('\0') {
+    let text = std::str::from_utf8(&bytes).map_err(|_| refused("the password is no text"))?;
+    if text.is_empty() || text.len() >= PASSWORD_BYTES || text.contains('\0') {
         return Err(refused("no password that could be one"));
     }
-    Ok(Secret(text))
+    Ok(Secret(text.to_owned()))
 }
 
 async fn may_come_in(

@@ -226,6 +226,13 @@ impl Session {
         }
     }
 
+    /// Keeps what was done by calls that did not go through [`Session::change`], for commands that follow.
+    pub(super) fn keep_what_was_done(&self) {
+        if let Some(tokens) = &self.tokens {
+            tokens.keep(&self.user.seen());
+        }
+    }
+
     /// Asks a question, and says so when the answer may be old.
     pub(super) async fn ask(&self, request: Request) -> Result<Answered, Failure> {
         let answered = self.user.call_as_of(request).await?;

@@ -8,8 +8,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_doors::sasl::channel::Channel;
 use grapevine_doors::{Tls, ldap, pop3, smtp};
 use grapevine_model::Door;
+use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::{Instant, timeout};
@@ -24,6 +26,8 @@ use super::slots::{Full, Slot, Slots};
 use super::smtp::Smtp;
 use super::{DoorContext, SharedContext};
 
+/// The label of the exported value (RFC 9266 section 2).
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 /// The first pause after a connection could not be taken (no more files, mostly); it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest: connections that end make room at any time.
@@ -293,7 +297,8 @@ impl<B: Backend> Connection<B> {
                 Outcome::StartTls => {}
             }
         }
-        let mut stream = self.shake_hands(stream).await?;
+        let (mut stream, channel) = self.shake_hands(stream).await?;
+        dialogue.channel_known(channel);
         if self.start == Start::Clear {
             dialogue.tls_started();
         }
@@ -307,11 +312,18 @@ impl<B: Backend> Connection<B> {
     async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
-    ) -> Result<TlsStream<S>, Failure> {
-        let acceptor = TlsAcceptor::from(self.context.tls.current());
+    ) -> Result<(TlsStream<S>, Channel), Failure> {
+        let front = self.context.tls.current();
+        let acceptor = TlsAcceptor::from(front.config);
         let shaken = timeout(self.context.limits.handshake, acceptor.accept(stream)).await;
         let failed = match shaken {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => {
+                let channel = Channel {
+                    exporter: exporter(&stream),
+                    end_point: front.end_point,
+                };
+                return Ok((stream, channel));
+            }
             Ok(Err(error)) => Failure::Handshake(error),
             Err(_) => Failure::HandshakeTime,
         };
@@ -319,6 +331,18 @@ impl<B: Backend> Connection<B> {
             .increment(1);
         Err(failed)
     }
+}
+
+/// What RFC 9266 has both ends export. In TLS 1.2 the value is only bound to the handshake where both have the extended master
+/// secret, and rustls does not tell that: none there.
+fn exporter<S>(stream: &TlsStream<S>) -> Option<[u8; 32]> {
+    let (_, connection) = stream.get_ref();
+    if connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return None;
+    }
+    connection
+        .export_keying_material([0; 32], EXPORTER_LABEL, Some(&[]))
+        .ok()
 }
 
 /// The hard end: a while after the session's own limit, or after the order to stop.

@@ -8,9 +8,11 @@ use std::io;
 use std::time::Duration;
 
 use grapevine_doors::READ_BYTES;
+use grapevine_doors::sasl::channel::Channel;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroize as _;
 
 /// What a read begins with; it grows to [`READ_BYTES`] for a client that sends much, so an idle one costs little.
 const FIRST_READ_BYTES: usize = 4 * 1024;
@@ -37,6 +39,8 @@ pub(super) trait Dialogue: Send {
     fn silence(&self) -> Duration;
     /// As the session's.
     fn tls_started(&mut self);
+    /// As the session's, where it takes logins that are bound to the channel.
+    fn channel_known(&mut self, channel: Channel);
     /// Whether nobody has logged in where nothing is done without.
     fn is_stranger(&self) -> bool;
 }
@@ -197,7 +201,7 @@ impl Writer {
     }
 }
 
-/// A read's room: as large as what the client sends at a time.
+/// A read's room: as large as what the client sends at a time. Passwords pass through it, so it is wiped before it is given back.
 struct ReadBuffer {
     bytes: Vec<u8>,
 }
@@ -214,11 +218,27 @@ impl ReadBuffer {
         let read = stream.read(&mut self.bytes).await?;
         let room = self.bytes.len();
         if read == room && room < READ_BYTES {
-            self.bytes.resize(READ_BYTES.min(room * 4), 0);
+            // A copy that a larger room leaves behind would stay.
+            let mut larger = vec![0; READ_BYTES.min(room * 4)];
+            std::mem::swap(&mut self.bytes, &mut larger);
+            if let Some(begun) = self.bytes.get_mut(..room) {
+                begun.copy_from_slice(&larger);
+            }
+            larger.zeroize();
         } else if read <= FIRST_READ_BYTES / 4 && room > FIRST_READ_BYTES {
-            self.bytes.truncate(FIRST_READ_BYTES);
-            self.bytes.shrink_to_fit();
+            let mut smaller = vec![0; FIRST_READ_BYTES];
+            if let Some(used) = self.bytes.get(..FIRST_READ_BYTES) {
+                smaller.copy_from_slice(used);
+            }
+            std::mem::swap(&mut self.bytes, &mut smaller);
+            smaller.zeroize();
         }
         Ok(self.bytes.get(..read).unwrap_or_default())
+    }
+}
+
+impl Drop for ReadBuffer {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use grapevine_doors::sasl::channel::Channel;
 use grapevine_doors::{Tls, pop3};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::Instant;
@@ -64,6 +65,9 @@ impl Dialogue for Plain {
     }
     fn tls_started(&mut self) {
         self.session.tls_started();
+    }
+    fn channel_known(&mut self, channel: Channel) {
+        self.session.channel_known(channel);
     }
     fn is_stranger(&self) -> bool {
         !self.mailbox_open

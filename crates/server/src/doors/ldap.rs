@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use grapevine_doors::Tls;
 use grapevine_doors::ldap::{Ask, Config, Login, Output, Session};
+use grapevine_doors::sasl::channel::Channel;
 use grapevine_model::{Door, Refusal, Reply, Request, Source, Speaker};
 use tokio::time::{Instant, timeout};
 
@@ -127,6 +128,9 @@ impl<B: Backend> Dialogue for Ldap<B> {
     fn tls_started(&mut self) {
         self.session.tls_started();
     }
+
+    /// Simple binds only: there is nothing to bind to a channel.
+    fn channel_known(&mut self, _channel: Channel) {}
 
     fn is_stranger(&self) -> bool {
         self.session.is_stranger()

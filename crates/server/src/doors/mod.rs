@@ -6,6 +6,7 @@
 mod accept;
 mod backend;
 mod drive;
+mod end_point;
 mod envelope;
 mod incoming;
 mod ldap;

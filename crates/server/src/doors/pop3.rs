@@ -13,6 +13,7 @@ use grapevine_doors::pop3::{
     Answer, Ask, Config, Entry, Flow, Limits, Output, Reason, Refusal, Session,
 };
 use grapevine_doors::sasl::Credentials;
+use grapevine_doors::sasl::channel::Channel;
 use grapevine_doors::sasl::scram::Proof;
 use grapevine_model::{
     Door, ErrorKind, MessageId, Name, Reply, Request, ServerName, Source, Speaker,
@@ -276,6 +277,10 @@ impl<B: Backend> Dialogue for Pop3<B> {
 
     fn tls_started(&mut self) {
         self.session.tls_started();
+    }
+
+    fn channel_known(&mut self, channel: Channel) {
+        self.session.channel_known(channel);
     }
 
     fn is_stranger(&self) -> bool {

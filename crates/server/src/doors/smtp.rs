@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_doors::Tls;
+use grapevine_doors::sasl::channel::Channel;
 use grapevine_doors::smtp::{
     Answer, Ask, Code, Config, Envelope, Kind, Limits, Output, Refusal, Session,
 };
@@ -321,6 +322,10 @@ impl<B: Backend> Dialogue for Smtp<B> {
 
     fn tls_started(&mut self) {
         self.session.tls_started();
+    }
+
+    fn channel_known(&mut self, channel: Channel) {
+        self.session.channel_known(channel);
     }
 
     fn is_stranger(&self) -> bool {

@@ -20,6 +20,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::end_point;
 use crate::clock::wall_ms;
 
 /// How long a certificate of our own CA lasts: 820 days, for some clients refuse more than 825. It is made anew at each start.
@@ -64,29 +65,39 @@ pub(crate) enum TlsError {
     Making(#[from] rcgen::Error),
 }
 
-/// The configuration that new connections get; clones see a replacement at once.
+/// What the front doors show and do in TLS: one certificate, and what belongs to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Front {
+    /// For rustls.
+    pub(crate) config: Arc<ServerConfig>,
+    /// The certificate's hash, for logins that are bound to it.
+    pub(crate) end_point: Option<Vec<u8>>,
+}
+
+/// What new connections get; clones see a replacement at once.
 #[derive(Clone)]
 pub(crate) struct Reloadable {
-    current: Arc<RwLock<Arc<ServerConfig>>>,
+    current: Arc<RwLock<Front>>,
 }
 
 impl Reloadable {
     /// Starts with one.
-    pub(crate) fn new(config: Arc<ServerConfig>) -> Self {
+    pub(crate) fn new(front: Front) -> Self {
         Self {
-            current: Arc::new(RwLock::new(config)),
+            current: Arc::new(RwLock::new(front)),
         }
     }
 
     /// What a new connection gets.
-    pub(crate) fn current(&self) -> Arc<ServerConfig> {
+    pub(crate) fn current(&self) -> Front {
         // Whoever held it could not leave it half changed.
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        let current = self.current.read();
+        current.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on, new connections get this one.
-    pub(crate) fn replace(&self, config: Arc<ServerConfig>) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+    pub(crate) fn replace(&self, front: Front) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = front;
     }
 }
 
@@ -94,16 +105,17 @@ impl Reloadable {
 ///
 /// # Errors
 /// See [`TlsError`].
-pub(crate) fn load(chain: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn load(chain: &Path, key: &Path) -> Result<Front, TlsError> {
     let certificates = CertificateDer::pem_file_iter(chain)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| pem_error(chain, error))?;
-    if certificates.is_empty() {
+    let Some(leaf) = certificates.first() else {
         return Err(TlsError::Pem {
             path: chain.to_owned(),
             why: "there is no certificate in it (PEM)".to_owned(),
         });
-    }
+    };
+    let end_point = end_point::of(leaf);
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| pem_error(key, error))?;
     let unusable = |source| TlsError::Unusable {
         path: chain.to_owned(),
@@ -115,7 +127,10 @@ pub(crate) fn load(chain: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsErr
         .with_no_client_auth()
         .with_single_cert(certificates, private)
         .map_err(unusable)?;
-    Ok(Arc::new(config))
+    Ok(Front {
+        config: Arc::new(config),
+        end_point,
+    })
 }
 
 /// Files of a certificate of our own.

@@ -20,8 +20,10 @@ use grapevine_model::{
 };
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroize as _;
 
 use super::asks::written_to;
+use super::conditions::{Condition, Turns};
 use super::credentials::{Way, identity};
 use super::events;
 use super::openapi::document;
@@ -48,6 +50,8 @@ pub(crate) struct Api {
     pub(crate) stop: CancellationToken,
     /// How long a message may be.
     pub(crate) message_bytes: u64,
+    /// Who changes which entry.
+    pub(crate) turns: Turns,
 }
 
 impl Api {
@@ -106,7 +110,7 @@ impl Api {
         let who = (who, way.source());
         let body = match operation.takes {
             Takes::Json(_) => {
-                call.body = Some(read_body(&call.parts.headers, body).await?);
+                call.body = Some(Wiped(read_body(&call.parts.headers, body).await?));
                 Body::empty()
             }
             Takes::Nothing | Takes::Message => body,
@@ -130,8 +134,18 @@ impl Api {
         let ask = call.request()?;
         let wrote_to = written_to(&ask);
         let (who, source) = who;
-        if call.operation.changes_either_kind() {
-            self.is_of_its_kind(&who, source, call).await?;
+        let condition = Condition::of(&call.parts.headers)?;
+        let _turn = match call.operation.changes_an_entry() {
+            true => self.turns.of(&call.param("name")?).await,
+            false if condition != Condition::None => {
+                return Err(Problem::invalid(
+                    "If-Match is for changes of one individual or group",
+                ));
+            }
+            false => None,
+        };
+        if call.operation.changes_either_kind() || condition != Condition::None {
+            self.is_as_said(&who, source, call, &condition).await?;
         }
         let answered = self.calls.answer(&who, source, ask, call.seen()?).await;
         let (answer, as_of) = answered;
@@ -149,19 +163,21 @@ impl Api {
         Ok(response)
     }
 
-    /// Whether an entry is what the path says. The core does some things with entries of either kind
+    /// Whether an entry is what the path and the condition say. The core does some things with entries of either kind
     /// alike, and who says "individual" is not to delete a group by it.
-    async fn is_of_its_kind(
+    async fn is_as_said(
         &self,
         who: &Identity,
         source: Source,
         call: &Call,
+        condition: &Condition,
     ) -> Result<(), Problem> {
         let ask = Ask::Show {
             name: call.param("name")?,
         };
         let shown = self.calls.answer(who, source, ask, call.seen()?).await.0?;
-        render::of_its_kind(call, &shown)
+        render::of_its_kind(call, &shown)?;
+        condition.check(&render::tag_of_entry(&shown).unwrap_or_default())
     }
 
     async fn watch(
@@ -266,7 +282,18 @@ pub(super) struct Call {
     pub(super) parts: Parts,
     params: Vec<(String, String)>,
     query: Vec<(String, String)>,
-    body: Option<bytes::Bytes>,
+    body: Option<Wiped>,
+}
+
+/// A body, which may hold a password: wiped when it is dropped, as far as it is this call's alone.
+struct Wiped(bytes::Bytes);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        if let Ok(mut body) = std::mem::take(&mut self.0).try_into_mut() {
+            body.zeroize();
+        }
+    }
 }
 
 impl Call {
@@ -352,7 +379,7 @@ impl Call {
     }
 
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let body = self.body.as_ref().map_or(&[][..], |body| body.as_ref());
+        let body = self.body.as_ref().map_or(&[][..], |body| body.0.as_ref());
         serde_json::from_slice(body).map_err(|error| Problem::invalid(format!("the body: {error}")))
     }
 

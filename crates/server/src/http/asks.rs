@@ -5,7 +5,7 @@
 
 use grapevine_model::{
     AsideChange, DeadLetterChange, Depth, EntryChange, ErrorKind, ImportedEntry, PolicyChange,
-    QueueAsk, Refusal, RegistryName, Request as Ask, Secret, SiteOffer,
+    QueueAsk, Refusal, RegistryName, Request as Ask, SiteOffer,
 };
 
 use super::api::Call;
@@ -68,7 +68,7 @@ impl Call {
                 let new: bodies::NewIndividual = self.json()?;
                 Ask::IndividualCreate {
                     name: new.name,
-                    password: new.password.map(|password| Secret(password.0)),
+                    password: new.password.map(|password| password.0),
                     sites: new.sites,
                 }
             }
@@ -88,7 +88,7 @@ impl Call {
             },
             Op::SetPassword => {
                 let new: bodies::NewPassword = self.json()?;
-                change(EntryChange::Password(Secret(new.password.0)))?
+                change(EntryChange::Password(new.password.0))?
             }
             Op::SetIndividualRemark | Op::SetGroupRemark => {
                 change(EntryChange::Remark(self.json::<bodies::Remark>()?.remark))?

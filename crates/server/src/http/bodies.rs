@@ -7,10 +7,10 @@ use grapevine_model::{
 };
 use serde::Deserialize;
 
-/// A password in a body; never printed.
+/// A password in a body.
 #[derive(Deserialize)]
 #[serde(transparent)]
-pub(super) struct Password(pub(super) String);
+pub(super) struct Password(pub(super) Secret);
 
 /// For how long a ticket is to serve.
 #[derive(Deserialize)]
@@ -213,7 +213,7 @@ impl From<Imported> for ImportedEntry {
         Self {
             name: entry.name,
             kind: entry.kind,
-            password: entry.password_hash.map(|hash| Secret(hash.0)),
+            password: entry.password_hash.map(|hash| hash.0),
             remark: entry.remark,
             sites: entry.sites,
             forward: entry.forward,

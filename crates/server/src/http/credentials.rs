@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use grapevine_model::{ErrorKind, Name, Refusal, Secret, Source, Speaker};
+use zeroize::Zeroizing;
 
 use super::problem::Problem;
 use crate::client_calls::{ClientCalls, Identity};
@@ -102,10 +103,12 @@ fn basic(value: &[u8]) -> Result<(Name, Secret), Problem> {
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return Err(unusable());
     }
-    let plain = STANDARD
-        .decode(coded.trim_ascii())
-        .map_err(|_| unusable())?;
-    let plain = String::from_utf8(plain).map_err(|_| unusable())?;
+    let plain = Zeroizing::new(
+        STANDARD
+            .decode(coded.trim_ascii())
+            .map_err(|_| unusable())?,
+    );
+    let plain = std::str::from_utf8(&plain).map_err(|_| unusable())?;
     let (name, password) = plain.split_once(':').ok_or_else(unusable)?;
     if password.len() > MAX_TICKET_BYTES {
         return Err(unusable());

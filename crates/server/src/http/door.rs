@@ -99,7 +99,7 @@ async fn converse(
     match tls {
         None => http(stream, router, stop).await,
         Some(tls) => {
-            let shaking = TlsAcceptor::from(tls.current()).accept(stream);
+            let shaking = TlsAcceptor::from(tls.current().config).accept(stream);
             match tokio::time::timeout(HANDSHAKE_LIMIT, shaking).await {
                 Ok(Ok(stream)) => http(stream, router, stop).await,
                 Ok(Err(error)) => Err(format!("the TLS handshake failed: {error}")),

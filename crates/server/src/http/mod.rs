@@ -6,6 +6,7 @@
 mod api;
 mod asks;
 mod bodies;
+mod conditions;
 mod credentials;
 mod door;
 mod events;
@@ -17,5 +18,6 @@ mod render;
 mod submission;
 
 pub(crate) use api::Api;
+pub(crate) use conditions::Turns;
 pub(crate) use door::{HttpLimits, serve};
 pub(crate) use probes::Probes;

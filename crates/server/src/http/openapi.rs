@@ -76,6 +76,9 @@ fn described(operation: &Operation) -> Value {
         parameters.push(parameter("Grapevine-Seen", "header", false));
         parameters.push(parameter("If-None-Match", "header", false));
     }
+    if operation.changes_an_entry() {
+        parameters.push(parameter("If-Match", "header", false));
+    }
     let mut value = json!({
         "operationId": format!("{:?}", operation.op),
         "summary": operation.summary,
@@ -191,7 +194,7 @@ fn common_schemas() -> Value {
         })),
         "Problem": object(&["type", "title", "status", "detail", "kind"], json!({
             "type": text(), "title": text(), "status": number(), "detail": text(),
-            "kind": { "enum": ["invalid", "not-authenticated", "not-allowed", "not-found", "conflict", "too-large", "too-many", "unavailable", "unknown", "internal"] },
+            "kind": { "enum": ["invalid", "not-authenticated", "not-allowed", "not-found", "conflict", "too-large", "too-many", "changed", "unavailable", "unknown", "internal"] },
         })),
     })
 }

@@ -169,6 +169,11 @@ impl Operation {
         }
     }
 
+    /// Whether it changes one entry, which its path names.
+    pub(super) fn changes_an_entry(&self) -> bool {
+        self.kind().is_some() && self.verb != Verb::Get && self.op != Op::Checks
+    }
+
     /// Whether it is a change that the core makes of an entry of either kind.
     pub(super) fn changes_either_kind(&self) -> bool {
         matches!(

@@ -34,6 +34,17 @@ impl Problem {
         }
     }
 
+    /// The entry is no longer as the client has seen it.
+    pub(super) fn changed() -> Self {
+        Self {
+            status: StatusCode::PRECONDITION_FAILED,
+            kind: "changed",
+            why:
+                "the entry is no longer as you have seen it, and nothing was changed: read it again"
+                    .to_owned(),
+        }
+    }
+
     /// Of a limit that is not about one request's size: it may be asked again when others have ended.
     pub(super) fn into_too_many(self) -> Self {
         match self.status {

@@ -125,10 +125,22 @@ pub(super) fn of_its_kind(call: &Call, reply: &Reply) -> Result<(), Problem> {
     }
 }
 
+/// The tag of an entry as its own path shows it; none for another reply.
+pub(super) fn tag_of_entry(reply: &Reply) -> Option<String> {
+    match reply {
+        Reply::Entry(view) => Some(tag_of(&format!("{}\n", entry_json(view)))),
+        _ => None,
+    }
+}
+
+fn tag_of(text: &str) -> String {
+    format!("\"{}\"", blake3::hash(text.as_bytes()).to_hex())
+}
+
 /// JSON with its tag; if the client has it already, only that.
 pub(super) fn json(value: Value, headers: &HeaderMap, link: Option<HeaderValue>) -> Response {
     let text = format!("{value}\n");
-    let tag = format!("\"{}\"", blake3::hash(text.as_bytes()).to_hex());
+    let tag = tag_of(&text);
     let known = headers
         .get_all(header::IF_NONE_MATCH)
         .iter()

@@ -97,6 +97,11 @@ fn a_file_that_is_no_import_and_a_speaker_who_is_no_registrar_change_nothing() {
     assert_eq!(person.exit(&[&unnamed[..], &REGISTRAR].concat()), 2);
     let show = ["individual", "show", "lampson@pa.example"];
     assert_eq!(person.exit(&[&show[..], &REGISTRAR].concat()), 4);
+    let kept = || fs::read_to_string(person.config.join("seen.json")).unwrap_or_default();
+    let before = kept();
     person.done(&[&import[..], &REGISTRAR].concat());
+    // So the next command is answered with at least this, at whichever server.
+    assert_ne!(kept(), before, "what was imported is not remembered");
+    assert!(kept().contains("pa.example"), "{}", kept());
     person.done(&[&show[..], &REGISTRAR].concat());
 }

@@ -13,7 +13,7 @@ use crate::grapevine::{Grapevine, program, stderr, wait_for};
 /// A person at a terminal, with a configuration folder of its own.
 pub(crate) struct Person<'a> {
     grapevine: &'a Grapevine,
-    config: PathBuf,
+    pub(crate) config: PathBuf,
 }
 
 impl<'a> Person<'a> {

@@ -48,6 +48,63 @@ fn filled(path: &str) -> String {
 }
 
 #[test]
+fn of_two_who_change_what_both_have_seen_only_the_first_is_heard() {
+    let grapevine = Grapevine::up(1);
+    let registrar = Client::of(&grapevine, 0, "registrar");
+    let own = "/api/v1/individuals/needham@pa.example";
+    let tag = registrar.get(own).header("etag").to_owned();
+    let remark = |client: &Client, tag: &str, text: &str| {
+        let body = json!({ "remark": text }).to_string();
+        let path = format!("{own}/remark");
+        client.ask("PUT", &path, &[("If-Match", tag)], Some(&body))
+    };
+    // All at once: exactly one of them saw what was there.
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let tries: Vec<_> = (0..8)
+            .map(|n| {
+                let (registrar, tag, remark) = (&registrar, &tag, &remark);
+                scope.spawn(move || remark(registrar, tag, &format!("by {n}")).status)
+            })
+            .collect();
+        tries.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 200).count(),
+        1,
+        "{statuses:?}"
+    );
+    assert!(statuses.iter().all(|status| [200, 412].contains(status)));
+    let shown = registrar.get(own);
+    let (said, now) = (
+        done(&shown)["remark"].clone(),
+        shown.header("etag").to_owned(),
+    );
+    assert_ne!(now, tag);
+    // What was refused has changed nothing, for deletions too.
+    refused(&remark(&registrar, &tag, "late"), 412, "changed");
+    let delete = registrar.ask("DELETE", own, &[("If-Match", &tag)], None);
+    refused(&delete, 412, "changed");
+    assert_eq!(done(&registrar.get(own))["remark"], said);
+    let weak = format!("W/{now}");
+    refused(&remark(&registrar, &weak, "weak"), 412, "changed");
+    refused(&remark(&registrar, "unquoted", "odd"), 400, "invalid");
+    // Nowhere is a condition passed over.
+    let list = registrar.ask("GET", "/api/v1/servers", &[("If-Match", "*")], None);
+    refused(&list, 400, "invalid");
+    // No more is told to who may not change it, and what holds is done.
+    let stranger = Client::stranger(&grapevine, 0);
+    assert_eq!(remark(&stranger, "*", "x").status, 401);
+    let birrell = Client::of(&grapevine, 0, "birrell");
+    refused(&remark(&birrell, &now, "mine"), 403, "not-allowed");
+    done(&remark(&registrar, &now, "in order"));
+    done(&remark(&registrar, "*", "there"));
+    let gone = "/api/v1/individuals/nobody@pa.example";
+    let gone = registrar.ask("DELETE", gone, &[("If-Match", "*")], None);
+    refused(&gone, 404, "not-found");
+    assert_eq!(done(&registrar.get(own))["remark"], "there");
+}
+
+#[test]
 fn the_document_names_every_route_and_there_are_no_others() {
     let grapevine = Grapevine::up(1);
     let stranger = Client::stranger(&grapevine, 0);

@@ -137,7 +137,7 @@ impl World {
 
     pub(crate) fn ticket(&self, caller: Caller) -> String {
         match self.ask(0, caller, Request::TicketCreate { life_ms: None }) {
-            Ok(Reply::Ticket { ticket, .. }) => ticket.0,
+            Ok(Reply::Ticket { ticket, .. }) => ticket.0.clone(),
             other => panic!("{other:?}"),
         }
     }
@@ -149,7 +149,7 @@ impl World {
             expires_ms: None,
         };
         match self.ask(0, caller, create) {
-            Ok(Reply::AppPassword { password, .. }) => password.0,
+            Ok(Reply::AppPassword { password, .. }) => password.0.clone(),
             other => panic!("{other:?}"),
         }
     }

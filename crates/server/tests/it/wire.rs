@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use sha2::Digest as _;
 
 use crate::grapevine::{Grapevine, LIMIT};
 
@@ -46,6 +47,24 @@ impl Write for Stream {
             Self::Tls(stream) => stream.flush(),
         }
     }
+}
+
+/// What RFC 9266 has both ends of a channel work out.
+fn exported(stream: &BufReader<Stream>) -> [u8; 32] {
+    let Stream::Tls(tls) = stream.get_ref() else {
+        unreachable!("not in clear")
+    };
+    tls.conn
+        .export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]))
+        .unwrap()
+}
+
+/// The server's certificate, which is hashed with SHA-256 by its signature (RFC 5929 section 4).
+fn end_point(stream: &BufReader<Stream>) -> [u8; 32] {
+    let Stream::Tls(tls) = stream.get_ref() else {
+        unreachable!("not in clear")
+    };
+    sha2::Sha256::digest(&tls.conn.peer_certificates().unwrap()[0]).into()
 }
 
 fn connect(at: &str) -> TcpStream {
@@ -138,6 +157,11 @@ impl Smtp {
     pub(crate) fn command(&mut self, line: &str) -> Reply {
         self.write(format!("{line}\r\n").as_bytes());
         self.reply()
+    }
+
+    /// What this channel has that no other has: by its keys, and by the certificate.
+    pub(crate) fn channel(&self) -> [[u8; 32]; 2] {
+        [exported(&self.stream), end_point(&self.stream)]
     }
 
     /// Bytes, as they are. Where the connection has ended, the next answer says so.
@@ -251,6 +275,11 @@ impl Pop {
         let answer = self.command(line);
         assert!(answer.starts_with("+OK"), "{answer}");
         answer
+    }
+
+    /// What this channel has that no other has: by its keys, and by the certificate.
+    pub(crate) fn channel(&self) -> [[u8; 32]; 2] {
+        [exported(&self.stream), end_point(&self.stream)]
     }
 
     /// How many messages there are.

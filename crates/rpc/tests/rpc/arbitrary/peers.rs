@@ -219,22 +219,34 @@ pub(super) fn question_message() -> BoxedStrategy<PeerMessage> {
         Just(Life::Absent)
     ];
     let answer = prop_oneof![
-        (name(), incarnation(), servers(), names(), quota()).prop_map(
-            |(name, incarnation, sites, forward, quota)| Answer::Resolved(Resolution::Individual {
-                name,
-                incarnation,
-                sites,
-                forward,
-                quota
-            })
+        (
+            name(),
+            incarnation(),
+            servers(),
+            names(),
+            quota(),
+            option::of(any::<u64>())
+        )
+            .prop_map(|(name, incarnation, sites, forward, quota, created_ms)| {
+                Answer::Resolved(Resolution::Individual {
+                    name,
+                    incarnation,
+                    sites,
+                    forward,
+                    quota,
+                    created_ms,
+                })
+            }),
+        (name(), incarnation(), posting(), option::of(incarnation())).prop_map(
+            |(name, incarnation, posting, posting_meant)| {
+                Answer::Resolved(Resolution::Group {
+                    name,
+                    incarnation,
+                    posting,
+                    posting_meant,
+                })
+            }
         ),
-        (name(), incarnation(), posting()).prop_map(|(name, incarnation, posting)| {
-            Answer::Resolved(Resolution::Group {
-                name,
-                incarnation,
-                posting,
-            })
-        }),
         Just(Answer::Resolved(Resolution::NoSuch)),
         (
             any::<bool>(),

@@ -26,6 +26,7 @@ use super::super::output::{count, print_json};
 use super::super::session::{Need, Session};
 use super::{FormatArg, format_of};
 use crate::out::{Failure, complain, say};
+use crate::password_cost::Cost;
 use crate::passwords;
 
 /// Requests under way at once: their waits for two disks overlap.
@@ -291,7 +292,10 @@ pub(in super::super) async fn import(args: ImportArgs, globals: &Globals) -> Res
     }
     let session = Session::open(globals, Need::Somebody).await?;
     for walk in [Walk::Entries, Walk::Lists] {
-        walk_through(Some(&session.user), &source, walk, &mut sums).await?;
+        let walked = walk_through(Some(&session.user), &source, walk, &mut sums).await;
+        // Also what was done before it stopped: it is run again, perhaps at another server.
+        session.keep_what_was_done();
+        walked?;
     }
     ended(session.json, &args.registry, &sums, "imported")
 }
@@ -422,7 +426,7 @@ fn imported(reply: Reply) -> Result<Imported, Refusal> {
 fn hashed(record: Record) -> Result<ImportedEntry, Refusal> {
     let mut entry = record.entry;
     if let Some(plain) = record.plain {
-        entry.password = Some(match passwords::hash(&plain) {
+        entry.password = Some(match passwords::hash(Cost::STANDARD, &plain) {
             Ok(hash) => hash,
             // Its place is taken by something that the server leaves out and names.
             Err(refusal) if refusal.kind == ErrorKind::Invalid => Secret(String::new()),
