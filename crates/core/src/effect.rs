@@ -6,9 +6,9 @@
 //! the shell may carry out whatever it is given at once.
 
 use grapevine_model::{
-    AsOf, Authenticated, BodyInfo, MessageId, Name, PeerMessage, Refusal, RegistryName, Reply,
-    Request, RequestId, ScramPolicy, Secret, Seen, ServerInfo, ServerName, Speaker, Submission,
-    Ticket, Zone,
+    AsOf, Authenticated, BodyInfo, HeldPost, MessageId, Name, PeerMessage, Refusal, RegistryName,
+    Reply, Request, RequestId, ScramPolicy, Secret, Seen, ServerInfo, ServerName, Speaker,
+    Submission, Ticket, Zone,
 };
 
 use crate::delivery::routes::{HandOver, HandedOver};
@@ -198,6 +198,22 @@ pub struct ReportOrder {
     pub accepted_ms: u64,
     /// The recipients with what became of them.
     pub lines: Vec<ReportLine>,
+    /// What it is about.
+    pub kind: ReportKind,
+}
+
+/// What a report is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReportKind {
+    /// What became of a message, for its sender (RFC 3464).
+    Delivery,
+    /// That a message waits for the word of a moderated group's owners, for them.
+    Held {
+        /// The group.
+        group: Name,
+        /// The message.
+        post: HeldPost,
+    },
 }
 
 /// One recipient in a report.

@@ -25,7 +25,7 @@ pub use delivery::routes::{
     Destination, DomainPattern, HandOver, HandOverOutcome, HandedOver, NextHop, Outside, Reached,
     Route, RoutedNames, Routes,
 };
-pub use effect::{Effect, Input, Note, NoteLevel, ReportLine, ReportOrder, Staged};
+pub use effect::{Effect, Input, Note, NoteLevel, ReportKind, ReportLine, ReportOrder, Staged};
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
 pub use registry::login::app_password_may;

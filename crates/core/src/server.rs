@@ -137,6 +137,8 @@ pub struct Server {
     pub(crate) deputies: BTreeMap<(ServerName, MessageId), Held>,
     pub(crate) due: BTreeSet<(u64, MessageId, String)>,
     pub(crate) saving: BTreeSet<MessageId>,
+    /// Recipients that wait for the owners of a group of this registry.
+    pub(crate) held_posts: BTreeMap<(MessageId, String), RegistryName>,
     /// Lists being expanded.
     pub(crate) fanouts: Fanouts,
     pub(crate) to_report: BTreeSet<MessageId>,
@@ -261,6 +263,7 @@ impl Server {
             deputies: BTreeMap::new(),
             due: BTreeSet::new(),
             saving: BTreeSet::new(),
+            held_posts: BTreeMap::new(),
             fanouts: Fanouts::default(),
             to_report: BTreeSet::new(),
             ended: BTreeMap::new(),
@@ -648,6 +651,7 @@ impl Server {
             } else if let Some(space) = self.changed_spaces.pop_first() {
                 if let SpaceId::Registry(registry) = &space {
                     self.news_of(registry);
+                    self.wake_held(registry);
                 }
                 if let SpaceId::Registry(registry) = space
                     && !registry.is_system()

@@ -88,6 +88,8 @@ pub enum PostingRule {
     Members,
     /// The owners only.
     Owners,
+    /// Anybody, but what is not an owner's waits for the word of one.
+    Moderated,
     /// The members of this group, by closure.
     Group(Name),
 }

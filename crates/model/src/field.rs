@@ -69,6 +69,10 @@ pub enum Field {
     /// One of a server's keys an element (SubjectPublicKeyInfo, DER); the value says whether it comes, is
     /// in use or is going, and since when.
     ServerKey = 65,
+    /// One message an element that waits for the owners of a moderated group.
+    HeldPost = 85,
+    /// One message an element of which an owner has said yes or no, until it would have gone back.
+    Verdict = 86,
     /// How much all inboxes of a registry together may hold at one server.
     RegistryQuota = 90,
     /// What becomes of mail for a registry's full inboxes.

@@ -15,6 +15,7 @@ mod field;
 mod id;
 mod login;
 mod message;
+mod moderation;
 pub mod name;
 mod peer;
 mod policy;
@@ -53,6 +54,7 @@ pub use message::{
     BodyInfo, Envelope, EnvelopeRecipient, MailboxEntry, Notify, ReportReason, ReturnContent,
     Submission,
 };
+pub use moderation::{HeldPost, MAX_VERDICT_BYTES, Verdict};
 pub use name::{Member, Name, NameError, RegistryName};
 pub use peer::{
     Answer, Beat, CustodyRecord, DepositOutcome, PeerMessage, Question, Resolution, SpacePush,

@@ -18,6 +18,7 @@ use crate::entry::{AsideChange, Conflict, Dangling, Depth, PostingRule, Quota, U
 use crate::field::EntryKind;
 use crate::id::{Incarnation, MessageId, ServerName};
 use crate::login::{AppPassword, AppPasswordView, Authenticated, Source};
+use crate::moderation::{HeldPost, Verdict};
 use crate::name::{Member, Name, RegistryName};
 use crate::policy::{OverQuotaPolicy, PolicyChange, RegistryPolicy};
 use crate::queue::{QueueAnswer, QueueAsk};
@@ -121,6 +122,13 @@ pub enum EntryChange {
     Quota(Quota),
     /// Who may post to the group.
     Posting(PostingRule),
+    /// A message that a moderated group holds goes on, or back.
+    Judge {
+        /// Which message.
+        message: MessageId,
+        /// Where to.
+        verdict: Verdict,
+    },
     /// One more in a list of a group.
     ListAdd(GroupList, Member),
     /// One fewer.
@@ -308,6 +316,11 @@ pub enum Request {
         after: Option<String>,
         /// How many at most; the server may give fewer.
         limit: u32,
+    },
+    /// What a moderated group holds for its owners.
+    Held {
+        /// The group.
+        group: Name,
     },
     /// The next page of a registry's entries, in order of their names.
     Entries {
@@ -515,6 +528,8 @@ pub enum Reply {
         /// None on the last page.
         next: Option<String>,
     },
+    /// What a moderated group holds, the oldest first.
+    Held(Vec<HeldPost>),
     /// A page of entries, and the name after which the next page begins.
     Entries {
         /// In order of their folded names.

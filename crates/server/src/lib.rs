@@ -19,6 +19,7 @@ mod dns;
 mod doors;
 mod folder;
 mod front_certificate;
+mod held_notice;
 mod http;
 mod init;
 mod intake;

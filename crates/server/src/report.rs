@@ -105,7 +105,7 @@ fn returned_part(order: &ReportOrder, original: Original<'_>) -> Returned {
 }
 
 /// The header's lines, ended with CRLF, without what no text may hold. A last line that was cut is left out.
-fn header_of(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn header_of(bytes: &[u8]) -> Vec<u8> {
     let bytes = bytes.get(..HEADER_MAX_BYTES).unwrap_or(bytes);
     let mut header = Vec::with_capacity(bytes.len().min(8 * 1024));
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -333,7 +333,7 @@ fn field(out: &mut String, name: &str, value: &str) {
 }
 
 /// Text without control characters and of a limited length.
-fn one_line(text: &str, max_chars: usize) -> String {
+pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
     text.chars()
         .take(max_chars)
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -441,6 +441,7 @@ mod tests {
             envelope_id: None,
             accepted_ms: NOW_MS - 1000,
             lines,
+            kind: grapevine_core::ReportKind::Delivery,
         }
     }
 

@@ -6,13 +6,14 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use grapevine_core::{ReportOrder, Staged};
+use grapevine_core::{ReportKind, ReportOrder, Staged};
 use grapevine_model::{MessageId, Refusal};
 use grapevine_store::Store;
 
 use crate::body_source::blocking;
 use crate::clock::wall_ms;
 use crate::core_task::{CoreHandle, measured};
+use crate::held_notice;
 use crate::report::{self, HEADER_MAX_BYTES, Original, Reporter, WHOLE_MAX_BYTES};
 
 /// Composes the report and hands it in.
@@ -42,7 +43,12 @@ async fn try_hand_in(handle: &CoreHandle, order: ReportOrder) -> Result<(), Refu
             Some((bytes, Extent::Beginning)) => Original::Beginning(bytes),
             Some((bytes, Extent::Whole)) => Original::Whole(bytes),
         };
-        let bytes = report::compose(&order, reporter, original, wall_ms());
+        let bytes = match &order.kind {
+            ReportKind::Delivery => report::compose(&order, reporter, original, wall_ms()),
+            ReportKind::Held { group, post } => {
+                held_notice::compose(&order, (group, post), reporter, original, wall_ms())
+            }
+        };
         stage(&store, &bytes)
     })
     .await??;

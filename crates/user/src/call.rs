@@ -286,6 +286,7 @@ fn effect(request: &Request) -> Effect {
         | Request::EntryOfNumber { .. }
         | Request::Watch { .. }
         | Request::MemberOf { .. }
+        | Request::Held { .. }
         | Request::Conflicts { .. }
         | Request::Dangling { .. }
         | Request::Find { .. }

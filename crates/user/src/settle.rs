@@ -123,6 +123,7 @@ impl GrapevineUser {
             | Request::EntryOfNumber { .. }
             | Request::Watch { .. }
             | Request::MemberOf { .. }
+            | Request::Held { .. }
             | Request::Conflicts { .. }
             | Request::Aside { .. }
             | Request::Dangling { .. }
@@ -209,6 +210,7 @@ fn is_changed(view: &EntryView, change: &EntryChange) -> Option<bool> {
         | EntryChange::Password(_)
         | EntryChange::AppPasswordAdd(_)
         | EntryChange::AppPasswordRemove(_)
+        | EntryChange::Judge { .. }
         | EntryChange::Join
         | EntryChange::Leave => None,
     }

@@ -8,6 +8,7 @@ pub(crate) mod deputy;
 pub(crate) mod expand;
 pub(crate) mod fanout;
 mod full;
+mod held;
 mod meant;
 pub(crate) mod queue;
 pub(crate) mod relay;

@@ -6,12 +6,12 @@
 //! the operator.
 
 use grapevine_model::{
-    Envelope, EnvelopeRecipient, Hlc, MessageId, Name, Notify, RegistryName, ReportReason,
-    ReturnContent, Speaker, Submission,
+    Envelope, EnvelopeRecipient, HeldPost, Hlc, MessageId, Name, Notify, RegistryName,
+    ReportReason, ReturnContent, Speaker, Submission,
 };
 
 use crate::delivery::custody::{OutsideEnd, Pending, Stage};
-use crate::effect::{Effect, ReportLine, ReportOrder};
+use crate::effect::{Effect, ReportKind, ReportLine, ReportOrder};
 use crate::server::Server;
 use crate::tables::Damaged;
 
@@ -126,8 +126,52 @@ impl Server {
             envelope_id: record.envelope.envelope_id,
             accepted_ms: record.accepted_ms,
             lines,
+            kind: ReportKind::Delivery,
         })));
         Ok(())
+    }
+
+    /// The owners of a moderated group hear of a message that waits for them. It goes without a promise:
+    /// what waits is in `group held`, whatever becomes of the notice.
+    pub(crate) fn notify_owners(&mut self, group: &Name, post: &HeldPost) {
+        let owners = format!("owners-{}", group.simple());
+        let Ok(owners) = Name::new(&owners, group.registry().clone()) else {
+            return;
+        };
+        let Some(custody) = self.custodies.get(&post.message) else {
+            return;
+        };
+        let body = custody.row.record.body;
+        let id = MessageId {
+            time: self.tick(Hlc(0)),
+            origin: self.clock.origin(),
+        };
+        let mut recipient = EnvelopeRecipient::from(owners);
+        recipient.notify.delay = false;
+        let submission = Submission {
+            id: Some(id),
+            speaker: Speaker::Server(self.config.server.clone()),
+            envelope: Envelope {
+                return_path: None,
+                recipients: vec![recipient],
+                content: ReturnContent::Headers,
+                envelope_id: None,
+            },
+            body,
+            reports: None,
+        };
+        self.ledger.emit(Effect::Report(Box::new(ReportOrder {
+            submission,
+            about: post.message,
+            full: false,
+            envelope_id: None,
+            accepted_ms: post.since_ms,
+            lines: Vec::new(),
+            kind: ReportKind::Held {
+                group: group.clone(),
+                post: post.clone(),
+            },
+        })));
     }
 
     /// A message without a return path has recipients that can't be served.

@@ -11,6 +11,7 @@ use grapevine_model::{
 };
 
 use crate::delivery::custody::{Pending, Stage};
+use crate::delivery::held::Moderated;
 use crate::mailbox::{Deposited, Full};
 use crate::registry::directory::{Held, Memo, Need};
 use crate::registry::request::Stop;
@@ -86,6 +87,24 @@ impl Server {
                     if let Err(refusal) = self.may_post(memo, &poster, &group)? {
                         self.recipient_failed(message, key, "5.7.2", refusal.why)?;
                         return Ok(());
+                    }
+                    match self.moderate(memo, message, &poster, &group)? {
+                        Moderated::Goes => {
+                            if self.held_posts.remove(&(message, key.to_owned())).is_some() {
+                                self.posted_now(message)?;
+                            }
+                        }
+                        Moderated::Back(why) => {
+                            self.held_posts.remove(&(message, key.to_owned()));
+                            return Ok(self.recipient_failed(message, key, "5.7.2", why)?);
+                        }
+                        Moderated::Waits => {
+                            let of = (message, key.to_owned());
+                            self.held_posts.insert(of, group.registry().clone());
+                            let why = format!("held for the owners of {group}");
+                            self.recipient_waits(message, key, why);
+                            return Ok(());
+                        }
                     }
                 }
                 self.expand(message, key, &pending, &group, incarnation)?;

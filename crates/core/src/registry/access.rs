@@ -195,6 +195,7 @@ impl Server {
             | EntryChange::FormerRemove(_)
             | EntryChange::Quota(_) => registrar()?,
             EntryChange::Posting(_) => self.is_owner(memo, speaker, name)?,
+            EntryChange::Judge { .. } => self.may_judge(memo, speaker, name)?,
             EntryChange::Remark(_) => match entry.kind() {
                 EntryKind::Group => self.is_owner(memo, speaker, name)?,
                 EntryKind::Individual => registrar()?,

@@ -427,6 +427,7 @@ impl Server {
             | EntryChange::AliasAdd(_)
             | EntryChange::AliasRemove(_) => Some(EntryKind::Individual),
             EntryChange::Posting(_)
+            | EntryChange::Judge { .. }
             | EntryChange::ListAdd(..)
             | EntryChange::ListRemove(..)
             | EntryChange::Join
@@ -575,6 +576,12 @@ impl Server {
                     None => codec::encode(rule),
                 };
                 vec![Change::put(single(incarnation, Field::Posting), value)]
+            }
+            EntryChange::Judge { message, verdict } => {
+                match self.judge_changes(&entry, *message, verdict) {
+                    Ok(changes) => changes,
+                    Err(refusal) => return Ok(Err(refusal)),
+                }
             }
             EntryChange::ListAdd(list, member) => {
                 let listed = self.listed(memo, member)?;

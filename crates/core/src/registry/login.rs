@@ -105,6 +105,7 @@ pub fn app_password_may(request: &Request) -> Result<(), Refusal> {
         | Request::RegistryPolicy { .. }
         | Request::Import { .. }
         | Request::Compare { .. }
+        | Request::Held { .. }
         | Request::Conflicts { .. }
         | Request::Aside { .. }
         | Request::Dangling { .. }

@@ -22,7 +22,9 @@ impl Server {
     ) -> Eval<Result<(), Refusal>> {
         let (rule, meant) = self.posting_rule(memo, group)?;
         let (who, incarnation) = match (poster, &rule) {
-            (Speaker::Operator | Speaker::Server(_), _) | (_, PostingRule::Anyone) => {
+            // What is not an owner's is taken, and held: see `delivery::held`.
+            (Speaker::Operator | Speaker::Server(_), _)
+            | (_, PostingRule::Anyone | PostingRule::Moderated) => {
                 return Ok(Ok(()));
             }
             (Speaker::Anonymous | Speaker::Neighbour, _) => return Ok(Err(refused(group, &rule))),
@@ -30,7 +32,7 @@ impl Server {
         };
         let is = |group: &Name, list| self.is_in(memo, group, list, who, incarnation);
         let by_rule = match &rule {
-            PostingRule::Anyone | PostingRule::Authenticated => Ok(true),
+            PostingRule::Anyone | PostingRule::Authenticated | PostingRule::Moderated => Ok(true),
             PostingRule::Members => is(group, GroupList::Members),
             PostingRule::Group(other) => {
                 let list = GroupList::Members;
@@ -88,7 +90,7 @@ impl Server {
 
 fn refused(group: &Name, rule: &PostingRule) -> Refusal {
     let who = match rule {
-        PostingRule::Anyone => "anybody".to_owned(),
+        PostingRule::Anyone | PostingRule::Moderated => "anybody".to_owned(),
         PostingRule::Authenticated => "those who have logged in".to_owned(),
         PostingRule::Members => "its members".to_owned(),
         PostingRule::Owners => "its owners".to_owned(),

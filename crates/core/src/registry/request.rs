@@ -381,6 +381,7 @@ impl Server {
                     (after.as_deref(), *limit),
                 )?
                 .into()),
+            Request::Held { group } => Ok(self.held_posts(memo, speaker, group)?.into()),
             Request::Conflicts {
                 registry,
                 after,
@@ -728,6 +729,7 @@ pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
         | Request::DanglingRemove { registry, .. } => Some(registry),
         Request::Check { group, .. }
         | Request::CheckMany { group, .. }
+        | Request::Held { group }
         | Request::Members { group, .. } => Some(group.registry()),
         Request::Entries { registry, .. } | Request::EntryOfNumber { registry, .. } => {
             Some(registry)
@@ -813,6 +815,7 @@ fn is_change(request: &Request) -> bool {
         | Request::EntryOfNumber { .. }
         | Request::Watch { .. }
         | Request::MemberOf { .. }
+        | Request::Held { .. }
         | Request::Conflicts { .. }
         | Request::Dangling { .. }
         | Request::Find { .. }

@@ -25,6 +25,7 @@ mod matrix;
 mod matrix_samples;
 mod meant;
 mod memberships;
+mod moderation;
 mod names;
 mod news;
 mod posting;

@@ -116,6 +116,8 @@ fn right_to_change(name: &Name, change: &EntryChange) -> Right {
             "lone^@es" | "n@es" => Right::Only(&["registrar"]),
             other => panic!("no row for {other}"),
         },
+        // Of a group with owners the registrars may too: somebody must, when all owners are away.
+        EntryChange::Judge { .. } => Right::Only(&["owner", "registrar"]),
         EntryChange::Join => Right::Exactly(&["friend", "owner"]),
         EntryChange::Leave => Right::Exactly(LIVING),
     }
@@ -183,6 +185,7 @@ fn right(request: &Request) -> Right {
         | Request::TokenCreate { .. }
         | Request::Queue(_)
         | Request::Retire { .. } => Right::Only(&["founder"]),
+        Request::Held { .. } => Right::Only(&["owner", "registrar"]),
         Request::AppPasswords { .. } => Right::Only(&["registrar", "itself"]),
         Request::MaySendAs { .. } | Request::InboxList { .. } | Request::InboxDelete { .. } => {
             Right::Only(&["itself"])
@@ -207,9 +210,13 @@ fn end(request: &Request) -> Result<(), ErrorKind> {
         Request::ScramBegin { .. } | Request::ScramFinish { .. } => {
             Err(ErrorKind::NotAuthenticated)
         }
-        Request::EntryOfNumber { .. } | Request::Aside { .. } | Request::Retire { .. } => {
-            Err(ErrorKind::NotFound)
+        Request::Change {
+            change: EntryChange::Judge { .. },
+            ..
         }
+        | Request::EntryOfNumber { .. }
+        | Request::Aside { .. }
+        | Request::Retire { .. } => Err(ErrorKind::NotFound),
         _ => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use grapevine_model::{
     AppPassword, AsideChange, Authenticated, DeadLetterChange, Depth, EntryChange, EntryKind,
     GroupList, ImportedEntry, Incarnation, MessageId, OriginId, PolicyChange, PostingRule,
     QueueAsk, QueueChange, Quota, RegistryName, Reply, Request, Secret, ServerInfo, ServerRole,
-    Since, SiteOffer, Source, Speaker, StalePolicy, WatchTarget,
+    Since, SiteOffer, Source, Speaker, StalePolicy, Verdict, WatchTarget,
 };
 
 use crate::harness::{Cluster, add, name, remove, server};
@@ -160,6 +160,13 @@ fn changes() -> Vec<Request> {
         change("n@es", EntryChange::FormerRemove(name("m@es"))),
         change("g^@es", EntryChange::Remark("r".into())),
         change("g^@es", EntryChange::Posting(PostingRule::Members)),
+        change(
+            "g^@es",
+            EntryChange::Judge {
+                message: MessageId::from_u128(1),
+                verdict: Verdict::Approve,
+            },
+        ),
         add("g^@es", members, "birrell@pa"),
         add("g^@es", GroupList::Owners, "birrell@pa"),
         add("g^@es", GroupList::Friends, "*"),
@@ -309,6 +316,9 @@ fn about_entries() -> Vec<Request> {
                 name("imported@es"),
                 EntryKind::Individual,
             )],
+        },
+        Request::Held {
+            group: name("g^@es"),
         },
         Request::Conflicts {
             registry: es(),

@@ -163,6 +163,9 @@ impl From<&Reply> for v1::Reply {
                     next: next.clone(),
                 }),
                 Reply::Changes(changes) => Wired::Changes(changes.into()),
+                Reply::Held(posts) => Wired::Held(v1::HeldPosts {
+                    posts: posts.iter().map(Into::into).collect(),
+                }),
                 Reply::Conflicts { conflicts, next } => Wired::Conflicts(v1::ConflictPage {
                     conflicts: conflicts.iter().map(Into::into).collect(),
                     next: next.clone(),
@@ -257,6 +260,7 @@ impl TryFrom<v1::Reply> for Reply {
                 next: page.next,
             },
             Wired::Changes(changes) => Self::Changes(changes.try_into()?),
+            Wired::Held(held) => Self::Held(all(held.posts)?),
             Wired::Conflicts(page) => Self::Conflicts {
                 conflicts: all(page.conflicts)?,
                 next: page.next,

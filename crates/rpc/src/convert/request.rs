@@ -2,7 +2,7 @@
 
 use grapevine_model::{
     AsideChange, Depth, Door, EntryChange, GroupList, KeyWait, MAX_CELL_VALUE_BYTES, OriginId,
-    PostingRule, Quota, Request, Secret, ServerInfo, ServerRole, Speaker,
+    PostingRule, Quota, Request, Secret, ServerInfo, ServerRole, Speaker, Verdict,
 };
 
 use super::login::{app_id, label, scram_bytes, scram_text, source, source_bytes};
@@ -230,6 +230,13 @@ impl From<&EntryChange> for v1::EntryChange {
                 EntryChange::FormerRemove(name) => Wired::FormerRemove(name.to_string()),
                 EntryChange::Quota(quota) => Wired::Quota(quota.into()),
                 EntryChange::Posting(rule) => Wired::Posting(rule.into()),
+                EntryChange::Judge { message, verdict } => Wired::Judge(v1::Judge {
+                    message: super::id_bytes(*message),
+                    reject: match verdict {
+                        Verdict::Approve => None,
+                        Verdict::Reject(why) => Some(why.clone()),
+                    },
+                }),
                 EntryChange::ListAdd(list, who) => Wired::ListAdd(member(list, who)),
                 EntryChange::ListRemove(list, who) => Wired::ListRemove(member(list, who)),
                 EntryChange::Join => Wired::Join(v1::Nothing {}),
@@ -262,6 +269,13 @@ impl TryFrom<v1::EntryChange> for EntryChange {
             Wired::FormerRemove(former) => Self::FormerRemove(name(&former)?),
             Wired::Quota(quota) => Self::Quota(quota.into()),
             Wired::Posting(rule) => Self::Posting(rule.try_into()?),
+            Wired::Judge(judge) => Self::Judge {
+                message: super::message_id(&judge.message)?,
+                verdict: match judge.reject {
+                    None => Verdict::Approve,
+                    Some(why) => Verdict::Reject(value_text(why)?),
+                },
+            },
             Wired::ListAdd(v1::ListMember { list: of, member }) => {
                 Self::ListAdd(list(of)?, parsed(&member)?)
             }
@@ -301,6 +315,7 @@ impl From<&PostingRule> for v1::PostingRule {
                 PostingRule::Authenticated => Wired::Authenticated(v1::Nothing {}),
                 PostingRule::Members => Wired::Members(v1::Nothing {}),
                 PostingRule::Owners => Wired::Owners(v1::Nothing {}),
+                PostingRule::Moderated => Wired::Moderated(v1::Nothing {}),
                 PostingRule::Group(group) => Wired::Group(group.to_string()),
             }),
         }
@@ -317,6 +332,7 @@ impl TryFrom<v1::PostingRule> for PostingRule {
             Wired::Authenticated(_) => Self::Authenticated,
             Wired::Members(_) => Self::Members,
             Wired::Owners(_) => Self::Owners,
+            Wired::Moderated(_) => Self::Moderated,
             Wired::Group(group) => Self::Group(name(&group)?),
         })
     }
@@ -502,6 +518,7 @@ fn encode(request: &Request) -> v1::request::Request {
             after: after.clone(),
             limit: *limit,
         }),
+        Request::Held { group } => Wired::Held(group.to_string()),
         Request::Conflicts {
             registry,
             after,
@@ -680,6 +697,9 @@ impl TryFrom<v1::Request> for Request {
                 },
                 after: page.after.map(value_text).transpose()?,
                 limit: page.limit,
+            },
+            Wired::Held(group) => Self::Held {
+                group: name(&group)?,
             },
             Wired::Conflicts(page) => Self::Conflicts {
                 registry: registry(&page.registry)?,

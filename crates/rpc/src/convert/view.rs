@@ -1,8 +1,9 @@
 //! What replies show: entries, status, traces, listings.
 
 use grapevine_model::{
-    Conflict, Dangle, Dangling, EntryKind, EntryView, HolderSays, InboxListing, ListedMessage,
-    PeerView, QueueView, SeenView, ServerStatus, TombstoneView, Trace, TraceRecipient,
+    Conflict, Dangle, Dangling, EntryKind, EntryView, HeldPost, HolderSays, InboxListing,
+    ListedMessage, PeerView, QueueView, SeenView, ServerStatus, TombstoneView, Trace,
+    TraceRecipient,
 };
 
 use super::request::{list, role};
@@ -108,6 +109,32 @@ impl TryFrom<v1::Conflict> for Conflict {
             aside: incarnation(&conflict.aside)?,
             kind: kind(conflict.kind)?,
             remark: conflict.remark,
+        })
+    }
+}
+
+impl From<&HeldPost> for v1::HeldPost {
+    fn from(post: &HeldPost) -> Self {
+        Self {
+            message: id_bytes(post.message),
+            from: post.from.as_ref().map(ToString::to_string),
+            octets: post.octets,
+            since_ms: post.since_ms,
+            expires_ms: post.expires_ms,
+        }
+    }
+}
+
+impl TryFrom<v1::HeldPost> for HeldPost {
+    type Error = WireError;
+
+    fn try_from(post: v1::HeldPost) -> Wire<Self> {
+        Ok(Self {
+            message: message_id(&post.message)?,
+            from: post.from.as_deref().map(name).transpose()?,
+            octets: post.octets,
+            since_ms: post.since_ms,
+            expires_ms: post.expires_ms,
         })
     }
 }

@@ -2,7 +2,8 @@
 //! question that opens doors: `check G X` answers yes (0), no (1), can't tell (5).
 
 use grapevine_model::{
-    Check, EntryChange, GroupList, MAX_CHECKS, Member, Name, Reply, Request, WatchTarget,
+    Check, EntryChange, GroupList, MAX_CHECKS, Member, MessageId, Name, Reply, Request, Verdict,
+    WatchTarget,
 };
 use serde_json::json;
 
@@ -13,6 +14,7 @@ use super::session::{Need, Session, odd};
 use super::watch::{self, WatchArgs};
 use super::{Done, Globals};
 use crate::out::{Failure, say};
+use crate::report::mail_date;
 
 /// Members asked for at a time: a page fits a message of the RPC many times over.
 const PAGE: u32 = 500;
@@ -42,6 +44,28 @@ pub(crate) enum GroupCommand {
     Rename(RenameArgs),
     /// Show or set who may post to a group.
     Posting(PostingArgs),
+    /// Show what a moderated group holds for its owners.
+    Held {
+        /// Which group.
+        group: Name,
+    },
+    /// Let a held message go on, as if it had been posted now.
+    Approve {
+        /// Of which group.
+        group: Name,
+        /// Which message, as `group held` shows it.
+        message: MessageId,
+    },
+    /// Send a held message back to its sender.
+    Reject {
+        /// Of which group.
+        group: Name,
+        /// Which message, as `group held` shows it.
+        message: MessageId,
+        /// Why, for the sender.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
     /// Set the remark.
     Remark {
         /// Which.
@@ -159,6 +183,19 @@ pub(super) async fn run(command: GroupCommand, globals: &Globals) -> Result<Done
         GroupCommand::Show(args) => names::show_entry(globals, args).await?,
         GroupCommand::Rename(args) => names::rename(globals, args).await?,
         GroupCommand::Posting(args) => names::posting(globals, args).await?,
+        GroupCommand::Held { group } => held(globals, group).await?,
+        GroupCommand::Approve { group, message } => {
+            let verdict = Verdict::Approve;
+            one(globals, group, EntryChange::Judge { message, verdict }).await?;
+        }
+        GroupCommand::Reject {
+            group,
+            message,
+            reason,
+        } => {
+            let verdict = Verdict::Reject(reason);
+            one(globals, group, EntryChange::Judge { message, verdict }).await?;
+        }
         GroupCommand::Remark { group, text } => {
             one(globals, group, EntryChange::Remark(text)).await?;
         }
@@ -188,6 +225,32 @@ pub(super) async fn run(command: GroupCommand, globals: &Globals) -> Result<Done
         }
     }
     Ok(Done::Yes)
+}
+
+/// What waits for the owners.
+async fn held(globals: &Globals, group: Name) -> Result<(), Failure> {
+    let session = Session::open(globals, Need::Somebody).await?;
+    let Reply::Held(posts) = session.ask(Request::Held { group }).await?.reply else {
+        return Err(odd());
+    };
+    if session.json {
+        print_json(&json!(posts));
+        return Ok(());
+    }
+    for post in &posts {
+        let from = post.from.as_ref().map(ToString::to_string);
+        say(format_args!(
+            "{} from {}, {} octets, until {}",
+            post.message,
+            from.as_deref().unwrap_or("nobody"),
+            post.octets,
+            mail_date(post.expires_ms)
+        ));
+    }
+    if posts.is_empty() {
+        say("nothing is held");
+    }
+    Ok(())
 }
 
 async fn list(globals: &Globals, args: ListArgs, list: GroupList) -> Result<(), Failure> {

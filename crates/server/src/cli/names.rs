@@ -126,8 +126,8 @@ pub(super) async fn quota(globals: &Globals, args: QuotaArgs) -> Result<(), Fail
 pub(crate) struct PostingArgs {
     /// The group.
     group: Name,
-    /// `anyone`, `authenticated`, `members`, `owners`, or the name of a group whose members may.
-    /// Owners always may.
+    /// `anyone`, `authenticated`, `members`, `owners`, `moderated` (anyone, but an owner says yes to each
+    /// message: see `group held`), or the name of a group whose members may. Owners always may.
     rule: Option<Rule>,
 }
 
@@ -144,8 +144,10 @@ impl FromStr for Rule {
             "authenticated" => PostingRule::Authenticated,
             "members" => PostingRule::Members,
             "owners" => PostingRule::Owners,
+            "moderated" => PostingRule::Moderated,
             group => PostingRule::Group(group.parse().map_err(|_| {
-                "anyone, authenticated, members, owners, or the name of a group".to_owned()
+                "anyone, authenticated, members, owners, moderated, or the name of a group"
+                    .to_owned()
             })?),
         }))
     }

@@ -74,6 +74,7 @@ fn posting(rule: &PostingRule) -> String {
         PostingRule::Authenticated => "whoever has logged in".to_owned(),
         PostingRule::Members => "members and owners".to_owned(),
         PostingRule::Owners => "owners".to_owned(),
+        PostingRule::Moderated => "anyone, after an owner's yes".to_owned(),
         PostingRule::Group(group) => format!("members of {group}, and owners"),
     }
 }

@@ -5,7 +5,7 @@
 
 use grapevine_model::{
     AsideChange, DeadLetterChange, Depth, EntryChange, ErrorKind, ImportedEntry, PolicyChange,
-    QueueAsk, Refusal, RegistryName, Request as Ask, SiteOffer,
+    QueueAsk, Refusal, RegistryName, Request as Ask, SiteOffer, Verdict,
 };
 
 use super::api::Call;
@@ -151,6 +151,20 @@ impl Call {
             Op::SetPosting => change(EntryChange::Posting(
                 self.json::<bodies::Posting>()?.posting,
             ))?,
+            Op::Held => Ask::Held {
+                group: self.param("name")?,
+            },
+            Op::HeldApprove => {
+                let bodies::Empty {} = self.json()?;
+                change(EntryChange::Judge {
+                    message: self.param("message")?,
+                    verdict: Verdict::Approve,
+                })?
+            }
+            Op::HeldReject => change(EntryChange::Judge {
+                message: self.param("message")?,
+                verdict: Verdict::Reject(self.json::<bodies::Rejection>()?.reason),
+            })?,
             Op::AppPasswords => Ask::AppPasswords {
                 name: self.param("name")?,
             },

@@ -146,6 +146,14 @@ pub(super) struct Posting {
     pub(super) posting: PostingRule,
 }
 
+/// Why a held message goes back.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rejection {
+    #[serde(default)]
+    pub(super) reason: String,
+}
+
 /// An app password to be.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -212,7 +212,7 @@ fn other_schemas() -> Value {
         "NewName": closed(&["name"], json!({ "name": text() })),
         "Quota": closed(&[], json!({ "octets": maybe_number(), "messages": maybe_number() })),
         "PostingRule": { "oneOf": [
-            { "enum": ["anyone", "authenticated", "members", "owners"] },
+            { "enum": ["anyone", "authenticated", "members", "owners", "moderated"] },
             closed(&["group"], json!({ "group": text() })),
         ] },
         "Posting": closed(&["posting"], json!({ "posting": reference("PostingRule") })),
@@ -234,6 +234,11 @@ fn other_schemas() -> Value {
                 "weight": number(), "note": text(), "lease_ms": maybe_number(),
             })) },
         })),
+        "Rejection": closed(&[], json!({ "reason": text() })),
+        "HeldPosts": { "type": "array", "items": object(
+            &["message", "octets", "since_ms", "expires_ms"],
+            json!({ "message": text(), "from": maybe_text(), "octets": number(), "since_ms": number(), "expires_ms": number() }),
+        ) },
         "Conflicts": object(&["conflicts"], json!({ "next": maybe_text(), "conflicts": { "type": "array", "items": object(
             &["name", "kind", "holder", "aside", "remark"],
             json!({ "name": text(), "kind": text(), "holder": text(), "aside": text(), "remark": text() }),

@@ -52,6 +52,7 @@ pub(super) fn reply(call: &Call, reply: &Reply) -> Result<Response, Problem> {
                 "version": located.version,
             })
         }
+        Reply::Held(posts) => json!(posts),
         Reply::Conflicts { conflicts, next } => {
             let conflicts: Vec<Value> = conflicts.iter().map(conflict_json).collect();
             let value = json!({ "conflicts": conflicts, "next": next });

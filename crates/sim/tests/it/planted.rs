@@ -67,6 +67,16 @@ fn custody_that_ends_with_one_copy_is_found() {
 }
 
 #[test]
+fn a_check_point_ahead_of_its_page_is_found() {
+    is_found(Planted::CheckpointEarly, 5);
+}
+
+#[test]
+fn a_nested_list_taken_for_empty_is_found() {
+    is_found(Planted::SublistEmpty, 10);
+}
+
+#[test]
 fn a_missing_access_check_is_found() {
     is_found(Planted::NoAccessCheck, 5);
 }

@@ -7,6 +7,24 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn held_post() -> BoxedStrategy<HeldPost> {
+    (
+        message_id(),
+        option::of(name()),
+        any::<u64>(),
+        any::<u64>(),
+        any::<u64>(),
+    )
+        .prop_map(|(message, from, octets, since_ms, expires_ms)| HeldPost {
+            message,
+            from,
+            octets,
+            since_ms,
+            expires_ms,
+        })
+        .boxed()
+}
+
 pub(super) fn conflict() -> BoxedStrategy<Conflict> {
     let kind = prop_oneof![Just(EntryKind::Individual), Just(EntryKind::Group)];
     (name(), incarnation(), incarnation(), kind, text())
@@ -393,6 +411,7 @@ pub(super) fn reply_about_entries() -> BoxedStrategy<Reply> {
         (vec(entry(), 0..3), option::of(text()))
             .prop_map(|(entries, next)| Reply::Entries { entries, next }),
         changes().prop_map(Reply::Changes),
+        vec(held_post(), 0..4).prop_map(Reply::Held),
         (vec(conflict(), 0..4), option::of(text()))
             .prop_map(|(conflicts, next)| Reply::Conflicts { conflicts, next }),
         (vec(dangling(), 0..4), any::<u32>(), option::of(text())).prop_map(

@@ -19,6 +19,7 @@ pub(super) fn posting() -> BoxedStrategy<PostingRule> {
         Just(PostingRule::Authenticated),
         Just(PostingRule::Members),
         Just(PostingRule::Owners),
+        Just(PostingRule::Moderated),
         name().prop_map(PostingRule::Group),
     ]
     .boxed()
@@ -76,6 +77,10 @@ pub(super) fn change() -> BoxedStrategy<EntryChange> {
         name().prop_map(EntryChange::FormerRemove),
         quota().prop_map(EntryChange::Quota),
         posting().prop_map(EntryChange::Posting),
+        (message_id(), option::of(text())).prop_map(|(message, reject)| EntryChange::Judge {
+            message,
+            verdict: reject.map_or(Verdict::Approve, Verdict::Reject),
+        }),
         (list(), member()).prop_map(|(list, who)| EntryChange::ListAdd(list, who)),
         (list(), member()).prop_map(|(list, who)| EntryChange::ListRemove(list, who)),
         Just(EntryChange::Join),
@@ -202,6 +207,7 @@ pub(super) fn request_about_entries() -> BoxedStrategy<Request> {
                 after,
                 limit
             }),
+        name().prop_map(|group| Request::Held { group }),
         (registry(), option::of(text()), any::<u32>()).prop_map(|(registry, after, limit)| {
             Request::Conflicts {
                 registry,
