@@ -73,6 +73,8 @@ pub enum Field {
     HeldPost = 85,
     /// One message an element of which an owner has said yes or no, until it would have gone back.
     Verdict = 86,
+    /// One secret an element (its number), by which a registry proves tokens of its lists (item 0).
+    ListKey = 87,
     /// How much all inboxes of a registry together may hold at one server.
     RegistryQuota = 90,
     /// What becomes of mail for a registry's full inboxes.

@@ -13,6 +13,7 @@ mod entry;
 mod error;
 mod field;
 mod id;
+mod list_copy;
 mod login;
 mod message;
 mod moderation;
@@ -46,6 +47,7 @@ pub use field::{EntryKind, Field};
 pub use id::{
     Incarnation, MessageId, MessageIdError, OriginId, RequestId, ServerName, ServerNameError,
 };
+pub use list_copy::{ListCopy, UNSUBSCRIBE_PROOF_BYTES, Unsubscribe};
 pub use login::{
     APP_PASSWORD_PREFIX, AppPassword, AppPasswordView, Authenticated, LoginNews, LoginOutcome,
     MAX_LABEL_BYTES, Source, TICKET_PREFIX, Ticket,
@@ -57,8 +59,8 @@ pub use message::{
 pub use moderation::{HeldPost, MAX_VERDICT_BYTES, Verdict};
 pub use name::{Member, Name, NameError, RegistryName};
 pub use peer::{
-    Answer, Beat, CustodyRecord, DepositOutcome, PeerMessage, Question, Resolution, SpacePush,
-    Update,
+    Answer, Beat, CustodyRecord, DepositFor, DepositOutcome, PeerMessage, Question, Resolution,
+    SpacePush, Update,
 };
 pub use policy::{
     AlonePolicy, OverQuotaPolicy, PolicyChange, RegistryPolicy, ScramPolicy, StalePolicy,

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Incarnation, MessageId};
+use crate::list_copy::ListCopy;
 use crate::name::Name;
 use crate::request::Speaker;
 
@@ -118,4 +119,19 @@ pub struct MailboxEntry {
     pub body: BodyInfo,
     /// Milliseconds since 1970 when it was first deposited.
     pub deposited_ms: u64,
+    /// By which list it came, if by one.
+    pub list: Option<ListCopy>,
+}
+
+impl MailboxEntry {
+    /// How many octets a reader gets.
+    pub fn len(&self) -> u64 {
+        let header = self.list.as_ref().map_or(0, |list| list.header().len());
+        self.body.len.saturating_add(header as u64)
+    }
+
+    /// Whether a reader gets nothing at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }

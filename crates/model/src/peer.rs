@@ -9,6 +9,7 @@ use crate::connect::FoundSite;
 use crate::entry::{Life, PostingRule, Quota};
 use crate::error::Refusal;
 use crate::id::{Incarnation, MessageId, OriginId, ServerName};
+use crate::list_copy::ListCopy;
 use crate::login::LoginNews;
 use crate::message::{BodyInfo, Envelope};
 use crate::name::{Member, Name, RegistryName};
@@ -75,6 +76,19 @@ pub struct CustodyRecord {
     /// Who handed it in, as the server that took it has authenticated: who may post to a group is
     /// judged by it, never by what the message says.
     pub poster: Speaker,
+}
+
+/// An inbox that a message is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DepositFor {
+    /// Whose.
+    pub inbox: Incarnation,
+    /// Its owner's name.
+    pub name: Name,
+    /// Its ordered sites as the sender knows them.
+    pub sites: Vec<ServerName>,
+    /// By which list it comes, if by one.
+    pub list: Option<ListCopy>,
 }
 
 /// What became of one recipient at an inbox site.
@@ -359,8 +373,8 @@ pub enum PeerMessage {
         message: MessageId,
         /// Its measure.
         body: BodyInfo,
-        /// The inboxes, each with its ordered sites as the sender knows them.
-        inboxes: Vec<(Incarnation, Name, Vec<ServerName>)>,
+        /// The inboxes.
+        inboxes: Vec<DepositFor>,
     },
     /// What became of a deposit.
     Deposited {

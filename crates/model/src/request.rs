@@ -17,6 +17,7 @@ use crate::connect::{Located, SiteDoor, SiteOffer};
 use crate::entry::{AsideChange, Conflict, Dangling, Depth, PostingRule, Quota, Usage};
 use crate::field::EntryKind;
 use crate::id::{Incarnation, MessageId, ServerName};
+use crate::list_copy::{ListCopy, Unsubscribe};
 use crate::login::{AppPassword, AppPasswordView, Authenticated, Source};
 use crate::moderation::{HeldPost, Verdict};
 use crate::name::{Member, Name, RegistryName};
@@ -129,6 +130,8 @@ pub enum EntryChange {
         /// Where to.
         verdict: Verdict,
     },
+    /// Somebody leaves a group by the token in a copy that he got; nothing else is asked of him.
+    Unsubscribe(Unsubscribe),
     /// One more in a list of a group.
     ListAdd(GroupList, Member),
     /// One fewer.
@@ -712,10 +715,12 @@ pub struct Welcome {
 pub struct ListedMessage {
     /// Its id.
     pub message: MessageId,
-    /// Its size in octets.
+    /// Its size in octets, as it is read.
     pub len: u64,
     /// When it was deposited, milliseconds since 1970.
     pub deposited_ms: u64,
+    /// By which list it came: its header fields are read in front of the body.
+    pub list: Option<ListCopy>,
 }
 
 /// The messages in an inbox.

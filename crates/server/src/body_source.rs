@@ -5,7 +5,7 @@
 use std::io::Read;
 
 use bytes::Bytes;
-use grapevine_model::{BodyInfo, Refusal};
+use grapevine_model::{BodyInfo, ListCopy, Refusal};
 use grapevine_store::BodyReader;
 use tokio::sync::mpsc;
 
@@ -19,6 +19,8 @@ pub(crate) struct BodySource {
     len_bytes: u64,
     digest: [u8; 32],
     from: From,
+    /// What stands in front of the body and is yet to be given out.
+    before: Option<Bytes>,
 }
 
 enum From {
@@ -35,6 +37,7 @@ impl BodySource {
             len_bytes: reader.len(),
             digest: reader.digest(),
             from: From::Local(Some(reader)),
+            before: None,
         }
     }
 
@@ -44,12 +47,25 @@ impl BodySource {
             len_bytes: body.len,
             digest: body.digest,
             from: From::Remote(chunks),
+            before: None,
         }
+    }
+
+    /// What a list adds, in front: of its length and of what comes, not of its digest.
+    pub(crate) fn after(mut self, list: Option<&ListCopy>) -> Self {
+        self.before = list.map(|list| Bytes::from(list.header()));
+        self
+    }
+
+    /// Takes what stands in front, for those who send it by itself.
+    pub(crate) fn take_before(&mut self) -> Bytes {
+        self.before.take().unwrap_or_default()
     }
 
     /// Its length.
     pub(crate) fn len_bytes(&self) -> u64 {
-        self.len_bytes
+        let before = self.before.as_ref().map_or(0, |before| before.len() as u64);
+        self.len_bytes.saturating_add(before)
     }
 
     /// Its BLAKE3 digest.
@@ -62,6 +78,9 @@ impl BodySource {
     /// # Errors
     /// Damage, or the other server was lost on the way: what was given out is not the body.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Refusal> {
+        if let Some(before) = self.before.take() {
+            return Ok(Some(before));
+        }
         match &mut self.from {
             From::Remote(chunks) => chunks.recv().await.transpose(),
             From::Local(held) => {

@@ -61,7 +61,7 @@ impl RecentListings {
 }
 
 /// Whether a listing has a message: it is in order of the ids.
-pub(crate) fn has(listing: &InboxListing, message: MessageId) -> bool {
+fn has(listing: &InboxListing, message: MessageId) -> bool {
     listing
         .messages
         .binary_search_by_key(&message, |listed| listed.message)
@@ -90,6 +90,7 @@ mod tests {
                 message: one,
                 len: 3,
                 deposited_ms: 0,
+                list: None,
             }],
             sites: Vec::new(),
             partial: false,

@@ -29,7 +29,7 @@ use crate::client_calls::{ClientCalls, Identity};
 use crate::core_task::{AnswerAsOf, CoreHandle, HeldStage};
 use crate::intake::Intake;
 use crate::peers::Peers;
-use crate::recent_listings::{RecentListings, has};
+use crate::recent_listings::RecentListings;
 use crate::watching::{follow, stopping};
 
 /// A client that is silent for so long in the middle of a message has gone.
@@ -295,12 +295,14 @@ impl ClientService {
             Some(listing) => listing,
             None => self.listing(speaker, owner.clone()).await?,
         };
-        if !has(&listing, message) {
+        let listed = listing.messages.iter().find(|l| l.message == message);
+        let Some(listed) = listed else {
             return Err(Refusal::not_found(format!(
                 "{message} in the inbox of {owner}"
             )));
-        }
-        self.core.read_body(message, &listing.sites).await
+        };
+        let body = self.core.read_body(message, &listing.sites).await?;
+        Ok(body.after(listed.list.as_ref()))
     }
 
     async fn listing(&self, speaker: Speaker, owner: Name) -> Result<Arc<InboxListing>, Refusal> {
@@ -337,6 +339,7 @@ async fn next_part(
 
 fn send_body(mut body: BodySource) -> Parts {
     let (sender, parts) = mpsc::channel(PARTS_AHEAD);
+    let before = body.take_before().to_vec();
     let head = v1::BodyInfo {
         len: body.len_bytes(),
         digest: body.digest().to_vec(),
@@ -344,6 +347,7 @@ fn send_body(mut body: BodySource) -> Parts {
     tokio::spawn(async move {
         let mut next = Ok(v1::BodyPart {
             part: Some(body_part::Part::Head(head)),
+            before,
         });
         loop {
             let failed = next.is_err();
@@ -355,6 +359,7 @@ fn send_body(mut body: BodySource) -> Parts {
                     debug_assert!(chunk.len() <= MAX_CHUNK_BYTES);
                     Ok(v1::BodyPart {
                         part: Some(body_part::Part::Chunk(chunk)),
+                        before: Default::default(),
                     })
                 }
                 Ok(None) => return,

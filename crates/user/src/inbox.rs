@@ -35,6 +35,8 @@ struct Progress {
     info: Option<BodyInfo>,
     hasher: blake3::Hasher,
     done: u64,
+    /// Whether what stands in front of the body is written.
+    begun: bool,
     /// Enough is enough, for whoever wants the beginning only.
     want: u64,
 }
@@ -111,6 +113,7 @@ impl GrapevineUser {
             info: None,
             hasher: blake3::Hasher::new(),
             done: 0,
+            begun: false,
             want,
         };
         let mut why = "no server is known".to_owned();
@@ -184,7 +187,13 @@ impl GrapevineUser {
         loop {
             let part = tokio::time::timeout(self.inner.patience.stall, stream.message()).await;
             let part = match part {
-                Ok(Ok(Some(part))) => part.part,
+                Ok(Ok(Some(part))) => {
+                    // What a list adds: in front, once, and no part of what is checked.
+                    if !part.before.is_empty() && !std::mem::replace(&mut progress.begun, true) {
+                        to.write_all(&part.before).await?;
+                    }
+                    part.part
+                }
                 Ok(Ok(None)) if progress.is_enough() => return Ok(None),
                 Ok(Ok(None)) => return Ok(Some("the message ended too early".into())),
                 Ok(Err(status)) => return Ok(Some(reason(link, &status))),

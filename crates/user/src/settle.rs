@@ -211,6 +211,7 @@ fn is_changed(view: &EntryView, change: &EntryChange) -> Option<bool> {
         | EntryChange::AppPasswordAdd(_)
         | EntryChange::AppPasswordRemove(_)
         | EntryChange::Judge { .. }
+        | EntryChange::Unsubscribe(_)
         | EntryChange::Join
         | EntryChange::Leave => None,
     }

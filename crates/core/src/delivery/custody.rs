@@ -33,6 +33,17 @@ pub(crate) struct Pending {
     pub(crate) stage: Stage,
     /// What the name meant where a list led here.
     pub(crate) meant: Option<Incarnation>,
+    /// The list that led here, last.
+    pub(crate) list: Option<OfList>,
+}
+
+/// By which list somebody gets a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OfList {
+    pub(crate) list: Name,
+    pub(crate) incarnation: Incarnation,
+    /// The member, where it is known who that is; his mail may be forwarded to others.
+    pub(crate) member: Option<Incarnation>,
 }
 
 /// What a waiting recipient waits for.
@@ -75,6 +86,7 @@ impl Pending {
             hops: 0,
             stage: Stage::Steer,
             meant: recipient.meant,
+            list: None,
         }
     }
 

@@ -13,13 +13,13 @@ mod operator;
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    DepositOutcome, EntryKind, GroupList, Incarnation, Member, MessageId, Name, Notify, ServerName,
-    SpaceId, Stamp,
+    DepositFor, DepositOutcome, EntryKind, GroupList, Incarnation, Member, MessageId, Name, Notify,
+    ServerName, SpaceId, Stamp,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::delivery::custody::{LEAST_TRIED, Pending, Stage};
+use crate::delivery::custody::{LEAST_TRIED, OfList, Pending, Stage};
 use crate::delivery::steer::{INBOX_COPIES, MOST_HOPS};
 use crate::mailbox::Deposited;
 use crate::registry::directory::Held;
@@ -55,6 +55,8 @@ struct GroupRow {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct PageRow {
     group: Name,
+    /// Of the group.
+    incarnation: Incarnation,
     notify: Notify,
     hops: u8,
     sites: Vec<ServerName>,
@@ -67,6 +69,7 @@ impl GroupRow {
     fn page(&self) -> PageRow {
         PageRow {
             group: self.group.clone(),
+            incarnation: self.incarnation,
             notify: self.notify,
             hops: self.hops,
             sites: Vec::new(),
@@ -86,6 +89,11 @@ impl PageRow {
             hops: self.hops.saturating_add(1).min(LAST_HOP),
             stage: Stage::Steer,
             meant: None,
+            list: Some(OfList {
+                list: self.group.clone(),
+                incarnation: self.incarnation,
+                member: None,
+            }),
         }
     }
 }
@@ -330,6 +338,7 @@ impl Server {
             return Err(Damaged(format!("a list of {message} has no row")));
         };
         let mut row: GroupRow = codec::decode(&bytes)?;
+        self.have_list_key(row.group.registry())?;
         let meant = Some(row.incarnation);
         let back = |row: &GroupRow, stage| Pending {
             name: row.group.clone(),
@@ -338,6 +347,7 @@ impl Server {
             hops: row.hops,
             stage,
             meant,
+            list: None,
         };
         if self.is_too_old(message, since_ms) {
             let why = "given up before all of the list was reached".to_owned();
@@ -423,9 +433,13 @@ impl Server {
                 Member::Anyone | Member::AnyoneIn(_) => continue,
             };
             let here = self.database(listed.registry());
-            let single = |name: Name, meant: Option<Incarnation>| Pending {
-                meant,
-                ..row.page().single(name)
+            let single = |name: Name, is: Option<Incarnation>| {
+                let mut single = row.page().single(name);
+                if let Some(list) = &mut single.list {
+                    list.member = meant;
+                }
+                single.meant = is;
+                single
             };
             let Some(database) = here else {
                 // Its holders know who is meant.
@@ -623,20 +637,23 @@ impl Server {
         let there = up.get(turn).map(|site| (*site).clone());
         let mut left: BTreeSet<Incarnation> = row.inboxes.iter().map(|(inbox, _)| *inbox).collect();
         let mut reason = "its copies are being made";
-        let mut full = Vec::new();
+        let stamp = self.list_stamp(&row.group, row.incarnation);
+        let (mut full, mut uncopied) = (Vec::new(), Vec::new());
         if here {
             for (inbox, name) in &row.inboxes {
                 if self.may_be_forgotten(*inbox, message)? {
                     reason = crate::mailbox::TOO_OLD;
                     continue;
                 }
-                match self.deposit(*inbox, name, &row.sites, message, body)? {
+                let list = Some(stamp.copy(Some(*inbox)));
+                match self.deposit((*inbox, name, &row.sites), message, body, list)? {
                     Deposited::Stored(dot) if !self.has_copies(*inbox, dot, copies) => {
                         let flying = Flying {
                             page: number,
                             dot: Some(dot),
                         };
                         self.fanouts.flying.insert((*inbox, message), flying);
+                        uncopied.push(Self::mailbox_space(*inbox));
                     }
                     Deposited::Stored(_) | Deposited::Deleted => {
                         left.remove(inbox);
@@ -648,6 +665,10 @@ impl Server {
                     }
                 }
             }
+            if attempts > 0 {
+                // What was there before is pushed no more: the others say what they have of it.
+                self.offer_all(&uncopied);
+            }
             self.follow_singly(message, row, full)?;
         } else if let Some(site) = there {
             let flying = Flying {
@@ -657,8 +678,13 @@ impl Server {
             for (inbox, _) in &row.inboxes {
                 self.fanouts.flying.insert((*inbox, message), flying);
             }
-            let inboxes = row.inboxes.iter();
-            let inboxes = inboxes.map(|(inbox, name)| (*inbox, name.clone(), row.sites.clone()));
+            let inboxes = row.inboxes.iter().map(|(inbox, name)| DepositFor {
+                inbox: *inbox,
+                name: name.clone(),
+                sites: row.sites.clone(),
+                list: Some(stamp.copy(Some(*inbox))),
+            });
+            let inboxes: Vec<DepositFor> = inboxes.collect();
             self.deposits
                 .entry((site, message))
                 .or_default()

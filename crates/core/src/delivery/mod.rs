@@ -9,6 +9,7 @@ pub(crate) mod expand;
 pub(crate) mod fanout;
 mod full;
 mod held;
+mod list_copy;
 mod meant;
 pub(crate) mod queue;
 pub(crate) mod relay;

@@ -230,6 +230,7 @@ impl Server {
             hops: 1,
             stage: Stage::Failed(status.into(), why.into()),
             meant: None,
+            list: None,
         };
         self.add_pending(message, failed);
         self.to_report.insert(message);

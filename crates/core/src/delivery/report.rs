@@ -5,9 +5,11 @@
 //! return path goes to `deadletter@ms`, and if that leads nowhere it is kept for
 //! the operator.
 
+use std::collections::BTreeMap;
+
 use grapevine_model::{
-    Envelope, EnvelopeRecipient, HeldPost, Hlc, MessageId, Name, Notify, RegistryName,
-    ReportReason, ReturnContent, Speaker, Submission,
+    CustodyRecord, Envelope, EnvelopeRecipient, HeldPost, Hlc, MessageId, Name, Notify,
+    RegistryName, ReportReason, ReturnContent, Speaker, Submission,
 };
 
 use crate::delivery::custody::{OutsideEnd, Pending, Stage};
@@ -28,8 +30,8 @@ impl Server {
         let Some(return_path) = record.envelope.return_path.clone() else {
             return self.dead_letters(message);
         };
-        let mut lines = Vec::new();
-        let mut keys = Vec::new();
+        // What fails of a list is its owners' business, who can mend it; by whom it is to be heard.
+        let mut reports: BTreeMap<Name, (Vec<ReportLine>, Vec<String>)> = BTreeMap::new();
         let mut silent = Vec::new();
         let now = self.now.mono_ms;
         for (key, pending) in &custody.row.pending {
@@ -66,6 +68,10 @@ impl Server {
                 Stage::Delivered => (true, "2.1.5".into(), "delivered".into()),
                 Stage::Steer => continue,
             };
+            let owners = pending.list.as_ref().and_then(|of| owners_of(&of.list));
+            let (lines, keys) = reports
+                .entry(owners.unwrap_or(return_path.clone()))
+                .or_default();
             lines.push(ReportLine {
                 name: pending.name.clone(),
                 original: pending.original.clone(),
@@ -79,16 +85,26 @@ impl Server {
         for (key, reason) in silent {
             self.recipient_done(message, &key, "failed, and no report was wanted", reason)?;
         }
-        if lines.is_empty() {
-            return Ok(());
-        }
         if let Some(custody) = self.custodies.get_mut(&message) {
-            for key in &keys {
+            for key in reports.values().flat_map(|(_, keys)| keys) {
                 if let Some(trying) = custody.trying.get_mut(key) {
                     trying.reporting_until_ms = now.saturating_add(REPORT_WITHIN_MS);
                 }
             }
         }
+        for (to, (lines, keys)) in reports {
+            self.order_report_to(to, &record, lines, keys);
+        }
+        Ok(())
+    }
+
+    fn order_report_to(
+        &mut self,
+        to: Name,
+        record: &CustodyRecord,
+        lines: Vec<ReportLine>,
+        keys: Vec<String>,
+    ) {
         // A new id each time: a report composed again differs (its date, its reasons), and one id
         // never stands for two bodies.
         let id = MessageId {
@@ -101,7 +117,7 @@ impl Server {
             envelope: Envelope {
                 return_path: None,
                 recipients: vec![EnvelopeRecipient {
-                    name: return_path,
+                    name: to,
                     notify: Notify {
                         success: false,
                         failure: true,
@@ -115,27 +131,25 @@ impl Server {
             },
             body: record.body,
             reports: Some(ReportReason {
-                about: message,
+                about: record.message,
                 recipients: keys,
             }),
         };
         self.ledger.emit(Effect::Report(Box::new(ReportOrder {
             submission,
-            about: message,
+            about: record.message,
             full: record.envelope.content == ReturnContent::Full,
-            envelope_id: record.envelope.envelope_id,
+            envelope_id: record.envelope.envelope_id.clone(),
             accepted_ms: record.accepted_ms,
             lines,
             kind: ReportKind::Delivery,
         })));
-        Ok(())
     }
 
     /// The owners of a moderated group hear of a message that waits for them. It goes without a promise:
     /// what waits is in `group held`, whatever becomes of the notice.
     pub(crate) fn notify_owners(&mut self, group: &Name, post: &HeldPost) {
-        let owners = format!("owners-{}", group.simple());
-        let Ok(owners) = Name::new(&owners, group.registry().clone()) else {
+        let Some(owners) = owners_of(group) else {
             return;
         };
         let Some(custody) = self.custodies.get(&post.message) else {
@@ -212,6 +226,7 @@ impl Server {
                     hops: 1,
                     stage: Stage::Steer,
                     meant: None,
+                    list: None,
                 };
                 self.add_pending(message, next);
                 self.recipient_done(message, &key, "sent to deadletter@ms", reason)?;
@@ -222,4 +237,10 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// The address of a group's owners; none where that would be too long for a name.
+fn owners_of(group: &Name) -> Option<Name> {
+    let owners = format!("owners-{}", group.simple());
+    Name::new(&owners, group.registry().clone()).ok()
 }

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use grapevine_model::{
-    DepositOutcome, Incarnation, MessageId, Name, PeerMessage, Resolution, ServerName, Speaker,
+    DepositFor, DepositOutcome, Incarnation, MessageId, Name, PeerMessage, Resolution, ServerName,
+    Speaker,
 };
 
 use crate::delivery::custody::{Pending, Stage};
@@ -26,8 +27,7 @@ pub(super) const MOST_HOPS: u8 = 20;
 pub(crate) const INBOX_COPIES: usize = 2;
 
 /// Deposits asked of one site for one message in this turn.
-pub(crate) type Deposits =
-    BTreeMap<(ServerName, MessageId), Vec<(Incarnation, Name, Vec<ServerName>)>>;
+pub(crate) type Deposits = BTreeMap<(ServerName, MessageId), Vec<DepositFor>>;
 
 impl Server {
     /// Takes one recipient a step further.
@@ -149,17 +149,19 @@ impl Server {
             return Ok(());
         };
         let body = custody.row.record.body;
+        let of = custody.row.pending.get(key).and_then(|p| p.list.clone());
         let mut attempts = 0;
         if let Some(trying) = custody.trying.get_mut(key) {
             trying.inbox = Some(inbox);
             attempts = trying.attempts;
         }
+        let of_list = of.map(|of| self.list_stamp(&of.list, of.incarnation).copy(of.member));
         if sites.contains(&self.config.server) && !self.disk_nearly_full {
             if self.may_be_forgotten(inbox, message)? {
                 self.recipient_waits(message, key, crate::mailbox::TOO_OLD.into());
                 return Ok(());
             }
-            match self.deposit(inbox, name, &sites, message, body)? {
+            match self.deposit((inbox, name, &sites), message, body, of_list)? {
                 Deposited::Stored(dot) => {
                     let then = Then::Recipient(message, key.to_owned());
                     self.when_copied(Self::mailbox_space(inbox), dot, then);
@@ -175,12 +177,16 @@ impl Server {
         let up: Vec<&ServerName> = sites.iter().filter(|s| self.is_up(s)).collect();
         let turn = attempts.saturating_sub(1) as usize % up.len().max(1);
         match up.get(turn).map(|site| (*site).clone()) {
-            Some(site) => {
-                self.deposits
-                    .entry((site, message))
-                    .or_default()
-                    .push((inbox, name.clone(), sites))
-            }
+            Some(site) => self
+                .deposits
+                .entry((site, message))
+                .or_default()
+                .push(DepositFor {
+                    inbox,
+                    name: name.clone(),
+                    sites,
+                    list: of_list,
+                }),
             None => self.recipient_waits(
                 message,
                 key,
@@ -408,6 +414,7 @@ impl Server {
                 hops: pending.hops + 1,
                 stage: Stage::Steer,
                 meant: None,
+                list: pending.list.clone(),
             };
             self.add_pending(message, next);
         }

@@ -8,9 +8,9 @@ mod sites;
 mod usage;
 
 use grapevine_model::{
-    Cell, CellKey, DepositOutcome, Field, InboxListing, Incarnation, ListedMessage, MailboxEntry,
-    MessageId, Name, PeerMessage, Refusal, Reply, Resolution, ServerName, Speaker, Stamp, Usage,
-    Written,
+    Cell, CellKey, DepositFor, DepositOutcome, Field, InboxListing, Incarnation, ListCopy,
+    ListedMessage, MailboxEntry, MessageId, Name, PeerMessage, Refusal, Reply, Resolution,
+    ServerName, Speaker, Stamp, Usage, Written,
 };
 
 pub(crate) use usage::Full;
@@ -51,11 +51,10 @@ impl Server {
     /// Puts a message whose body is here into a mailbox of this site.
     pub(crate) fn deposit(
         &mut self,
-        inbox: Incarnation,
-        owner: &Name,
-        sites: &[ServerName],
+        (inbox, owner, sites): (Incarnation, &Name, &[ServerName]),
         message: MessageId,
         body: grapevine_model::BodyInfo,
+        list: Option<ListCopy>,
     ) -> Result<Deposited, Damaged> {
         let space = Self::mailbox_space(inbox);
         self.open_mailbox(inbox, owner, sites)?;
@@ -75,6 +74,7 @@ impl Server {
         let entry = MailboxEntry {
             body,
             deposited_ms: self.now.wall_ms,
+            list,
         };
         let mut stamp = Some(Stamp {
             time: message.time,
@@ -141,7 +141,7 @@ impl Server {
         from: &ServerName,
         message: MessageId,
         body: grapevine_model::BodyInfo,
-        inboxes: Vec<(Incarnation, Name, Vec<ServerName>)>,
+        inboxes: Vec<DepositFor>,
     ) -> Result<(), Damaged> {
         if self
             .message_row(message)?
@@ -156,7 +156,13 @@ impl Server {
             return Ok(());
         }
         let mut outcomes = Vec::new();
-        for (inbox, name, claimed) in inboxes.into_iter().take(grapevine_model::MAX_RECIPIENTS) {
+        for to in inboxes.into_iter().take(grapevine_model::MAX_RECIPIENTS) {
+            let DepositFor {
+                inbox,
+                name,
+                sites: claimed,
+                list,
+            } = to;
             // The registry held here is the truth; for one held elsewhere the sender has asked.
             let sites = match self.database(name.registry()) {
                 Some(database) => database.entry(inbox).map(|e| e.sites()).unwrap_or_default(),
@@ -176,7 +182,7 @@ impl Server {
             } else if self.may_be_forgotten(inbox, message)? {
                 outcomes.push((inbox, DepositOutcome::Later(TOO_OLD.into())));
             } else {
-                match self.deposit(inbox, &name, &sites, message, body)? {
+                match self.deposit((inbox, &name, &sites), message, body, list)? {
                     Deposited::Stored(dot) => {
                         let then = Then::Deposited(from.clone(), message, inbox);
                         self.when_copied(Self::mailbox_space(inbox), dot, then);
@@ -283,8 +289,9 @@ impl Server {
                 let entry: MailboxEntry = codec::decode(&value)?;
                 messages.push(ListedMessage {
                     message: MessageId::from_u128(key.item),
-                    len: entry.body.len,
+                    len: entry.len(),
                     deposited_ms: entry.deposited_ms,
+                    list: entry.list,
                 });
             }
         }

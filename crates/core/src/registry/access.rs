@@ -195,6 +195,8 @@ impl Server {
             | EntryChange::FormerRemove(_)
             | EntryChange::Quota(_) => registrar()?,
             EntryChange::Posting(_) => self.is_owner(memo, speaker, name)?,
+            // The token is the right.
+            EntryChange::Unsubscribe(_) => true,
             EntryChange::Judge { .. } => self.may_judge(memo, speaker, name)?,
             EntryChange::Remark(_) => match entry.kind() {
                 EntryKind::Group => self.is_owner(memo, speaker, name)?,

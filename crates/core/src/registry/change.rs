@@ -428,6 +428,7 @@ impl Server {
             | EntryChange::AliasRemove(_) => Some(EntryKind::Individual),
             EntryChange::Posting(_)
             | EntryChange::Judge { .. }
+            | EntryChange::Unsubscribe(_)
             | EntryChange::ListAdd(..)
             | EntryChange::ListRemove(..)
             | EntryChange::Join
@@ -579,6 +580,12 @@ impl Server {
             }
             EntryChange::Judge { message, verdict } => {
                 match self.judge_changes(&entry, *message, verdict) {
+                    Ok(changes) => changes,
+                    Err(refusal) => return Ok(Err(refusal)),
+                }
+            }
+            EntryChange::Unsubscribe(token) => {
+                match self.unsubscribe_changes(&entry, name.registry(), token) {
                     Ok(changes) => changes,
                     Err(refusal) => return Ok(Err(refusal)),
                 }

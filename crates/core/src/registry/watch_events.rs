@@ -107,6 +107,7 @@ fn posting(value: &[u8]) -> Option<Shown> {
         PostingRule::Authenticated => "authenticated".to_owned(),
         PostingRule::Members => "members".to_owned(),
         PostingRule::Owners => "owners".to_owned(),
+        PostingRule::Moderated => "moderated".to_owned(),
         PostingRule::Group(group) => group.to_string(),
     };
     Some(Shown::Value(rule))

@@ -4,7 +4,7 @@
 //! the vector, others only merge and start a session; a session's vector is
 //! joined when its last page is in. Stamps too far ahead are kept apart (see `quarantine`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
     Field, Hlc, MailboxEntry, MessageId, PeerMessage, ServerName, SpaceId, Stamp, Update,
@@ -56,6 +56,25 @@ impl Server {
         }
     }
 
+    /// The same for the mailboxes of a page of a list.
+    pub(crate) fn offer_all(&mut self, spaces: &[SpaceId]) {
+        let mut offers: BTreeMap<ServerName, Vec<(SpaceId, VersionVector)>> = BTreeMap::new();
+        for space in spaces {
+            let Some(vector) = self.spaces.get(space).map(|state| state.row.vector.clone()) else {
+                continue;
+            };
+            for partner in self.partners(space) {
+                let offered = offers.entry(partner).or_default();
+                offered.push((space.clone(), vector.clone()));
+            }
+        }
+        for (partner, offered) in offers {
+            for vectors in offered.chunks(MOST_VECTORS) {
+                self.send(&partner, PeerMessage::Vectors(vectors.to_vec()));
+            }
+        }
+    }
+
     pub(crate) fn take_vectors(
         &mut self,
         from: &ServerName,
@@ -88,13 +107,7 @@ impl Server {
                     },
                 );
             } else {
-                self.send(
-                    from,
-                    PeerMessage::Have {
-                        space: space.clone(),
-                        vector: ours.clone(),
-                    },
-                );
+                self.pushes.have(from, &space, ours.clone());
             }
             self.note_have(from, &space, theirs.clone());
             if !self.demand_refresh(from, &space, &theirs) && !theirs.covers_all(&ours) {

@@ -1,6 +1,8 @@
 //! Distribution lists: pages, nesting, cycles, other registries.
 
-use grapevine_model::{GroupList, Request, Speaker};
+use grapevine_model::{
+    EntryChange, ErrorKind, GroupList, ListCopy, Reply, Request, Speaker, Unsubscribe,
+};
 
 use crate::harness::{Cluster, add, name};
 
@@ -82,5 +84,117 @@ fn owners_of_a_list_are_reached_by_its_owners_address() {
     cluster.pass(3_000);
     assert_eq!(cluster.inbox("s2", "needham@pa"), [message]);
     assert_eq!(cluster.inbox("s2", "registrar@pa"), [to_registrars]);
+    cluster.assert_settled();
+}
+
+/// What the newest message in an inbox says of its list, and its size as read.
+fn newest(cluster: &mut Cluster, at: &str, who: &str) -> (Option<ListCopy>, u64) {
+    let request = Request::InboxList { name: name(who) };
+    let Reply::Inbox(listing) = cluster.ok(at, Speaker::Operator, request) else {
+        panic!("no inbox")
+    };
+    let last = listing.messages.last().unwrap();
+    (last.list.clone(), last.len)
+}
+
+fn unsubscribe(list: &str, token: &Unsubscribe) -> Request {
+    Request::Change {
+        name: name(list),
+        change: EntryChange::Unsubscribe(token.clone()),
+    }
+}
+
+#[test]
+fn a_members_copy_says_of_which_list_it_is_and_its_token_takes_him_out_and_nobody_else() {
+    let mut cluster = Cluster::new(2);
+    cluster.group("csl^@pa", &["needham@pa", "birrell@pa"], &[]);
+    cluster.group("other^@pa", &["needham@pa"], &[]);
+    cluster.submit("s1", "birrell@pa", &["csl^@pa"], "hello");
+    cluster.pass(3_000);
+    let (copy, size) = newest(&mut cluster, "s1", "needham@pa");
+    assert_eq!(
+        newest(&mut cluster, "s2", "needham@pa"),
+        (copy.clone(), size)
+    );
+    let copy = copy.unwrap();
+    assert_eq!(copy.list, name("csl^@pa"));
+    assert_eq!(size, 5 + copy.header().len() as u64, "as it is read");
+    let token = copy.unsubscribe.unwrap();
+
+    // Of another list, of another member, made up.
+    let (others, _) = newest(&mut cluster, "s1", "birrell@pa");
+    let others = others.unwrap().unsubscribe.unwrap();
+    let mixed = Unsubscribe {
+        member: token.member,
+        ..others
+    };
+    for (list, wrong) in [("other^@pa", &token), ("csl^@pa", &mixed)] {
+        let refused = cluster.refused("s1", Speaker::Anonymous, unsubscribe(list, wrong));
+        assert_eq!(refused, ErrorKind::NotAllowed);
+    }
+    cluster.ok("s2", Speaker::Anonymous, unsubscribe("csl^@pa", &token));
+    // Twice is once.
+    cluster.ok("s1", Speaker::Anonymous, unsubscribe("csl^@pa", &token));
+    let members = |list: &str| Request::Members {
+        group: name(list),
+        list: GroupList::Members,
+        after: None,
+        limit: 10,
+    };
+    for (list, expected) in [("csl^@pa", "birrell@pa"), ("other^@pa", "needham@pa")] {
+        let Reply::Members { members, .. } = cluster.ok("s1", Speaker::Operator, members(list))
+        else {
+            panic!("no members")
+        };
+        let members: Vec<String> = members.iter().map(ToString::to_string).collect();
+        assert_eq!(members, [expected]);
+    }
+}
+
+#[test]
+fn a_token_of_one_who_is_gone_is_nothing_to_whoever_has_his_name_now() {
+    let mut cluster = Cluster::new(2);
+    cluster.group("csl^@pa", &["needham@pa"], &[]);
+    cluster.submit("s1", "birrell@pa", &["csl^@pa"], "hello");
+    cluster.pass(3_000);
+    let token = newest(&mut cluster, "s1", "needham@pa").0.unwrap();
+    let token = token.unsubscribe.unwrap();
+    let gone = Request::Delete {
+        name: name("needham@pa"),
+    };
+    cluster.ok("s1", Speaker::Operator, gone);
+    cluster.individual("needham@pa");
+    cluster.ok(
+        "s1",
+        Speaker::Operator,
+        add("csl^@pa", GroupList::Members, "needham@pa"),
+    );
+    cluster.ok("s1", Speaker::Anonymous, unsubscribe("csl^@pa", &token));
+    let message = cluster.submit("s1", "birrell@pa", &["csl^@pa"], "still there?");
+    cluster.pass(3_000);
+    assert_eq!(cluster.inbox("s2", "needham@pa"), [message]);
+}
+
+#[test]
+fn a_direct_copy_says_nothing_of_lists_and_what_fails_of_a_list_its_owners_hear() {
+    let mut cluster = Cluster::new(2);
+    cluster.group(
+        "csl^@pa",
+        &["birrell@pa", "gone@outside.example"],
+        &["needham@pa"],
+    );
+    let direct = cluster.submit("s1", "birrell@pa", &["needham@pa"], "to you");
+    cluster.pass(2_000);
+    assert_eq!(newest(&mut cluster, "s1", "needham@pa"), (None, 6));
+    cluster.submit("s1", "birrell@pa", &["csl^@pa"], "hello");
+    cluster.pass(5_000);
+    let report = &cluster.reports[0];
+    let to = report.submission.envelope.recipients[0].name.clone();
+    assert_eq!(to, name("owners-csl^@pa"), "not the sender");
+    assert_eq!(report.lines[0].name, name("gone@outside.example"));
+    let id = report.submission.id.unwrap();
+    let mut inbox = cluster.inbox("s2", "needham@pa");
+    inbox.sort();
+    assert_eq!(inbox, [direct, id]);
     cluster.assert_settled();
 }

@@ -118,6 +118,8 @@ fn right_to_change(name: &Name, change: &EntryChange) -> Right {
         },
         // Of a group with owners the registrars may too: somebody must, when all owners are away.
         EntryChange::Judge { .. } => Right::Only(&["owner", "registrar"]),
+        // The token is the right, and the sample's is none.
+        EntryChange::Unsubscribe(_) => Right::Exactly(&[]),
         EntryChange::Join => Right::Exactly(&["friend", "owner"]),
         EntryChange::Leave => Right::Exactly(LIVING),
     }

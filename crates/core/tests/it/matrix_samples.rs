@@ -6,7 +6,7 @@ use grapevine_model::{
     AppPassword, AsideChange, Authenticated, DeadLetterChange, Depth, EntryChange, EntryKind,
     GroupList, ImportedEntry, Incarnation, MessageId, OriginId, PolicyChange, PostingRule,
     QueueAsk, QueueChange, Quota, RegistryName, Reply, Request, Secret, ServerInfo, ServerRole,
-    Since, SiteOffer, Source, Speaker, StalePolicy, Verdict, WatchTarget,
+    Since, SiteOffer, Source, Speaker, StalePolicy, Unsubscribe, Verdict, WatchTarget,
 };
 
 use crate::harness::{Cluster, add, name, remove, server};
@@ -177,6 +177,14 @@ fn changes() -> Vec<Request> {
         remove("g^@es", members, "member@pa"),
         remove("g^@es", members, "ghost@pa"),
         remove("g^@es", GroupList::Friends, "friend@pa"),
+        change(
+            "g^@es",
+            EntryChange::Unsubscribe(Unsubscribe {
+                group: Incarnation(1),
+                member: Incarnation(2),
+                proof: [0; 16],
+            }),
+        ),
         change("g^@es", EntryChange::Join),
         change("g^@es", EntryChange::Leave),
         change("lone^@es", EntryChange::Remark("r".into())),

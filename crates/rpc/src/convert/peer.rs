@@ -1,8 +1,8 @@
 //! What servers say to each other.
 
 use grapevine_model::{
-    Answer, Beat, DepositOutcome, Hlc, Incarnation, Life, Name, OriginId, PeerMessage, Question,
-    Refusal, Reply, Resolution, ServerName, SpaceId, SpacePush, VersionVector,
+    Answer, Beat, DepositFor, DepositOutcome, Hlc, Incarnation, Life, Name, OriginId, PeerMessage,
+    Question, Refusal, Reply, Resolution, SpaceId, SpacePush, VersionVector,
 };
 
 use super::cell::{decode_updates, encode_updates};
@@ -131,10 +131,11 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
             body: Some(body.into()),
             inboxes: inboxes
                 .iter()
-                .map(|(owner, name, sites)| v1::Inbox {
-                    incarnation: incarnation_bytes(*owner),
-                    name: name.to_string(),
-                    sites: texts(sites),
+                .map(|to| v1::Inbox {
+                    incarnation: incarnation_bytes(to.inbox),
+                    name: to.name.to_string(),
+                    sites: texts(&to.sites),
+                    list: to.list.as_ref().map(Into::into),
                 })
                 .collect(),
         }),
@@ -384,12 +385,13 @@ fn of_space(of: v1::SpaceVector) -> Wire<(SpaceId, VersionVector)> {
     ))
 }
 
-fn decode_inbox(inbox: &v1::Inbox) -> Wire<(Incarnation, Name, Vec<ServerName>)> {
-    Ok((
-        incarnation(&inbox.incarnation)?,
-        name(&inbox.name)?,
-        all_parsed(&inbox.sites)?,
-    ))
+fn decode_inbox(inbox: &v1::Inbox) -> Wire<DepositFor> {
+    Ok(DepositFor {
+        inbox: incarnation(&inbox.incarnation)?,
+        name: name(&inbox.name)?,
+        sites: all_parsed(&inbox.sites)?,
+        list: inbox.list.clone().map(TryInto::try_into).transpose()?,
+    })
 }
 
 fn encode_outcome((owner, outcome): &(Incarnation, DepositOutcome)) -> v1::DepositOutcome {

@@ -2,7 +2,7 @@
 
 use grapevine_model::{
     AsideChange, Depth, Door, EntryChange, GroupList, KeyWait, MAX_CELL_VALUE_BYTES, OriginId,
-    PostingRule, Quota, Request, Secret, ServerInfo, ServerRole, Speaker, Verdict,
+    PostingRule, Quota, Request, Secret, ServerInfo, ServerRole, Speaker, Unsubscribe, Verdict,
 };
 
 use super::login::{app_id, label, scram_bytes, scram_text, source, source_bytes};
@@ -237,6 +237,7 @@ impl From<&EntryChange> for v1::EntryChange {
                         Verdict::Reject(why) => Some(why.clone()),
                     },
                 }),
+                EntryChange::Unsubscribe(token) => Wired::Unsubscribe(token.token()),
                 EntryChange::ListAdd(list, who) => Wired::ListAdd(member(list, who)),
                 EntryChange::ListRemove(list, who) => Wired::ListRemove(member(list, who)),
                 EntryChange::Join => Wired::Join(v1::Nothing {}),
@@ -276,6 +277,10 @@ impl TryFrom<v1::EntryChange> for EntryChange {
                     Some(why) => Verdict::Reject(value_text(why)?),
                 },
             },
+            Wired::Unsubscribe(token) => Self::Unsubscribe(
+                Unsubscribe::from_token(&token)
+                    .ok_or_else(|| WireError::invalid("a token of a list can't be read"))?,
+            ),
             Wired::ListAdd(v1::ListMember { list: of, member }) => {
                 Self::ListAdd(list(of)?, parsed(&member)?)
             }

@@ -1,9 +1,9 @@
 //! What replies show: entries, status, traces, listings.
 
 use grapevine_model::{
-    Conflict, Dangle, Dangling, EntryKind, EntryView, HeldPost, HolderSays, InboxListing,
+    Conflict, Dangle, Dangling, EntryKind, EntryView, HeldPost, HolderSays, InboxListing, ListCopy,
     ListedMessage, PeerView, QueueView, SeenView, ServerStatus, TombstoneView, Trace,
-    TraceRecipient,
+    TraceRecipient, Unsubscribe,
 };
 
 use super::request::{list, role};
@@ -109,6 +109,37 @@ impl TryFrom<v1::Conflict> for Conflict {
             aside: incarnation(&conflict.aside)?,
             kind: kind(conflict.kind)?,
             remark: conflict.remark,
+        })
+    }
+}
+
+impl From<&ListCopy> for v1::ListCopy {
+    fn from(copy: &ListCopy) -> Self {
+        Self {
+            list: copy.list.to_string(),
+            https: copy.https.clone(),
+            unsubscribe: copy.unsubscribe.as_ref().map(Unsubscribe::token),
+        }
+    }
+}
+
+impl TryFrom<v1::ListCopy> for ListCopy {
+    type Error = WireError;
+
+    fn try_from(copy: v1::ListCopy) -> Wire<Self> {
+        let place = |https: String| match https.parse::<grapevine_model::Place>() {
+            Ok(_) => Ok(https),
+            Err(_) => Err(WireError::invalid("the place of an API can't be read")),
+        };
+        let token = |token: String| {
+            Unsubscribe::from_token(&token)
+                .ok_or_else(|| WireError::invalid("a token of a list can't be read"))
+        };
+        Ok(Self {
+            list: name(&copy.list)?,
+            // It becomes a part of a header.
+            https: copy.https.map(place).transpose()?,
+            unsubscribe: copy.unsubscribe.map(token).transpose()?,
         })
     }
 }
@@ -395,6 +426,7 @@ impl From<&InboxListing> for v1::InboxListing {
                     message: id_bytes(listed.message),
                     len: listed.len,
                     deposited_ms: listed.deposited_ms,
+                    list: listed.list.as_ref().map(Into::into),
                 })
                 .collect(),
             sites: texts(&listing.sites),
@@ -419,6 +451,7 @@ impl TryFrom<v1::InboxListing> for InboxListing {
                         message: message_id(&listed.message)?,
                         len: listed.len,
                         deposited_ms: listed.deposited_ms,
+                        list: listed.list.clone().map(TryInto::try_into).transpose()?,
                     })
                 })
                 .collect::<Wire<_>>()?,

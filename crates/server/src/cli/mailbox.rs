@@ -356,6 +356,7 @@ mod tests {
             message: MessageId::from_u128(n),
             len: 1,
             deposited_ms: 0,
+            list: None,
         };
         let listing = InboxListing {
             incarnation: Incarnation(1),

@@ -171,6 +171,7 @@ impl Backend for Fake {
                         message: message.submission.id.unwrap(),
                         len: message.body.len() as u64,
                         deposited_ms: 0,
+                        list: None,
                     })
                     .collect();
                 Ok(Reply::Inbox(InboxListing {

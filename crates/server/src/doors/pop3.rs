@@ -5,6 +5,7 @@
 //! A message's size is that of its bytes as they are stored. Only for one that does not end with a CRLF are two more sent than were said
 //! (the protocol can't end it otherwise): knowing better would cost reading every body at each login.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use grapevine_doors::sasl::Credentials;
 use grapevine_doors::sasl::channel::Channel;
 use grapevine_doors::sasl::scram::Proof;
 use grapevine_model::{
-    Door, ErrorKind, MessageId, Name, Reply, Request, ServerName, Source, Speaker,
+    Door, ErrorKind, ListCopy, MessageId, Name, Reply, Request, ServerName, Source, Speaker,
 };
 use tokio::time::timeout;
 
@@ -42,6 +43,8 @@ struct Mailbox {
     name: Name,
     speaker: Speaker,
     sites: Vec<ServerName>,
+    /// What lists add to messages of theirs.
+    lists: BTreeMap<MessageId, ListCopy>,
 }
 
 impl<B: Backend> Pop3<B> {
@@ -107,10 +110,13 @@ impl<B: Backend> Pop3<B> {
                     .iter()
                     .filter_map(|listed| Entry::new(listed.message.to_string(), listed.len).ok())
                     .collect();
+                let lists = listing.messages.into_iter();
+                let lists = lists.filter_map(|listed| Some((listed.message, listed.list?)));
                 self.mailbox = Some(Mailbox {
                     name,
                     speaker,
                     sites: listing.sites,
+                    lists: lists.collect(),
                 });
                 Ok(entries)
             }
@@ -137,7 +143,10 @@ impl<B: Backend> Pop3<B> {
         )
         .await;
         match opened {
-            Ok(Ok(body)) => Some(body),
+            Ok(Ok(body)) => {
+                let held = self.mailbox.as_ref();
+                Some(body.after(held.and_then(|held| held.lists.get(&message))))
+            }
             Ok(Err(refusal)) => {
                 tracing::warn!(%message, %refusal, "a listed message can't be read");
                 None

@@ -57,6 +57,7 @@ pub(crate) struct Api {
 impl Api {
     /// The routes of all operations.
     pub(crate) fn router(self) -> Router {
+        let core = self.calls.core.clone();
         let api = Arc::new(self);
         let mut router = Router::new();
         for operation in OPERATIONS {
@@ -77,6 +78,7 @@ impl Api {
             router = router.route(operation.path, on(filter, handler));
         }
         router
+            .merge(super::unsubscribe::router(core))
             .fallback(async || {
                 Problem::of_http(
                     StatusCode::NOT_FOUND,
@@ -212,10 +214,11 @@ impl Api {
         else {
             return Err(Refusal::new(ErrorKind::Internal, "the inbox was not listed").into());
         };
-        if !messages.iter().any(|listed| listed.message == message) {
+        let Some(listed) = messages.iter().find(|listed| listed.message == message) else {
             return Err(Refusal::not_found(format!("{message} in the inbox of {owner}")).into());
-        }
+        };
         let body = self.calls.core.read_body(message, &sites).await?;
+        let body = body.after(listed.list.as_ref());
         let length = HeaderValue::from(body.len_bytes());
         let chunks = futures_util::stream::unfold(Some(body), next_chunk);
         let mut response = Response::new(Body::from_stream(chunks));

@@ -16,6 +16,7 @@ mod probes;
 mod problem;
 mod render;
 mod submission;
+mod unsubscribe;
 
 pub(crate) use api::Api;
 pub(crate) use conditions::Turns;

@@ -22,6 +22,7 @@ mod http_administration;
 mod http_client;
 mod http_docs;
 mod http_limits;
+mod http_lists;
 mod killed;
 mod ldap;
 mod ldap_crate;

@@ -387,6 +387,7 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
                     message: *message,
                     len: body.len() as u64,
                     deposited_ms: 0,
+                    list: None,
                 })
                 .collect(),
             sites: Vec::new(),
@@ -525,7 +526,10 @@ impl Grapevine for Fake {
                     fake.never::<()>().await;
                 }
                 if sender
-                    .send(Ok(v1::BodyPart { part: Some(part) }))
+                    .send(Ok(v1::BodyPart {
+                        part: Some(part),
+                        before: Default::default(),
+                    }))
                     .await
                     .is_err()
                 {

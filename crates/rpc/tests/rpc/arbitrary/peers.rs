@@ -134,7 +134,15 @@ pub(super) fn replication_message() -> BoxedStrategy<PeerMessage> {
 }
 
 pub(super) fn delivery_message() -> BoxedStrategy<PeerMessage> {
-    let inboxes = vec((incarnation(), name(), servers()), 0..4);
+    let inbox = (incarnation(), name(), servers(), option::of(list_copy())).prop_map(
+        |(inbox, name, sites, list)| DepositFor {
+            inbox,
+            name,
+            sites,
+            list,
+        },
+    );
+    let inboxes = vec(inbox, 0..4);
     let outcome = prop_oneof![
         any::<u8>().prop_map(|copies| DepositOutcome::Stored { copies }),
         Just(DepositOutcome::NotHere),

@@ -305,13 +305,17 @@ pub(super) fn trace() -> BoxedStrategy<Trace> {
 }
 
 pub(super) fn inbox() -> BoxedStrategy<InboxListing> {
-    let listed =
-        (message_id(), any::<u64>(), any::<u64>()).prop_map(|(message, len, deposited_ms)| {
-            ListedMessage {
-                message,
-                len,
-                deposited_ms,
-            }
+    let listed = (
+        message_id(),
+        any::<u64>(),
+        any::<u64>(),
+        option::of(list_copy()),
+    )
+        .prop_map(|(message, len, deposited_ms, list)| ListedMessage {
+            message,
+            len,
+            deposited_ms,
+            list,
         });
     (
         incarnation(),

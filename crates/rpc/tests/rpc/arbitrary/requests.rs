@@ -56,6 +56,27 @@ pub(super) fn offer() -> BoxedStrategy<SiteOffer> {
         .boxed()
 }
 
+fn unsubscribe() -> BoxedStrategy<Unsubscribe> {
+    (incarnation(), incarnation(), any::<[u8; 16]>())
+        .prop_map(|(group, member, proof)| Unsubscribe {
+            group,
+            member,
+            proof,
+        })
+        .boxed()
+}
+
+pub(super) fn list_copy() -> BoxedStrategy<ListCopy> {
+    let https = option::of(Just("a.example:443".to_owned()));
+    (name(), https, option::of(unsubscribe()))
+        .prop_map(|(list, https, unsubscribe)| ListCopy {
+            list,
+            https,
+            unsubscribe,
+        })
+        .boxed()
+}
+
 pub(super) fn change() -> BoxedStrategy<EntryChange> {
     prop_oneof![
         secret().prop_map(EntryChange::Password),
@@ -81,6 +102,7 @@ pub(super) fn change() -> BoxedStrategy<EntryChange> {
             message,
             verdict: reject.map_or(Verdict::Approve, Verdict::Reject),
         }),
+        unsubscribe().prop_map(EntryChange::Unsubscribe),
         (list(), member()).prop_map(|(list, who)| EntryChange::ListAdd(list, who)),
         (list(), member()).prop_map(|(list, who)| EntryChange::ListRemove(list, who)),
         Just(EntryChange::Join),
