@@ -78,6 +78,13 @@ pub(crate) fn space_prefix(space: &SpaceId) -> Vec<u8> {
     }
 }
 
+/// What the cells of a registry that is kept apart begin with in `Cells`: no space's prefix.
+pub(crate) fn shelf_prefix(of: Incarnation) -> Vec<u8> {
+    let mut key = vec![b'S'];
+    key.extend_from_slice(&of.0.to_be_bytes());
+    key
+}
+
 /// The space whose whole key this is.
 pub(crate) fn space_of(key: &[u8]) -> Result<SpaceId, Damaged> {
     let bad = || Damaged("a space's key can't be read".into());

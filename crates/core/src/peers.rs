@@ -64,7 +64,12 @@ impl Server {
             return Ok(());
         }
         self.heard(from);
+        let Some(message) = self.admit_message(from, message) else {
+            return Ok(());
+        };
         match message {
+            // One says it once.
+            PeerMessage::About { .. } => Ok(()),
             PeerMessage::Beat(beat) => self.take_beat(from, beat),
             PeerMessage::Vectors(vectors) => self.take_vectors(from, vectors),
             PeerMessage::Pull { space, known } => self.take_pull(from, &space, known),

@@ -48,11 +48,15 @@ pub enum Planted {
     HandedIsDelivered,
     /// Whom another server has handed the message to is not asked (no needless second copy outside).
     OutsideNotAsked,
+    /// What a registry of the same name once was is taken for what it is (P4).
+    OldLivesTaken,
+    /// A holder is asked before it has fetched anything, and may be left as the only one (P4).
+    TrafficFirst,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::ReplyBeforeDurable,
         Self::AcceptBeforeDeputy,
         Self::WallClockStamps,
@@ -75,5 +79,7 @@ impl Planted {
         Self::WatchByTime,
         Self::HandedIsDelivered,
         Self::OutsideNotAsked,
+        Self::OldLivesTaken,
+        Self::TrafficFirst,
     ];
 }

@@ -38,6 +38,7 @@ use crate::registry::servers::{META_RETIRED, META_WELCOME, Welcomed};
 use crate::registry::watch::Watches;
 use crate::registry::zones::Zones;
 use crate::replication::compare::Compares;
+use crate::replication::incarnation::Lives;
 use crate::replication::origin::Origins;
 use crate::replication::push::Pushes;
 use crate::replication::quarantine::Quarantine;
@@ -94,6 +95,7 @@ pub struct Server {
     pub(crate) compares: Compares,
     pub(crate) quarantine: Quarantine,
     pub(crate) origins: Origins,
+    pub(crate) lives: Lives,
     pub(crate) own_keys: OwnKeys,
     /// Pushes and acknowledgements of this turn, by server.
     pub(crate) pushes: Pushes,
@@ -187,6 +189,8 @@ pub struct Server {
     pub(crate) planted_watch_by_time: bool,
     pub(crate) planted_handed_is_delivered: bool,
     pub(crate) planted_outside_not_asked: bool,
+    pub(crate) planted_old_lives: bool,
+    pub(crate) planted_traffic_first: bool,
 }
 
 impl Server {
@@ -229,6 +233,7 @@ impl Server {
             compares: Compares::default(),
             quarantine: Quarantine::default(),
             origins: Origins::default(),
+            lives: Lives::default(),
             own_keys: OwnKeys::default(),
             pushes: Pushes::default(),
             waiters: BTreeMap::new(),
@@ -302,6 +307,8 @@ impl Server {
             planted_watch_by_time: false,
             planted_handed_is_delivered: false,
             planted_outside_not_asked: false,
+            planted_old_lives: false,
+            planted_traffic_first: false,
         };
         #[cfg(feature = "planted-faults")]
         server.plant();
@@ -354,6 +361,8 @@ impl Server {
             Some(Planted::LaterHasTheName) => self.planted_later_has_the_name = true,
             Some(Planted::HandedIsDelivered) => self.planted_handed_is_delivered = true,
             Some(Planted::OutsideNotAsked) => self.planted_outside_not_asked = true,
+            Some(Planted::OldLivesTaken) => self.planted_old_lives = true,
+            Some(Planted::TrafficFirst) => self.planted_traffic_first = true,
             Some(Planted::CompareTrusts) => self.planted_compare_trusts = true,
             Some(Planted::WatchByTime) => self.planted_watch_by_time = true,
         }
@@ -394,6 +403,7 @@ impl Server {
             );
         }
         self.origins_at_start()?;
+        self.load_lives()?;
         if let Some(bytes) = self.ledger.get(Table::Meta, META_WELCOME)? {
             let kept: Vec<Welcomed> = codec::decode(&bytes)?;
             let servers: Vec<ServerInfo> = kept.into_iter().map(ServerInfo::from).collect();
@@ -676,6 +686,7 @@ impl Server {
     // Small things that everybody needs.
 
     pub(crate) fn send(&mut self, to: &ServerName, message: PeerMessage) {
+        let message = self.with_lives(message);
         self.ledger.emit(Effect::Send {
             to: to.clone(),
             message,

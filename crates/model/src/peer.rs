@@ -249,6 +249,14 @@ pub enum PeerMessage {
         /// Whether.
         held: bool,
     },
+    /// A message about registries, with what they are to the sender: one that was deleted and created
+    /// again is another one. Older releases send the message alone.
+    About {
+        /// Which is which.
+        lives: Vec<(RegistryName, Incarnation)>,
+        /// The message.
+        message: Box<PeerMessage>,
+    },
     /// The vectors of my spaces in a bucket whose digests differ.
     Vectors(Vec<(SpaceId, VersionVector)>),
     /// Send me what I lack of a space, beyond this vector.
@@ -444,4 +452,14 @@ pub enum PeerMessage {
         /// As of when.
         as_of: Option<AsOf>,
     },
+}
+
+impl PeerMessage {
+    /// The message without what it says of the registries that it is about.
+    pub fn bare(&self) -> &Self {
+        match self {
+            Self::About { message, .. } => message,
+            other => other,
+        }
+    }
 }

@@ -73,6 +73,7 @@ impl Lane {
     /// The lane of a message.
     pub(crate) fn of(message: &PeerMessage) -> Self {
         match message {
+            PeerMessage::About { message, .. } => Self::of(message),
             PeerMessage::Beat(_)
             | PeerMessage::Vectors(_)
             | PeerMessage::Pull { .. }

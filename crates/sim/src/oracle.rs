@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grapevine_model::{BodyInfo, InboxListing, MessageId, Name, OriginId, Reply, Stamp};
+use grapevine_model::{
+    BodyInfo, InboxListing, Incarnation, MessageId, Name, OriginId, RegistryName, Reply, Stamp,
+};
 
 use crate::cluster::{Cluster, Violation};
 use crate::event::{NodeIndex, Outcome};
@@ -175,6 +177,30 @@ impl WriteId {
     }
 }
 
+/// An entry of a registry that comes and goes.
+#[derive(Debug, Clone)]
+pub struct Entered {
+    /// Never used again.
+    pub name: Name,
+    /// The registry that it was made in, if that is known.
+    pub of: Option<Incarnation>,
+    /// How many disks had been lost when it was asked for.
+    pub disks_lost: u32,
+    /// What became of it.
+    pub fate: WriteFate,
+}
+
+/// What is known of a registry that comes and goes.
+#[derive(Debug, Default)]
+pub struct Founded {
+    /// Acknowledged creations: on how many disks, and how many had been lost by then.
+    pub creations: Vec<(u8, u32)>,
+    /// Deletions that may have been done.
+    pub deletions: u32,
+    /// Its entries.
+    pub entries: Vec<Entered>,
+}
+
 /// The oracle.
 #[derive(Debug, Default)]
 pub struct Oracle {
@@ -186,6 +212,8 @@ pub struct Oracle {
     pub writes: BTreeMap<Key, Vec<Write>>,
     /// What each instance has said of its places, in order.
     pub registrations: BTreeMap<Name, Vec<Registration>>,
+    /// Registries that come and go.
+    pub founded: BTreeMap<RegistryName, Founded>,
     /// Late names whose creation was acknowledged on two disks.
     pub created: BTreeSet<Name>,
     /// For each origin, when which greatest stamp was heard.

@@ -13,8 +13,10 @@ use crate::cluster::{Cluster, Options, Skew, Verbosity, Violation};
 use crate::dice::Dice;
 use crate::event::{ActorIndex, Occurrence, Outcome};
 use crate::faults::{self, Plan};
+use crate::founders::{self, Founder};
 use crate::invariants;
 use crate::keeper::Keeper;
+use crate::movers::Mover;
 use crate::oracle::{Accepted, Oracle, Sent};
 use crate::services::{self, Instance};
 use crate::view::{self, Patience};
@@ -44,6 +46,10 @@ const FAULTS: ActorIndex = 1_001;
 const INSTANCES: ActorIndex = 2_000;
 /// The watchers act from this on.
 const WATCHERS: ActorIndex = 3_000;
+/// Those who create and delete registries, from this on.
+const FOUNDERS: ActorIndex = 5_000;
+/// Those who change holders.
+const MOVERS: ActorIndex = 6_000;
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +161,8 @@ struct Run {
     clients: Vec<Client>,
     instances: Vec<Instance>,
     watchers: Vec<Watcher>,
+    founders: Vec<Founder>,
+    movers: Vec<Mover>,
     keeper: Keeper,
     plan: Plan,
     dice: Dice,
@@ -192,7 +200,30 @@ impl Run {
                 Instance::new(me, service.clone(), dice, pace_us)
             })
             .collect();
-        let actors = (0..clients.len()).chain(INSTANCES..INSTANCES + instances.len());
+        // Their own dice, so that what else a seed does stays as it was.
+        let mut own = dice.fork(4);
+        let count = if own.chance(600) { 2 } else { 0 };
+        let founders: Vec<Founder> = (0..count)
+            .map(|number| {
+                let dice = own.fork(10 + number as u64);
+                Founder::new(FOUNDERS + number, dice, pace_us)
+            })
+            .collect();
+        let moved = nodes > 2 && own.chance(600);
+        let movers: Vec<Mover> = world
+            .registries
+            .iter()
+            .filter(|_| moved)
+            .enumerate()
+            .map(|(number, registry)| {
+                let dice = own.fork(20 + number as u64);
+                Mover::new(MOVERS + number, registry.name.clone(), dice, pace_us)
+            })
+            .collect();
+        let actors = (0..clients.len())
+            .chain(INSTANCES..INSTANCES + instances.len())
+            .chain(FOUNDERS..FOUNDERS + founders.len())
+            .chain(MOVERS..MOVERS + movers.len());
         for me in actors {
             cluster.wake_in(me, dice.below(pace_us));
         }
@@ -218,6 +249,8 @@ impl Run {
             world,
             clients,
             instances,
+            founders,
+            movers,
             plan,
             dice,
             patience,
@@ -240,6 +273,12 @@ impl Run {
         for watcher in &mut self.watchers {
             watcher.stop();
         }
+        for founder in &mut self.founders {
+            founder.stop();
+        }
+        for mover in &mut self.movers {
+            mover.stop();
+        }
         self.keeper.hurry(&mut self.cluster);
         let mut not_quiet = self.settle();
         let others = self.late_people();
@@ -254,6 +293,11 @@ impl Run {
                 &self.world,
                 &mut self.dice,
             );
+            founders::at_end(&mut Stage {
+                cluster: &mut self.cluster,
+                oracle: &mut self.oracle,
+                world: &self.world,
+            });
         }
         let view = view::gather(
             &mut self.cluster,
@@ -284,6 +328,16 @@ impl Run {
             Occurrence::Quiet => {}
             Occurrence::Woken { actor: FAULTS } => self.faults_due(),
             Occurrence::Woken { actor: KEEPER } => self.keeper.woken(&mut self.cluster),
+            Occurrence::Woken { actor } if actor >= MOVERS => {
+                if let Some(mover) = self.movers.get_mut(actor - MOVERS) {
+                    mover.woken(&mut stage);
+                }
+            }
+            Occurrence::Woken { actor } if actor >= FOUNDERS => {
+                if let Some(founder) = self.founders.get_mut(actor - FOUNDERS) {
+                    founder.woken(&mut stage);
+                }
+            }
             Occurrence::Woken { actor } if actor >= WATCHERS => {
                 if let Some(watcher) = self.watchers.get_mut(actor - WATCHERS) {
                     watcher.woken(&mut self.cluster);
@@ -304,6 +358,24 @@ impl Run {
                 call,
                 outcome,
             } => self.keeper.ended(&mut self.cluster, call, outcome),
+            Occurrence::Ended {
+                actor,
+                call,
+                outcome,
+            } if actor >= MOVERS => {
+                if let Some(mover) = self.movers.get_mut(actor - MOVERS) {
+                    mover.ended(&mut stage, call, &outcome);
+                }
+            }
+            Occurrence::Ended {
+                actor,
+                call,
+                outcome,
+            } if actor >= FOUNDERS => {
+                if let Some(founder) = self.founders.get_mut(actor - FOUNDERS) {
+                    founder.ended(&mut stage, call, &outcome);
+                }
+            }
             Occurrence::Ended {
                 actor,
                 call,
@@ -370,6 +442,8 @@ impl Run {
         while self.clients.iter().any(|client| !client.is_idle())
             || self.instances.iter().any(|instance| !instance.is_idle())
             || self.watchers.iter().any(|watcher| !watcher.is_idle())
+            || self.founders.iter().any(|founder| !founder.is_idle())
+            || self.movers.iter().any(|mover| !mover.is_idle())
             || !self.keeper.is_idle()
         {
             if self.cluster.now_us() > until_us {

@@ -182,7 +182,15 @@ impl Fanouts {
     /// There is room for another page.
     fn one_flies_less(&mut self, now_ms: u64) {
         self.pages = self.pages.saturating_sub(1);
-        for parked in std::mem::take(&mut self.parked) {
+        self.wake_parked(now_ms);
+    }
+
+    /// One of those that wait for room: whoever finds some left wakes the next, so that a place that
+    /// is free does not wake them all.
+    fn wake_parked(&mut self, now_ms: u64) {
+        if self.pages < MOST_FLYING
+            && let Some(parked) = self.parked.pop_first()
+        {
             self.queue_groups(now_ms, parked);
         }
     }
@@ -318,8 +326,19 @@ impl Server {
         }
     }
 
-    /// The next members of the newest group of a message.
+    /// The next members of the newest group of a message; then the next group, or message, has its turn,
+    /// however this one ended.
     fn take_page_of_group(&mut self, message: MessageId) -> Result<(), Damaged> {
+        let taken = self.take_members(message);
+        let now = self.now.mono_ms;
+        if !self.fanouts.parked.contains(&message) {
+            self.fanouts.queue_groups(now, message);
+        }
+        self.fanouts.wake_parked(now);
+        taken
+    }
+
+    fn take_members(&mut self, message: MessageId) -> Result<(), Damaged> {
         let full = self.fanouts.pages >= MOST_FLYING;
         let Some(fanout) = self.fanouts.of.get_mut(&message) else {
             return Ok(());
@@ -397,8 +416,6 @@ impl Server {
             self.fly(message, number, &page)?;
         }
         self.follow_singly(message, &row.page(), others)?;
-        let now = self.now.mono_ms;
-        self.fanouts.queue_groups(now, message);
         self.end_fanout_if_done(message);
         Ok(())
     }

@@ -86,8 +86,10 @@ impl Server {
     }
 
     fn covers(&self, registry: &RegistryName, stamp: Stamp) -> bool {
-        self.vector(registry)
-            .is_some_and(|vector| vector.covers(stamp))
+        self.is_of_an_earlier(registry, stamp)
+            || self
+                .vector(registry)
+                .is_some_and(|vector| vector.covers(stamp))
     }
 
     fn vector(&self, registry: &RegistryName) -> Option<&VersionVector> {

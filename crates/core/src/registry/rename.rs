@@ -7,7 +7,8 @@
 //! give nothing: nothing is guessed.
 
 use grapevine_model::{
-    AsideChange, Conflict, Field, Incarnation, Name, Refusal, RegistryName, Reply, Speaker, Stamp,
+    AsideChange, Conflict, EntryKind, Field, Incarnation, Name, Refusal, RegistryName, Reply,
+    Speaker, Stamp,
 };
 
 use crate::codec::{self, Identity};
@@ -157,6 +158,28 @@ impl Server {
         Ok(Ok(Reply::Conflicts { conflicts, next }))
     }
 
+    /// Whether a registry that stands aside may be called so.
+    fn may_be_a_registry(&self, to: &Name, kind: EntryKind) -> Result<(), Refusal> {
+        if kind != EntryKind::Group {
+            return Err(Refusal::not_allowed(
+                "a server keeps its name: delete the entry that stands aside, and let it join again",
+            ));
+        }
+        match to.simple().parse::<RegistryName>() {
+            Ok(registry) if !registry.is_system() => {}
+            Ok(_) | Err(_) => {
+                return Err(Refusal::invalid(format!(
+                    "{} is no name of a registry",
+                    to.simple()
+                )));
+            }
+        }
+        if self.entry(to).is_some() {
+            return Err(Refusal::conflict(format!("{to} exists already")));
+        }
+        Ok(())
+    }
+
     /// Settles a conflict: the entry that stands aside goes, or gets a name of its own.
     pub(crate) fn prepare_aside(
         &mut self,
@@ -184,11 +207,18 @@ impl Server {
             AsideChange::Rename(to) if to.registry() != name.registry() => Err(Refusal::invalid(
                 "a name can be changed within its registry only",
             )),
-            AsideChange::Rename(to) => self.may_get_name(to, None).map(|()| {
-                let mut changes = self.take_over_name(to);
-                changes.push(self.named(incarnation, &identity, to));
-                changes
-            }),
+            AsideChange::Rename(to) => {
+                let may = if name.registry().as_str() == "gv" {
+                    self.may_be_a_registry(to, identity.kind)
+                } else {
+                    self.may_get_name(to, None)
+                };
+                may.map(|()| {
+                    let mut changes = self.take_over_name(to);
+                    changes.push(self.named(incarnation, &identity, to));
+                    changes
+                })
+            }
         })
     }
 }

@@ -214,6 +214,7 @@ impl Server {
         let mut holdings = BTreeMap::new();
         let mut first = Vec::new();
         let (mut ready, mut policies) = (BTreeMap::new(), BTreeMap::new());
+        let mut named = BTreeMap::new();
         for entry in database.entries().filter(|e| database.has_its_name(e)) {
             match entry.kind() {
                 EntryKind::Individual => {
@@ -235,6 +236,8 @@ impl Server {
                     let mut whole = servers_in(&entry, Field::FirstHolder);
                     whole.extend(servers_in(&entry, Field::FetchedHolder));
                     if !registry.is_system() {
+                        let meant = (entry.incarnation, entry.identity.created);
+                        named.insert(registry.clone(), meant);
                         ready.insert(registry.clone(), whole);
                         policies.insert(registry.clone(), policy_of(&entry));
                     }
@@ -259,11 +262,12 @@ impl Server {
         self.holdings = holdings;
         self.ready = ready;
         self.policies = policies;
+        let lives_changed = self.follow_lives(named)?;
         self.offer_scram();
         if servers_changed {
             self.meet_servers();
         }
-        if servers_changed || holdings_changed {
+        if servers_changed || holdings_changed || lives_changed {
             self.closures.get_mut().forget_all();
             let mine: Vec<RegistryName> = self
                 .holdings
@@ -272,7 +276,7 @@ impl Server {
                 .map(|(r, _)| r.clone())
                 .collect();
             for registry in mine {
-                let ready = first.contains(&registry);
+                let ready = first.contains(&registry) || self.planted_traffic_first;
                 self.open_space(&SpaceId::Registry(registry), ready);
             }
             let spaces: Vec<SpaceId> = self
@@ -486,6 +490,8 @@ impl Server {
             )));
         }
         let group = self.group_of(registry)?.incarnation;
+        // One that stands aside would have the name without anybody having chosen it.
+        self.is_settled(&registry.group())?;
         Ok(vec![Change::delete(single(group, Field::Identity))])
     }
 
@@ -518,7 +524,7 @@ impl Server {
         // Data first, then traffic: what is being fetched is not yet a copy.
         let mut whole = self.ready_holders(registry);
         whole.retain(|holder| holder != server);
-        if whole.is_empty() && present.contains(server) {
+        if whole.is_empty() && !self.planted_traffic_first && present.contains(server) {
             return Err(Refusal::conflict(format!(
                 "{server} is the only holder that has all of {registry}: the others are still fetching it; try again when `registry show` calls one of them ready"
             )));

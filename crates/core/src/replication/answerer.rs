@@ -15,7 +15,7 @@ use crate::tables::Damaged;
 /// A comparison that another server began.
 #[derive(Debug)]
 pub(crate) struct Answerer {
-    space: SpaceId,
+    pub(super) space: SpaceId,
     pub(super) touched_ms: u64,
     levels: u8,
     leaves: Leaves,

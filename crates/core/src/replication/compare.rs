@@ -403,6 +403,22 @@ impl Server {
         self.give_up(lost, "the connection was lost");
     }
 
+    /// A space is no more.
+    pub(crate) fn compare_dropped(&mut self, space: &SpaceId) {
+        let asking = self.compares.asking.iter();
+        let mut joints: BTreeSet<Joint> = asking
+            .filter(|(_, asker)| asker.space == *space)
+            .map(|(joint, _)| joint.clone())
+            .collect();
+        let answering = self.compares.answering.iter();
+        joints.extend(
+            answering
+                .filter(|(_, answerer)| answerer.space == *space)
+                .map(|(joint, _)| joint.clone()),
+        );
+        self.give_up(|joint| joints.contains(joint), "it is no more");
+    }
+
     fn forget_silent(&mut self) {
         let limit_ms = self.config.times.compare_silent_ms;
         let now_ms = self.now.mono_ms;

@@ -41,6 +41,13 @@ pub(crate) struct Origins {
     pub(crate) displaced: bool,
 }
 
+impl Origins {
+    /// A space is no more.
+    pub(crate) fn forget(&mut self, space: &SpaceId) {
+        self.resumed.remove(space);
+    }
+}
+
 impl Server {
     /// The spaces are loaded: how far had this server come?
     pub(crate) fn origins_at_start(&mut self) -> Result<(), Damaged> {

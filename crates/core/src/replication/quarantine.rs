@@ -141,6 +141,12 @@ impl Quarantine {
         }
     }
 
+    /// A space is no more.
+    pub(crate) fn forget(&mut self, space: &SpaceId) {
+        self.kept.retain(|(kept, _), _| kept != space);
+        self.stops.retain(|(kept, _), _| kept != space);
+    }
+
     /// Takes out what may come in now.
     fn ripe(&mut self, limit_ms: u64) -> (Vec<(SpaceId, Update)>, BTreeSet<SpaceId>) {
         let places: Vec<(SpaceId, CellKey)> = self

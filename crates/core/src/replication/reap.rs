@@ -153,6 +153,13 @@ impl Server {
         }
     }
 
+    /// A row goes with its whole space.
+    pub(crate) fn tombstone_is_dropped(&mut self, row: &[u8]) {
+        if row.first() == Some(&DEAD) {
+            self.tombstones.kept = self.tombstones.kept.saturating_sub(1);
+        }
+    }
+
     /// At the start: what was forgotten, and how many tombstones are kept.
     pub(crate) fn load_floors(&mut self) -> Result<(), Damaged> {
         for (key, value) in self.all_rows(Table::Floors, &[], &[u8::MAX; 300])? {

@@ -165,6 +165,7 @@ impl Server {
                 self.databases
                     .entry(registry.clone())
                     .or_insert_with(|| crate::registry::database::Database::new(registry.clone()));
+                self.copy_begins(registry);
             }
             self.save_space(space);
             self.closures.get_mut().forget_all();
@@ -350,10 +351,14 @@ impl Server {
                         self.release(grapevine_model::MessageId::from_u128(cell_key.item))?;
                     }
                 }
+                if table == Table::Tombstones {
+                    self.tombstone_is_dropped(&value);
+                }
                 self.ledger.delete(table, key);
             }
         }
         self.remember_written();
+        self.nothing_left_of(space);
         self.ledger.delete(Table::Floors, prefix.clone());
         self.ledger.delete(Table::Vectors, prefix);
         if let Some(state) = self.spaces.get_mut(space) {

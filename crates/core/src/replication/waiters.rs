@@ -1,7 +1,8 @@
 //! Who waits for a second copy of a write, and what happens when it is there.
 
 use grapevine_model::{
-    ImportOutcome, Imported, Incarnation, MessageId, Reply, ServerName, SpaceId, Stamp, Written,
+    ImportOutcome, Imported, Incarnation, MessageId, Refusal, Reply, ServerName, SpaceId, Stamp,
+    Written,
 };
 
 use crate::registry::request::ReplyTo;
@@ -81,6 +82,29 @@ impl Server {
                 .get(&waiter.space)
                 .map_or(1, |s| s.copies(waiter.dot, &partners));
             self.copied(waiter.then, copies);
+        }
+    }
+
+    /// A registry is no more: nobody will copy what was written to it.
+    pub(crate) fn end_waiters(&mut self, space: &SpaceId, refusal: &Refusal) {
+        let ids: Vec<u64> = self
+            .waiting
+            .get(space)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        for id in ids {
+            let Some(waiter) = self.remove_waiter(id) else {
+                continue;
+            };
+            match waiter.then {
+                Then::Written(to, _) | Then::Imported(to, ..) => {
+                    self.reply(to, Err(refusal.clone()));
+                }
+                // These are of mailboxes.
+                Then::Recipient(..) | Then::Deposited(..) => {}
+            }
         }
     }
 

@@ -19,8 +19,19 @@ use crate::wire::WireError;
 
 impl From<&PeerMessage> for v1::PeerMessage {
     fn from(message: &PeerMessage) -> Self {
+        let lives = match message {
+            PeerMessage::About { lives, .. } => lives.as_slice(),
+            _ => &[],
+        };
         Self {
             message: Some(encode(message)),
+            lives: lives
+                .iter()
+                .map(|(registry, incarnation)| v1::RegistryLife {
+                    registry: registry.to_string(),
+                    incarnation: incarnation_bytes(*incarnation),
+                })
+                .collect(),
         }
     }
 }
@@ -28,6 +39,7 @@ impl From<&PeerMessage> for v1::PeerMessage {
 fn encode(message: &PeerMessage) -> v1::peer_message::Message {
     use v1::peer_message::Message as Wired;
     match message {
+        PeerMessage::About { message, .. } => encode(message),
         PeerMessage::Beat(beat) => Wired::Beat(v1::Beat {
             origin: beat.origin.0,
             time: beat.time.0,
@@ -199,8 +211,30 @@ impl TryFrom<v1::PeerMessage> for PeerMessage {
     type Error = WireError;
 
     fn try_from(message: v1::PeerMessage) -> Wire<Self> {
+        let lives: Vec<_> = message
+            .lives
+            .into_iter()
+            .map(|life| Ok((registry(&life.registry)?, incarnation(&life.incarnation)?)))
+            .collect::<Wire<_>>()?;
+        let message = Self::try_from(chosen(message.message, "message")?)?;
+        Ok(match message {
+            // A body is about a message only, and the frames look for it.
+            PeerMessage::Body { .. } => message,
+            message if lives.is_empty() => message,
+            message => Self::About {
+                lives,
+                message: Box::new(message),
+            },
+        })
+    }
+}
+
+impl TryFrom<v1::peer_message::Message> for PeerMessage {
+    type Error = WireError;
+
+    fn try_from(message: v1::peer_message::Message) -> Wire<Self> {
         use v1::peer_message::Message as Wired;
-        Ok(match chosen(message.message, "message")? {
+        Ok(match message {
             Wired::Beat(beat) => Self::Beat(Beat {
                 origin: OriginId(beat.origin),
                 time: Hlc(beat.time),

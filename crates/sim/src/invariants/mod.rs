@@ -10,6 +10,7 @@ pub mod one_copy;
 pub mod one_name_one_entry;
 pub mod own_writes_are_read;
 pub mod queues_end;
+pub mod registries_do_not_mix;
 pub mod removed_stays_removed;
 pub mod stamps_rise;
 pub mod unknown_is_never_empty;

@@ -17,6 +17,7 @@ mod names;
 mod outside;
 mod planted;
 mod reaping;
+mod recreated;
 mod seeds;
 mod servers;
 mod watching;

@@ -113,8 +113,18 @@ fn a_message_that_is_taken_for_delivered_when_it_is_handed_over_is_found() {
 }
 
 #[test]
+fn what_a_registry_once_was_taken_for_what_it_is_is_found() {
+    is_found(Planted::OldLivesTaken, 20);
+}
+
+#[test]
+fn traffic_moved_before_the_data_is_found() {
+    is_found(Planted::TrafficFirst, 10);
+}
+
+#[test]
 fn every_planted_mistake_has_its_test() {
     // A new one is to be added above.
     // Two of them have theirs in `reaping`, one in `outside`.
-    assert_eq!(Planted::ALL.len(), 22);
+    assert_eq!(Planted::ALL.len(), 24);
 }

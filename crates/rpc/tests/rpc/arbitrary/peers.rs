@@ -46,12 +46,21 @@ pub(super) fn compare_step() -> BoxedStrategy<CompareStep> {
 }
 
 pub fn peer_message() -> BoxedStrategy<PeerMessage> {
-    prop_oneof![
-        replication_message(),
-        delivery_message(),
-        question_message()
-    ]
-    .boxed()
+    let bare = || {
+        prop_oneof![
+            replication_message(),
+            delivery_message(),
+            question_message()
+        ]
+    };
+    let about = (bare(), vec((registry(), incarnation()), 1..4)).prop_map(|(message, lives)| {
+        let message = Box::new(message);
+        match *message {
+            PeerMessage::Body { .. } => *message,
+            _ => PeerMessage::About { lives, message },
+        }
+    });
+    prop_oneof![3 => bare(), 1 => about].boxed()
 }
 
 pub(super) fn replication_message() -> BoxedStrategy<PeerMessage> {
