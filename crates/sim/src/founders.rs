@@ -205,8 +205,7 @@ pub(crate) fn at_end(stage: &mut Stage<'_>) {
     let founded = std::mem::take(&mut stage.oracle.founded);
     for (registry, known) in &founded {
         let shown = shown(stage.cluster, &nodes, &registry.group());
-        let lives: BTreeSet<Option<Incarnation>> =
-            shown.values().map(|outcome| incarnation(outcome)).collect();
+        let lives: BTreeSet<Option<Incarnation>> = shown.values().map(incarnation).collect();
         let now = lives.first().copied().flatten();
         let mut found = registries_do_not_mix::named(registry, known, &shown, stage.cluster);
         if lives.len() == 1 {
