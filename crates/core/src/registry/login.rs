@@ -199,6 +199,16 @@ impl Server {
         if verifying.counted == Counted::Yes {
             self.lockout.checked(name, source, verifying.mark);
         }
+        // The registry may have been handed over meanwhile: then nobody here knows whether it is still so.
+        let registry = name.registry();
+        if right && verifying.who.is_some() && self.database(registry).is_none() {
+            let why = format!("{registry} is not here any more; try again");
+            if verifying.counted == Counted::Yes {
+                self.lockout.uncount(name, source, now_ms);
+            }
+            self.reply(verifying.to, Err(Refusal::unavailable(why)));
+            return Ok(());
+        }
         // It may have been changed while it was being checked.
         let who = verifying
             .who
