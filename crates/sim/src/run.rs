@@ -201,7 +201,7 @@ impl Run {
             })
             .collect();
         // Their own dice, so that what else a seed does stays as it was.
-        let mut own = dice.fork(4);
+        let mut own = dice.fork(5);
         let count = if own.chance(600) { 2 } else { 0 };
         let founders: Vec<Founder> = (0..count)
             .map(|number| {
@@ -220,12 +220,13 @@ impl Run {
                 Mover::new(MOVERS + number, registry.name.clone(), dice, pace_us)
             })
             .collect();
-        let actors = (0..clients.len())
-            .chain(INSTANCES..INSTANCES + instances.len())
-            .chain(FOUNDERS..FOUNDERS + founders.len())
-            .chain(MOVERS..MOVERS + movers.len());
+        let actors = (0..clients.len()).chain(INSTANCES..INSTANCES + instances.len());
         for me in actors {
             cluster.wake_in(me, dice.below(pace_us));
+        }
+        let late = (FOUNDERS..FOUNDERS + founders.len()).chain(MOVERS..MOVERS + movers.len());
+        for me in late {
+            cluster.wake_in(me, own.below(pace_us));
         }
         // Dice of their own: what the clients want does not hang on how many watch.
         let mut watching = Dice::new(seed).fork(4);

@@ -53,7 +53,11 @@ fn mortal(space: &SpaceId) -> Option<&RegistryName> {
 /// The registries that a message is about.
 fn registries_of(message: &PeerMessage) -> Vec<&RegistryName> {
     match message {
-        PeerMessage::Vectors(vectors) => {
+        PeerMessage::Pushes(pushes) => {
+            let spaces = pushes.iter().map(|push| &push.space);
+            spaces.filter_map(mortal).collect()
+        }
+        PeerMessage::Vectors(vectors) | PeerMessage::Haves(vectors) => {
             let spaces = vectors.iter().map(|(space, _)| space);
             spaces.filter_map(mortal).collect()
         }
@@ -144,6 +148,14 @@ impl Server {
             PeerMessage::Vectors(mut vectors) => {
                 vectors.retain(|(space, _)| mortal(space).is_none_or(|r| same(self, r)));
                 Some(PeerMessage::Vectors(vectors))
+            }
+            PeerMessage::Haves(mut haves) => {
+                haves.retain(|(space, _)| mortal(space).is_none_or(|r| same(self, r)));
+                Some(PeerMessage::Haves(haves))
+            }
+            PeerMessage::Pushes(mut pushes) => {
+                pushes.retain(|push| mortal(&push.space).is_none_or(|r| same(self, r)));
+                Some(PeerMessage::Pushes(pushes))
             }
             PeerMessage::Ask { id, .. } => {
                 let answer = Answer::Unavailable;
@@ -307,6 +319,7 @@ impl Server {
             self.end_waiters(space, &Refusal::new(ErrorKind::Unknown, why));
             self.copy_is_gone(registry);
         }
+        self.pushes.forget(space);
         self.quarantine.forget(space);
         self.origins.forget(space);
         self.compare_dropped(space);

@@ -62,6 +62,16 @@ pub(crate) struct Pushes {
 }
 
 impl Pushes {
+    /// A space is no more: what was said of it in this turn must not be said of its successor.
+    pub(crate) fn forget(&mut self, space: &SpaceId) {
+        for pushes in self.pushes.values_mut() {
+            pushes.retain(|push| push.space != *space);
+        }
+        for haves in self.haves.values_mut() {
+            haves.remove(space);
+        }
+    }
+
     pub(crate) fn have(&mut self, to: &ServerName, space: &SpaceId, vector: VersionVector) {
         let haves = self.haves.entry(to.clone()).or_default();
         haves.insert(space.clone(), vector);
