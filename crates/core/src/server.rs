@@ -621,6 +621,18 @@ impl Server {
             .min(self.ledger.lazy_due_ms().unwrap_or(u64::MAX))
     }
 
+    /// What `next_timeout` waits for, for whoever looks for a timer that never rests.
+    pub fn next_is(&self) -> String {
+        format!(
+            "now {}: timer {:?}, custody {:?}, lists {}, lazy commit {:?}",
+            self.now.mono_ms,
+            self.timers.first(),
+            self.due.first(),
+            self.fanouts.due_ms(),
+            self.ledger.lazy_due_ms()
+        )
+    }
+
     /// Closes the batch: all changes since the last flush become one commit (group commit: take
     /// many inputs, then flush once).
     pub fn flush(&mut self) {

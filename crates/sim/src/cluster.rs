@@ -693,9 +693,10 @@ impl Cluster {
         };
         if machine.timer_calls.1 == MAX_TIMER_CALLS_A_SECOND {
             let name = machine.name.clone();
+            let next = machine.server.as_ref().map(grapevine_core::Server::next_is);
             self.violation(
                 "a timer rests",
-                format!("{name} wants to be called all the time"),
+                format!("{name} wants to be called all the time: {next:?}"),
             );
         }
         let machine = &mut self.nodes[node];

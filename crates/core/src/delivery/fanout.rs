@@ -331,7 +331,8 @@ impl Server {
     fn take_page_of_group(&mut self, message: MessageId) -> Result<(), Damaged> {
         let taken = self.take_members(message);
         let now = self.now.mono_ms;
-        if !self.fanouts.parked.contains(&message) {
+        // What can't be read waits for somebody to look at it.
+        if taken.is_ok() && !self.fanouts.parked.contains(&message) {
             self.fanouts.queue_groups(now, message);
         }
         self.fanouts.wake_parked(now);

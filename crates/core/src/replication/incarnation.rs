@@ -85,6 +85,9 @@ fn registries_of(message: &PeerMessage) -> Vec<&RegistryName> {
         | PeerMessage::CustodyHeld { .. }
         | PeerMessage::CustodyEnded { .. }
         | PeerMessage::CustodyAsk { .. }
+        | PeerMessage::CustodyHold { .. }
+        | PeerMessage::OutsideAsk { .. }
+        | PeerMessage::OutsideDone { .. }
         | PeerMessage::Deposit { .. }
         | PeerMessage::Deposited { .. }
         | PeerMessage::Hand(_)
