@@ -223,6 +223,7 @@ fn a_push_of_a_release_that_did_not_say_what_its_writer_had_is_read() {
     };
     let message = v1::PeerMessage {
         message: Some(v1::peer_message::Message::Push(push)),
+        ..v1::PeerMessage::default()
     };
     let read = PeerMessage::try_from(message);
     assert!(
