@@ -148,12 +148,11 @@ fn a_registry_moves_over_three_running_servers_under_load_and_loses_nothing() {
         let over = Over(&so_far);
         let ready = |server: &str| {
             let answer = at(0).get(&format!("/api/v1/registries/{MOVED}"));
-            let ready = answer.status == 200 && {
+            answer.status == 200 && {
                 let shown: Value = answer.json();
                 let ready = shown["ready"].as_array().unwrap();
                 ready.iter().any(|holder| holder == server)
-            };
-            ready
+            }
         };
         let some_more = || {
             let written = || so_far.acknowledged.lock().unwrap().len();
