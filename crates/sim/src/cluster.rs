@@ -32,6 +32,8 @@ const SECONDS_SKEW_MS: u64 = 10_000;
 
 /// A timer that is called more often in one second never rests.
 const MAX_TIMER_CALLS_A_SECOND: u32 = 2_000;
+/// Each input may ask for so many calls of its own: a burst of mail is no timer that never rests.
+const CALLS_AN_INPUT: u32 = 4;
 
 /// The actor that `Cluster::ask` acts for.
 pub(crate) const NOBODY: ActorIndex = usize::MAX;
@@ -712,6 +714,7 @@ impl Cluster {
         let now_us = self.now_us();
         let machine = &mut self.nodes[node];
         let now = machine.clock.now(now_us);
+        machine.timer_calls.1 = machine.timer_calls.1.saturating_sub(CALLS_AN_INPUT);
         if let Some(server) = &mut machine.server {
             server.handle(now, input);
             self.after_input(node);
