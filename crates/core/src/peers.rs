@@ -279,6 +279,7 @@ impl Server {
         for peer in peers {
             self.send_beat(&peer);
         }
+        self.forget_awaited();
         let mut done = self.look_after_custody();
         if self.beats.is_multiple_of(SWEEP_BEATS) {
             self.ask_about_sites();

@@ -151,6 +151,8 @@ pub struct Server {
     pub(crate) relay: Relay,
     pub(crate) orphans: BTreeMap<MessageId, u64>,
     pub(crate) dead_letters: u64,
+    /// What waits for bodies that are on their way.
+    pub(crate) awaited: crate::delivery::awaited::Awaited,
     /// Messages that an operator holds back: in custody here, or kept for another custodian.
     pub(crate) holds: BTreeSet<MessageId>,
     changed_spaces: BTreeSet<SpaceId>,
@@ -277,6 +279,7 @@ impl Server {
             relay: Relay::default(),
             orphans: BTreeMap::new(),
             dead_letters: 0,
+            awaited: Default::default(),
             holds: BTreeSet::new(),
             changed_spaces: BTreeSet::new(),
             sites_asked: None,

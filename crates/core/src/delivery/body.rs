@@ -133,7 +133,10 @@ impl Server {
     ) -> Result<(), Damaged> {
         match staged {
             // The shell measured it itself: what came is what was meant, or it is not kept.
-            Some(staged) if staged.body == body => self.adopt(message, staged),
+            Some(staged) if staged.body == body => {
+                self.adopt(message, staged)?;
+                self.body_came(message)
+            }
             Some(staged) => {
                 self.ledger.emit_now(Effect::Discard {
                     staged: staged.token,

@@ -81,18 +81,11 @@ impl Server {
         match self.message_row(message)? {
             Some(row) if row.body == record.body => {}
             Some(_) => {
-                self.alarm(format!(
-                    "{from} has another body under the id {message}; not taken"
-                ));
+                self.another_body(from, message);
                 return Ok(());
             }
             None => {
-                self.send(
-                    from,
-                    PeerMessage::Need {
-                        messages: vec![message],
-                    },
-                );
+                self.await_body(from, message, PeerMessage::Custody(record));
                 return Ok(());
             }
         }

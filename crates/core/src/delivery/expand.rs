@@ -112,17 +112,16 @@ impl Server {
         mut record: CustodyRecord,
     ) -> Result<(), Damaged> {
         let message = record.message;
-        if self
-            .message_row(message)?
-            .is_none_or(|row| row.body != record.body)
-        {
-            self.send(
-                from,
-                PeerMessage::Need {
-                    messages: vec![message],
-                },
-            );
-            return Ok(());
+        match self.message_row(message)? {
+            Some(row) if row.body == record.body => {}
+            Some(_) => {
+                self.another_body(from, message);
+                return Ok(());
+            }
+            None => {
+                self.await_body(from, message, PeerMessage::Hand(record));
+                return Ok(());
+            }
         }
         if self.disk_nearly_full {
             return Ok(());

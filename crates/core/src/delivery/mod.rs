@@ -1,6 +1,7 @@
 //! The message service: from the yes to the inbox, or to an explanation.
 
 pub(crate) mod accept;
+pub(crate) mod awaited;
 pub(crate) mod body;
 pub(crate) mod custody;
 pub(crate) mod dead_letters;

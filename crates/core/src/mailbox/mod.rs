@@ -143,17 +143,21 @@ impl Server {
         body: grapevine_model::BodyInfo,
         inboxes: Vec<DepositFor>,
     ) -> Result<(), Damaged> {
-        if self
-            .message_row(message)?
-            .is_none_or(|row| row.body != body)
-        {
-            self.send(
-                from,
-                PeerMessage::Need {
-                    messages: vec![message],
-                },
-            );
-            return Ok(());
+        match self.message_row(message)? {
+            Some(row) if row.body == body => {}
+            Some(_) => {
+                self.another_body(from, message);
+                return Ok(());
+            }
+            None => {
+                let said = PeerMessage::Deposit {
+                    message,
+                    body,
+                    inboxes,
+                };
+                self.await_body(from, message, said);
+                return Ok(());
+            }
         }
         let mut outcomes = Vec::new();
         for to in inboxes.into_iter().take(grapevine_model::MAX_RECIPIENTS) {
