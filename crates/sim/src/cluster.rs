@@ -45,6 +45,8 @@ pub struct Options {
     pub seed: u64,
     /// How patient the servers are.
     pub times: Times,
+    /// Where mail for other systems goes.
+    pub routes: Routes,
     /// What servers do when alone.
     pub alone: grapevine_core::Alone,
     /// Rows that servers look at in one turn of long work.
@@ -133,7 +135,7 @@ pub struct Cluster {
 }
 
 /// Mail for everybody else goes out.
-fn routes() -> Routes {
+pub fn everywhere() -> Routes {
     Routes(vec![Route {
         domain: DomainPattern::Any,
         names: RoutedNames::Unknown,
@@ -288,7 +290,7 @@ impl Cluster {
             times: self.options.times,
             alone: self.options.alone,
             rows_a_turn: self.options.rows_a_turn,
-            routes: routes(),
+            routes: self.options.routes.clone(),
             planted: self.options.planted,
         };
         let seed = self.dice.bytes32();

@@ -35,7 +35,7 @@ mod world;
 
 pub use clock::{Clock, EPOCH_MS, MAX_SKEW_MS};
 pub use cluster::{
-    CLIENT_PATIENCE_US, Cluster, Options, OrderedReport, Skew, Verbosity, Violation,
+    CLIENT_PATIENCE_US, Cluster, Options, OrderedReport, Skew, Verbosity, Violation, everywhere,
 };
 pub use dice::Dice;
 pub use disk::{Disk, DiskSpeed, UnknownToken};

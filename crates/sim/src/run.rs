@@ -9,7 +9,7 @@ use grapevine_model::{
 
 use crate::client::{Client, Stage};
 use crate::clock::EPOCH_MS;
-use crate::cluster::{Cluster, Options, Skew, Verbosity, Violation};
+use crate::cluster::{Cluster, Options, Skew, Verbosity, Violation, everywhere};
 use crate::dice::Dice;
 use crate::event::{ActorIndex, Occurrence, Outcome};
 use crate::faults::{self, Plan};
@@ -83,6 +83,7 @@ pub fn run(seed: u64, planted: Option<Planted>, verbose: Verbosity) -> Report {
     let options = Options {
         seed,
         times: times(patience, &mut dice),
+        routes: everywhere(),
         rows_a_turn: if dice.chance(300) {
             ROWS_A_TURN
         } else {

@@ -152,8 +152,8 @@ pub(crate) struct Custody {
     pub(crate) taken_from: Option<ServerName>,
     /// An outside recipient waits for the yes.
     pub(crate) awaits_yes: bool,
-    /// Outside recipients to whom this process has tried to hand it.
-    pub(crate) tried_outside: BTreeSet<String>,
+    /// How often this process has tried to hand it to a recipient outside.
+    pub(crate) tried_outside: BTreeMap<String, u32>,
     /// Whether somebody was told that it is in custody here: from then on it can't be refused.
     pub(crate) promised: bool,
     /// Who waits for the yes.
@@ -183,7 +183,7 @@ impl Custody {
             fresh: false,
             taken_from: None,
             awaits_yes: false,
-            tried_outside: BTreeSet::new(),
+            tried_outside: BTreeMap::new(),
             since_ms,
             waiting: Vec::new(),
             handed_by: Vec::new(),
@@ -415,7 +415,10 @@ impl Server {
         let Some(pending) = custody.row.pending.remove(key) else {
             return Ok(());
         };
-        custody.trying.remove(key);
+        if let Some(trying) = custody.trying.remove(key) {
+            // What rested for long is not looked at any more.
+            self.due.remove(&(trying.due_ms, message, key.to_owned()));
+        }
         custody.touch();
         if matches!(pending.stage, Stage::Outside(_)) {
             self.outside_is_done(message, key);

@@ -75,6 +75,11 @@ impl Server {
             );
             return;
         };
+        self.hand_to_server(message, key, holder);
+    }
+
+    /// Hands a recipient to a server, whoever it is.
+    pub(crate) fn hand_to_server(&mut self, message: MessageId, key: &str, holder: ServerName) {
         let me = self.config.server.clone();
         let Some(custody) = self.custodies.get_mut(&message) else {
             return;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grapevine_model::{MessageId, ServerName};
+use grapevine_model::{MessageId, ServerName, ServerRole};
 
 use crate::delivery::custody::Stage;
 use crate::delivery::relay_news::{Asked, MayRelay};
@@ -14,7 +14,7 @@ use crate::delivery::routes::{
     Destination, HandOver, HandOverOutcome, HandedOver, NextHop, Outside, Reached,
 };
 use crate::effect::Effect;
-use crate::server::{Server, Timer};
+use crate::server::Server;
 use crate::tables::Damaged;
 
 /// Hand-overs under way at one time, to all destinations: each is a connection and a body being read.
@@ -33,6 +33,8 @@ pub(crate) struct Relay {
     under_way: BTreeMap<u64, UnderWay>,
     /// Those that wait in a queue or are under way: they are not put there twice.
     busy: BTreeSet<(MessageId, String)>,
+    /// This server is being retired, and has looked at what rests.
+    leaves: bool,
     /// Messages of which the others were asked what they know.
     pub(crate) asked: BTreeMap<MessageId, Asked>,
     /// Servers that deliver a message too, and are told of each recipient outside that is done.
@@ -92,6 +94,14 @@ impl Server {
             let why = "another server has seen to it".to_owned();
             return self.recipient_done(message, key, "handed over", why);
         }
+        if let Some(other) = self.goes_on_without_me() {
+            // Taken over before this server leaves; told of when it has it.
+            let pause_ms = self.config.times.ask_ms;
+            let why = format!("this server is being retired; {other} goes on with it");
+            self.recipient_rests(message, key, pause_ms, why);
+            self.hand_to_server(message, key, other);
+            return Ok(());
+        }
         let held =
             (self.config.routes.get(&destination)).is_none_or(|route| route.next == NextHop::Hold);
         if held {
@@ -128,6 +138,27 @@ impl Server {
         keys.insert(key.to_owned());
         self.recipient_rests(message, key, HAND_OVER_MS, format!("its turn at {place}"));
         Ok(())
+    }
+
+    /// Who goes on with what waits for other systems when this server is being retired.
+    fn goes_on_without_me(&self) -> Option<ServerName> {
+        if self.role() != ServerRole::Retiring {
+            return None;
+        }
+        let mut others = self.peers.iter();
+        let (other, _) = others.find(|(server, peer)| peer.accepts && self.is_up(server))?;
+        Some(other.clone())
+    }
+
+    /// What rests for long is looked at when this server begins to leave.
+    pub(crate) fn wake_to_leave(&mut self) {
+        let leaves = self.role() == ServerRole::Retiring;
+        if std::mem::replace(&mut self.relay.leaves, leaves) != leaves && leaves {
+            let messages: Vec<MessageId> = self.custodies.keys().copied().collect();
+            for message in messages {
+                self.wake(message);
+            }
+        }
     }
 
     /// Tells the shell to hand over what has its turn now.
@@ -208,7 +239,9 @@ impl Server {
             queue.under_way += 1;
         }
         if let Some(custody) = self.custodies.get_mut(&message) {
-            custody.tried_outside.extend(there.iter().cloned());
+            for key in &there {
+                *custody.tried_outside.entry(key.clone()).or_default() += 1;
+            }
         }
         let under_way = UnderWay {
             destination: destination.clone(),
@@ -301,10 +334,10 @@ impl Server {
 
     /// A recipient that can't be served now, though its destination spoke.
     fn recipient_again(&mut self, message: MessageId, key: &str, why: String) {
-        let attempts = (self.custodies.get(&message))
-            .and_then(|custody| custody.trying.get(key))
-            .map_or(1, |trying| trying.attempts);
-        let pause_ms = self.outside_pause_ms(attempts);
+        let tries = (self.custodies.get(&message))
+            .and_then(|custody| custody.tried_outside.get(key))
+            .map_or(1, |tries| *tries);
+        let pause_ms = self.outside_pause_ms(tries);
         self.recipient_rests(message, key, pause_ms, why);
     }
 
@@ -323,12 +356,13 @@ impl Server {
         let due_ms = self.now.mono_ms.saturating_add(pause_ms.max(1));
         let trying = self.custodies.get_mut(&message);
         if let Some(trying) = trying.and_then(|custody| custody.trying.get_mut(key)) {
+            let before = std::mem::replace(&mut trying.due_ms, due_ms);
             trying.reason = reason;
             trying.inbox = None;
             trying.under_way = false;
-            trying.due_ms = due_ms;
+            // A rest may be long, and its end is looked at once.
+            self.due.remove(&(before, message, key.to_owned()));
             self.due.insert((due_ms, message, key.to_owned()));
-            self.timer_at(due_ms, Timer::Work);
         }
     }
 }

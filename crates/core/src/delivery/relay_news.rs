@@ -88,7 +88,7 @@ impl Server {
         let Some(custody) = self.custodies.get(&message) else {
             return MayRelay::Now;
         };
-        let first = custody.fresh && !custody.tried_outside.contains(key);
+        let first = custody.fresh && !custody.tried_outside.contains_key(key);
         if first || self.planted_outside_not_asked {
             return MayRelay::Now;
         }
@@ -270,6 +270,7 @@ impl Server {
             self.ledger.delete_lazily(Table::OutsideDone, row);
         }
         (self.relay).forget_failures(self.now.mono_ms, times.outside_most_ms);
+        self.wake_to_leave();
         let custodies = &self.custodies;
         self.relay.asked.retain(|m, _| custodies.contains_key(m));
         self.relay.told.retain(|m, _| custodies.contains_key(m));

@@ -460,17 +460,11 @@ impl Session {
         let mut lines: Vec<&str> = Vec::new();
         let size = format!("SIZE {}", self.config.limits.message_bytes);
         if matches!(hello, Hello::Ehlo(_)) {
-            lines.extend([
-                "PIPELINING",
-                &size,
-                "8BITMIME",
-                "SMTPUTF8",
-                "ENHANCEDSTATUSCODES",
-                "DSN",
-            ]);
+            lines.extend(["PIPELINING", &size, "8BITMIME", "SMTPUTF8"]);
             if self.config.kind != Kind::Lmtp {
                 lines.push("CHUNKING");
             }
+            lines.extend(["ENHANCEDSTATUSCODES", "DSN"]);
             match (self.config.tls, self.config.kind) {
                 (Tls::Offered, _) => lines.push("STARTTLS"),
                 (Tls::Active, Kind::Submission) => lines.push(

@@ -42,6 +42,8 @@ mod pair;
 mod partition;
 mod queue;
 mod real_mail;
+mod relay;
+mod relay_sink;
 mod reports;
 mod rotation;
 mod scram;

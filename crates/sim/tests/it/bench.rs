@@ -8,8 +8,8 @@ use grapevine_model::{
     Reply, Request, ReturnContent, Secret, ServerName, ServerStatus, Speaker, Submission,
 };
 use grapevine_sim::{
-    Cluster, Dice, EPOCH_MS, Options, Outcome, Person, Skew, Verbosity, found, hash, insist, name,
-    registry_name, server_name,
+    Cluster, Dice, EPOCH_MS, Options, Outcome, Person, Skew, Verbosity, everywhere, found, hash,
+    insist, name, registry_name, server_name,
 };
 
 pub struct Bench {
@@ -33,6 +33,7 @@ pub fn options() -> Options {
             ..Times::default()
         },
         rows_a_turn: grapevine_core::ROWS_A_TURN,
+        routes: everywhere(),
         alone: Alone::Accept,
         planted: None,
         skewed: Skew::None,

@@ -1,8 +1,8 @@
 //! P1 for recipients in other mail systems: delivered or explained, and not twice without need.
 
-use grapevine_core::Planted;
-use grapevine_model::{MessageId, Reply, Request};
-use grapevine_sim::{Mood, Outcome};
+use grapevine_core::{NextHop, Planted, Route, RoutedNames};
+use grapevine_model::{ErrorKind, MessageId, Reply, Request, Speaker};
+use grapevine_sim::{Mood, Options, Outcome};
 
 use crate::bench::{Bench, name_of, options};
 
@@ -146,5 +146,102 @@ fn what_a_destination_never_takes_is_reported_in_the_end() {
     });
     bench.until_at_rest();
     assert_eq!(taken(&bench, id, FAR), 0);
+    bench.assert_clean();
+}
+
+/// All mail for these names of `pa` goes to an old server.
+fn with_old_server(names: RoutedNames) -> Options {
+    let mut options = options();
+    let old = Route {
+        domain: "pa".parse().unwrap(),
+        names,
+        next: NextHop::Place("old".into()),
+        at_once: 1,
+    };
+    options.routes.0.insert(0, old);
+    options
+}
+
+#[test]
+fn names_that_one_side_of_a_split_domain_lacks_go_to_the_other() {
+    let mut bench = Bench::with(2, with_old_server(RoutedNames::Unknown));
+    furnish(&mut bench);
+    bench.cluster.outside.set("pa", Mood::Well);
+    bench.registry("es", &[0, 1]);
+    bench.group("list^@es", "reg@pa", &["ann@pa", "oldtimer@pa"]);
+    let (id, _) = bench.send(1, "ann@pa", &["oldtimer+x@pa", "ann@pa", "list^@es"]);
+    bench.until_at_rest();
+    assert_eq!(taken(&bench, id, "oldtimer+x@pa"), 1);
+    assert_eq!(taken(&bench, id, "oldtimer@pa"), 1, "by the list");
+    assert_eq!(taken(&bench, id, "ann@pa"), 0);
+    assert_eq!(bench.inbox(0, "ann@pa"), [id]);
+    // Strangers may write there, for it is ours; nowhere else.
+    let check = |name: &str| Request::CheckRecipient {
+        name: name_of(name),
+    };
+    let stranger =
+        |bench: &mut Bench, name: &str| bench.cluster.ask(0, Speaker::Anonymous, check(name));
+    assert_eq!(
+        stranger(&mut bench, "oldtimer@pa"),
+        Outcome::Done(Reply::Ok)
+    );
+    let refused = stranger(&mut bench, FAR).refusal();
+    assert_eq!(refused, Some(ErrorKind::NotAllowed));
+    assert_eq!(
+        stranger(&mut bench, "nobody@es").refusal(),
+        Some(ErrorKind::NotFound)
+    );
+    let near = bench.cluster.ask(0, Speaker::Neighbour, check(FAR));
+    assert_eq!(near, Outcome::Done(Reply::Ok));
+    bench.assert_clean();
+}
+
+#[test]
+fn a_registry_that_receives_nothing_yet_sends_all_to_the_old_server() {
+    let mut bench = Bench::with(2, with_old_server(RoutedNames::All));
+    furnish(&mut bench);
+    bench.cluster.outside.set("pa", Mood::Well);
+    bench.registry("es", &[0, 1]);
+    bench.group("list^@es", "reg@pa", &["ann@pa"]);
+    bench.person("bob@es", &[0, 1]);
+    let (one, _) = bench.send(0, "bob@es", &["ann@pa", "who@pa", "bob@es"]);
+    let (other, _) = bench.send(1, "bob@es", &["list^@es"]);
+    bench.until_at_rest();
+    assert_eq!(taken(&bench, one, "ann@pa"), 1);
+    assert_eq!(taken(&bench, one, "who@pa"), 1);
+    assert_eq!(taken(&bench, other, "ann@pa"), 1);
+    assert_eq!(bench.inbox(0, "ann@pa"), []);
+    assert_eq!(bench.inbox(0, "bob@es"), [one]);
+    bench.assert_clean();
+}
+
+#[test]
+fn a_server_that_is_retired_leaves_mail_for_a_dead_destination_to_another() {
+    let mut bench = Bench::with(3, options());
+    bench.registry("pa", &[0, 1, 2]);
+    bench.person("reg@pa", &[0, 1]);
+    bench.person("ann@pa", &[0, 1]);
+    bench.pass_s(5);
+    bench.cluster.outside.set("well.example", Mood::Gone);
+    let (id, _) = bench.send(2, "ann@pa", &[FAR]);
+    bench.pass_s(10);
+    let server = bench.cluster.nodes()[2].name.clone();
+    let retire = Request::Retire {
+        server: server.clone(),
+    };
+    assert!(matches!(bench.operator(0, retire), Outcome::Done(_)));
+    bench.until("the server has left", |bench| {
+        match bench.operator(0, Request::Servers) {
+            Outcome::Done(Reply::Servers(servers)) => {
+                !servers.iter().any(|info| info.name == server)
+            }
+            _ => false,
+        }
+    });
+    assert_eq!(taken(&bench, id, FAR), 0);
+    bench.cluster.outside.set("well.example", Mood::Well);
+    bench.until("another hands it over", |bench| taken(bench, id, FAR) > 0);
+    bench.pass_s(60);
+    assert_eq!(taken(&bench, id, FAR), 1);
     bench.assert_clean();
 }
