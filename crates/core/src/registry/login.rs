@@ -6,8 +6,8 @@
 
 use grapevine_model::{
     APP_PASSWORD_PREFIX, AppPassword, AppPasswordView, Authenticated, EntryKind, ErrorKind, Field,
-    Hlc, LoginNews, LoginOutcome, Name, PeerMessage, Refusal, RegistryName, Reply, Request,
-    RequestId, Secret, ServerName, Source, SpaceId, Speaker, Stamp, Ticket,
+    Hlc, LoginNews, LoginOutcome, MAX_LABEL_BYTES, Name, PeerMessage, Refusal, RegistryName, Reply,
+    Request, RequestId, Secret, ServerName, Source, SpaceId, Speaker, Stamp, Ticket,
 };
 
 use crate::codec;
@@ -335,6 +335,11 @@ impl Server {
             return Err(Refusal::invalid(
                 "an app password has a label: one line that says what it is for",
             ));
+        }
+        if app.label.len() > MAX_LABEL_BYTES {
+            return Err(Refusal::invalid(format!(
+                "the label of an app password has at most {MAX_LABEL_BYTES} octets"
+            )));
         }
         let expired = |value: &[u8]| {
             codec::decode::<AppPassword>(value).is_ok_and(|app| !alive(&app, self.now.wall_ms))
