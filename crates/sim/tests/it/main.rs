@@ -12,6 +12,7 @@
 mod bench;
 mod compare;
 mod determinism;
+mod holders;
 mod mail;
 mod names;
 mod outside;
