@@ -283,6 +283,7 @@ impl Server {
         let mut done = self.look_after_custody();
         if self.beats.is_multiple_of(SWEEP_BEATS) {
             self.ask_about_sites();
+            self.end_needless_refreshes();
             self.plan_compares(self.config.times.beat_ms.saturating_mul(SWEEP_BEATS));
             // Who is heard, and what has expired, shows without any change too.
             self.zones_are_due();

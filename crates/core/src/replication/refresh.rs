@@ -30,6 +30,8 @@ pub(crate) struct Refresh {
     /// Digests of the keys that it has.
     pub(super) keys: BTreeSet<u128>,
     heard_ms: u64,
+    /// What its vector did not cover when it was told to fetch it.
+    asked: VersionVector,
     /// The copy is whole, and what is not in it goes, page by page.
     pub(super) ending: Option<Ending>,
     /// Whether the old copy answers no questions meanwhile. Where each side has forgotten what the
@@ -123,6 +125,7 @@ impl Server {
             reached: VersionVector::default(),
             keys: BTreeSet::new(),
             heard_ms: now_ms,
+            asked: floor.clone(),
             ending: None,
             stale,
         });
@@ -139,6 +142,27 @@ impl Server {
                 known: VersionVector::default(),
             },
         );
+    }
+
+    /// A copy whose parts do not come any more, while a session with somebody who had not forgotten
+    /// anything has brought all of it, is not waited for: nobody would ask for it again.
+    pub(crate) fn end_needless_refreshes(&mut self) {
+        let patience_ms = self.config.times.beat_ms.saturating_mul(PATIENCE_BEATS);
+        let now_ms = self.now.mono_ms;
+        for state in self.spaces.values_mut() {
+            let needless = state.refresh.as_ref().is_some_and(|refresh| {
+                refresh.ending.is_none()
+                    && now_ms >= refresh.heard_ms.saturating_add(patience_ms)
+                    && state.row.ready
+                    && state.row.vector.covers_all(&refresh.asked)
+            });
+            if needless {
+                state.refresh = None;
+                // It answers again, and says so.
+                self.gv_changed = true;
+                self.mend_needed = true;
+            }
+        }
     }
 
     pub(crate) fn take_fetch(
@@ -191,6 +215,7 @@ impl Server {
                     reached: VersionVector::default(),
                     keys: BTreeSet::new(),
                     heard_ms: now_ms,
+                    asked: part.floor.clone(),
                     ending: None,
                     stale: true,
                 });
