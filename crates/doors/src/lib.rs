@@ -18,6 +18,7 @@ mod hops;
 mod inbox;
 mod line;
 mod text;
+mod via;
 
 pub mod dns;
 pub mod dot;
@@ -26,6 +27,8 @@ pub mod pop3;
 pub mod sasl;
 pub mod smtp;
 pub mod smtp_client;
+
+pub use via::Via;
 
 /// How many bytes the shell should read at a time. A session keeps at most one read (what follows an open question), so this bounds it;
 /// 64 KiB keeps the cost of a system call small beside the bytes it brings.

@@ -5,6 +5,7 @@
 use std::io::Read;
 
 use bytes::Bytes;
+use grapevine_doors::Via;
 use grapevine_model::{BodyInfo, ListCopy, Refusal};
 use grapevine_store::BodyReader;
 use tokio::sync::mpsc;
@@ -21,6 +22,8 @@ pub(crate) struct BodySource {
     from: From,
     /// What stands in front of the body and is yet to be given out.
     before: Option<Bytes>,
+    /// What changes its header on the way out.
+    via: Option<Via>,
 }
 
 enum From {
@@ -38,6 +41,7 @@ impl BodySource {
             digest: reader.digest(),
             from: From::Local(Some(reader)),
             before: None,
+            via: None,
         }
     }
 
@@ -48,6 +52,17 @@ impl BodySource {
             digest: body.digest,
             from: From::Remote(chunks),
             before: None,
+            via: None,
+        }
+    }
+
+    /// As a copy of a list leaves for outside: with its fields in front, and from the list. Neither length nor
+    /// digest is that of what comes.
+    pub(crate) fn leaving(self, list: Option<&ListCopy>) -> Self {
+        let via = list.map(|list| Via::new(list.list.clone()));
+        Self {
+            via,
+            ..self.after(list)
         }
     }
 
@@ -81,6 +96,25 @@ impl BodySource {
         if let Some(before) = self.before.take() {
             return Ok(Some(before));
         }
+        loop {
+            let piece = self.piece().await?;
+            let Some(via) = &mut self.via else {
+                return Ok(piece);
+            };
+            let changed = match &piece {
+                Some(piece) => via.pass(piece),
+                None => via.end(),
+            };
+            if !changed.is_empty() {
+                return Ok(Some(changed.into()));
+            }
+            if piece.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, Refusal> {
         match &mut self.from {
             From::Remote(chunks) => chunks.recv().await.transpose(),
             From::Local(held) => {

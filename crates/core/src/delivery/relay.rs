@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grapevine_model::{MessageId, ServerName, ServerRole};
+use grapevine_model::{ListCopy, MessageId, Name, ServerName, ServerRole};
 
 use crate::delivery::custody::Stage;
 use crate::delivery::relay_news::{Asked, MayRelay};
+use crate::delivery::report::owners_of;
 use crate::delivery::routes::{
     Destination, HandOver, HandOverOutcome, HandedOver, NextHop, Outside, Reached,
 };
@@ -209,6 +210,20 @@ impl Server {
             }
             return;
         }
+        // What a list sends is from its owners, and says which list it is: each list's by itself.
+        let custody = self.custodies.get(&message);
+        let of = |key: &String| custody?.row.pending.get(key)?.list.as_ref();
+        let list = keys.first().and_then(of).cloned();
+        let (keys, others): (Vec<String>, Vec<String>) = keys
+            .into_iter()
+            .partition(|key| of(key).map(|of| &of.list) == list.as_ref().map(|of| &of.list));
+        if !others.is_empty()
+            && let Some(queue) = self.relay.queues.get_mut(destination)
+        {
+            queue.waiting.entry(message).or_default().extend(others);
+            self.relay.ready.insert(destination.clone());
+        }
+        let stamp = list.map(|of| self.list_stamp(&of.list, of.incarnation).copy(None));
         let custody = self.custodies.get(&message);
         let pending = custody.map(|custody| &custody.row.pending);
         let (mut recipients, mut there) = (Vec::new(), Vec::new());
@@ -254,10 +269,11 @@ impl Server {
             destination: destination.clone(),
             message,
             body: record.body,
-            return_path: record.envelope.return_path,
+            return_path: return_path(record.envelope.return_path, stamp.as_ref()),
             content: record.envelope.content,
             envelope_id: record.envelope.envelope_id,
             recipients,
+            list: stamp,
         })));
         if self.planted_handed_is_delivered {
             for key in there {
@@ -385,4 +401,10 @@ impl Queue {
     fn is_forgettable(&self) -> bool {
         self.waiting.is_empty() && self.under_way == 0 && self.failures == 0
     }
+}
+
+/// Where another system reports to: of a list to its owners, who can mend it. A report has none anyway.
+fn return_path(sender: Option<Name>, list: Option<&ListCopy>) -> Option<Name> {
+    let owners = list.and_then(|list| owners_of(&list.list));
+    sender.map(|sender| owners.unwrap_or(sender))
 }

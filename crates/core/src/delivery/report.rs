@@ -240,7 +240,7 @@ impl Server {
 }
 
 /// The address of a group's owners; none where that would be too long for a name.
-fn owners_of(group: &Name) -> Option<Name> {
+pub(super) fn owners_of(group: &Name) -> Option<Name> {
     let owners = format!("owners-{}", group.simple());
     Name::new(&owners, group.registry().clone()).ok()
 }

@@ -6,7 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use grapevine_model::{BodyInfo, MessageId, Name, NameError, Notify, RegistryName, ReturnContent};
+use grapevine_model::{
+    BodyInfo, ListCopy, MessageId, Name, NameError, Notify, RegistryName, ReturnContent,
+};
 
 use crate::registry::directory::Held;
 use crate::server::Server;
@@ -162,6 +164,8 @@ pub struct HandOver {
     pub envelope_id: Option<String>,
     /// For whom, at least one.
     pub recipients: Vec<Outside>,
+    /// By which list it goes to all of them, if by one.
+    pub list: Option<ListCopy>,
 }
 
 /// What became of it.

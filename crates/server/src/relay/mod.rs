@@ -276,7 +276,7 @@ impl Relayer {
         content: Content,
     ) -> Spoken {
         let mut body = match core.read_body(order.message, &[]).await {
-            Ok(body) => body,
+            Ok(body) => body.leaving(order.list.as_ref()),
             Err(refusal) => return Spoken::Unsure(refusal.why),
         };
         connection.begin(mail(order, content));
@@ -303,7 +303,8 @@ impl Relayer {
 
 async fn scan(core: &CoreHandle, order: &HandOver) -> Result<Content, String> {
     let opened = core.read_body(order.message, &[]).await;
-    let mut body = opened.map_err(|refusal| refusal.why)?;
+    let body = opened.map_err(|refusal| refusal.why)?;
+    let mut body = body.leaving(order.list.as_ref());
     let mut scan = ContentScan::default();
     while let Some(piece) = body.chunk().await.map_err(|refusal| refusal.why)? {
         scan.look(&piece);
