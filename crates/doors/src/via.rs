@@ -42,11 +42,15 @@ impl Via {
             Some(end) => {
                 let whole = self.held.take().unwrap_or_default();
                 let (header, body) = whole.split_at(end);
-                let mut out = rewritten(header, &self.list).unwrap_or_else(|| header.to_vec());
+                // However it comes in pieces, a longer one is left as it is.
+                let new = (end + 2 <= HEADER_MAX_BYTES)
+                    .then(|| rewritten(header, &self.list))
+                    .flatten();
+                let mut out = new.unwrap_or_else(|| header.to_vec());
                 out.extend_from_slice(body);
                 out
             }
-            None if held.len() > HEADER_MAX_BYTES => self.held.take().unwrap_or_default(),
+            None if held.len() >= HEADER_MAX_BYTES => self.held.take().unwrap_or_default(),
             None => Vec::new(),
         }
     }
