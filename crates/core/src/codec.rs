@@ -3,8 +3,8 @@
 //! A value that can't be read is damage, never a default and never a panic.
 
 use grapevine_model::{
-    CellKey, CustodyRecord, EntryKind, Hlc, Incarnation, MessageId, OriginId, Quota, ServerName,
-    SpaceId, Stamp, Usage,
+    CellKey, CustodyRecord, EntryKind, Hlc, Incarnation, MailboxEntry, MessageId, OriginId, Quota,
+    ServerName, SpaceId, Stamp, Usage,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,23 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Damaged> {
         Some((version, _)) => Err(Damaged(format!("a row of unknown version {version}"))),
         None => Err(Damaged("an empty row".into())),
     }
+}
+
+/// What a mailbox keeps of a message; a server of an older release says nothing of lists.
+pub(crate) fn decode_mailbox_entry(bytes: &[u8]) -> Result<MailboxEntry, Damaged> {
+    #[derive(Deserialize)]
+    struct WithoutList {
+        body: grapevine_model::BodyInfo,
+        deposited_ms: u64,
+    }
+    decode(bytes).or_else(|_| {
+        let old: WithoutList = decode(bytes)?;
+        Ok(MailboxEntry {
+            body: old.body,
+            deposited_ms: old.deposited_ms,
+            list: None,
+        })
+    })
 }
 
 /// The key prefix of a space: kind, then a registry's length and name or a mailbox's incarnation.
@@ -264,6 +281,25 @@ pub(crate) type DeputyRow = CustodyRecord;
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_an_older_server_keeps_of_a_message_is_still_read_and_the_other_way_round() {
+        let body = grapevine_model::BodyInfo {
+            len: 5,
+            digest: [7; 32],
+        };
+        let entry = MailboxEntry {
+            body,
+            deposited_ms: 9,
+            list: None,
+        };
+        assert_eq!(
+            decode_mailbox_entry(&encode(&(body, 9u64))),
+            Ok(entry.clone())
+        );
+        assert_eq!(decode(&encode(&entry)), Ok((body, 9u64)));
+        assert!(decode_mailbox_entry(&encode(&body)).is_err());
+    }
 
     #[test]
     fn spaces_and_cells_come_back_from_their_keys() {

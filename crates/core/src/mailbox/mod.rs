@@ -290,7 +290,7 @@ impl Server {
                 continue;
             };
             if let Some(value) = cell.value.filter(|_| key.field == Field::Message.number()) {
-                let entry: MailboxEntry = codec::decode(&value)?;
+                let entry = codec::decode_mailbox_entry(&value)?;
                 messages.push(ListedMessage {
                     message: MessageId::from_u128(key.item),
                     len: entry.len(),

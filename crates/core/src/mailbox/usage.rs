@@ -6,8 +6,7 @@
 //! a mailbox once; it never holds more than its quota times its sites (docs/storage.md).
 
 use grapevine_model::{
-    Cell, EntryKind, Field, Incarnation, MailboxEntry, Name, OverQuotaPolicy, Quota, RegistryName,
-    SpaceId, Usage,
+    Cell, EntryKind, Field, Incarnation, Name, OverQuotaPolicy, Quota, RegistryName, SpaceId, Usage,
 };
 
 use crate::codec;
@@ -29,7 +28,7 @@ pub(crate) struct Full {
 /// What a cell of a mailbox adds to its usage.
 fn weight(field: u16, cell: Option<&Cell>) -> Option<Result<Usage, Damaged>> {
     let value = cell.filter(|_| field == Field::Message.number())?;
-    let entry = codec::decode::<MailboxEntry>(value.value.as_ref()?);
+    let entry = codec::decode_mailbox_entry(value.value.as_ref()?);
     Some(entry.map(|entry| Usage::of(entry.body.len)))
 }
 

@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    Field, Hlc, MailboxEntry, MessageId, PeerMessage, ServerName, SpaceId, Stamp, Update,
-    VersionVector,
+    Field, Hlc, MessageId, PeerMessage, ServerName, SpaceId, Stamp, Update, VersionVector,
 };
 
 use crate::codec;
@@ -346,7 +345,7 @@ impl Server {
                 continue;
             };
             if update.key.field != Field::Message.number()
-                || codec::decode::<MailboxEntry>(value).is_err()
+                || codec::decode_mailbox_entry(value).is_err()
             {
                 continue;
             }
