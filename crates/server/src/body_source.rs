@@ -88,6 +88,14 @@ impl BodySource {
         self.digest
     }
 
+    /// All of it, where it is in memory and was checked.
+    pub(crate) fn inline(&self) -> Option<&[u8]> {
+        match &self.from {
+            From::Local(Some(reader)) => reader.inline(),
+            From::Local(None) | From::Remote(_) => None,
+        }
+    }
+
     /// The next piece; none after the last.
     ///
     /// # Errors

@@ -13,7 +13,9 @@ use grapevine_doors::ldap::Posix;
 use grapevine_model::{Door, MAX_MESSAGE_BYTES};
 use serde::Deserialize;
 
-use crate::config_storage::{STORAGE_KEYS, Storage, StorageTable};
+use crate::config_storage::{
+    ARCHIVE_KEYS, ArchiveConfig, ArchiveTable, STORAGE_KEYS, Storage, StorageTable,
+};
 use crate::logs::LogFormat;
 use crate::password_cost::Cost;
 use crate::routes::{self, RELAY_KEYS, ROUTE_KEYS, RelayConfig, RelayTable, RouteTable};
@@ -66,6 +68,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "storage",
             "routes",
             "relay",
+            "archive",
         ],
     ),
     (
@@ -125,6 +128,7 @@ const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("storage", STORAGE_KEYS),
+    ("archive", ARCHIVE_KEYS),
 ];
 
 /// The keys with their defaults, as `grapevine serve --help` prints them.
@@ -177,6 +181,13 @@ The configuration (TOML; every key is optional):
     dns = []                 the resolvers to ask; default: the machine's own
     retry_seconds = 60, retry_most_minutes = 60   the pauses before a destination is tried again
     exchanger_port = 25      the port of mail exchangers
+  [archive]                  where old and large messages go, and are read from (docs/storage.md)
+    url                      \"file:///FOLDER\" or \"s3://BUCKET/PREFIX\"; default: none
+    endpoint, region         of the service, for S3
+    credentials              a file with access_key_id and secret_access_key; default: the environment (AWS_...)
+    after_days = 90          what was not fetched for so long goes there; 0: everything
+    larger_than_mib          what is larger goes there on the next day
+    every_seconds = 3600     from one look to the next
 SIGHUP has log, limits.reserve_mib and the certificate read again; the rest needs a new start.";
 
 /// A checked configuration: all defaults filled in, all paths made whole.
@@ -210,6 +221,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// What is kept, and for how long.
     pub(crate) storage: Storage,
+    /// Where old and large bodies go, if anywhere.
+    pub(crate) archive: Option<ArchiveConfig>,
 }
 
 /// A certificate chain and its key, in PEM files.
@@ -273,6 +286,7 @@ struct File {
     storage: StorageTable,
     routes: Vec<RouteTable>,
     relay: RelayTable,
+    archive: ArchiveTable,
 }
 
 #[derive(Deserialize)]
@@ -374,6 +388,7 @@ impl Config {
             cost: read.logins.check()?,
             limits: read.limits.check()?,
             storage: read.storage.check(),
+            archive: read.archive.check(&folder)?,
         })
     }
 
@@ -401,6 +416,7 @@ impl Config {
         };
         note(fixed(&self.limits) != fixed(&newer.limits), "limits");
         note(self.storage != newer.storage, "storage");
+        note(self.archive != newer.archive, "archive");
         changed
     }
 }

@@ -11,13 +11,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use grapevine_core::{Config, Damaged, Effect, Input, Note, NoteLevel, ScramOrder, Server, Start};
-use grapevine_model::{AsOf, Reply, RequestId, Secret, ServerName};
+use grapevine_model::{AsOf, Reply, RequestId, Secret, ServerName, ServerStatus, Usage};
 use grapevine_rpc::tls::IdentityError;
 use grapevine_store::{CommitError, Durability, Store};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::core_task::{Answer, AnswerAsOf, CoreHandle, ToCore};
 use crate::dns::ZoneBoard;
@@ -376,7 +377,12 @@ impl CoreLoop {
             });
     }
 
-    fn reply(&mut self, id: RequestId, result: Answer, as_of: Option<AsOf>) {
+    fn reply(&mut self, id: RequestId, mut result: Answer, as_of: Option<AsOf>) {
+        if let Ok(Reply::Status(status)) = &mut result
+            && status.server == self.server
+        {
+            self.add_archive(status);
+        }
         if let Ok(Reply::Accepted { copies, .. }) = &result {
             metrics::counter!("grapevine_accepted_total", "copies" => copies.to_string())
                 .increment(1);
@@ -385,6 +391,21 @@ impl CoreLoop {
             // Who asked may have gone away.
             let _ = answer.send((result, as_of));
         }
+    }
+
+    /// What only the shell knows of this server.
+    fn add_archive(&self, status: &mut ServerStatus) {
+        match self.store.archive_sums() {
+            Ok(sums) => {
+                status.storage.archived = Usage {
+                    octets: sums.bytes,
+                    messages: sums.bodies,
+                };
+            }
+            Err(damage) => status.alarms.push(damage.to_string()),
+        }
+        let alarm = self.handle.archive().and_then(Archive::alarm);
+        status.alarms.extend(alarm);
     }
 
     fn verify(

@@ -12,9 +12,10 @@ use grapevine_model::{
     AsOf, Authenticated, BodyInfo, ErrorKind, MessageId, PeerMessage, Refusal, Reply, Request,
     ScramPolicy, Secret, Seen, ServerName, Speaker, Submission, Ticket,
 };
-use grapevine_store::Store;
+use grapevine_store::{Body, Store};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::archive::Archive;
 use crate::body_source::BodySource;
 use crate::peers::Peers;
 
@@ -37,6 +38,7 @@ struct Shared {
     peers: OnceLock<Peers>,
     /// Whether the doors offer SCRAM.
     scram: AtomicBool,
+    archive: Option<Archive>,
 }
 
 /// What a client or peer is told.
@@ -100,6 +102,7 @@ impl CoreHandle {
         store: Arc<Store>,
         server: ServerName,
         hostname: String,
+        archive: Option<Archive>,
     ) -> (Self, mpsc::Receiver<ToCore>) {
         let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
         let shared = Arc::new(Shared {
@@ -109,6 +112,7 @@ impl CoreHandle {
             hostname,
             peers: OnceLock::new(),
             scram: AtomicBool::new(false),
+            archive,
         });
         (Self { shared }, receiver)
     }
@@ -295,18 +299,52 @@ impl CoreHandle {
         message: MessageId,
         sites: &[ServerName],
     ) -> Result<BodySource, Refusal> {
-        // Opening is a look at the index and at most one `open`; the reading is done elsewhere.
-        match self.shared.store.body(message) {
-            Ok(Some(reader)) => return Ok(BodySource::local(reader)),
-            Ok(None) => {}
-            Err(damage) => {
-                tracing::error!(%message, %damage, "a body on this server's disk can't be read");
+        let own = match self.open_body(message).await {
+            Ok(Some(body)) => {
+                self.shared.store.touch(message);
+                return Ok(body);
             }
-        }
-        match self.shared.peers.get() {
+            Ok(None) => None,
+            Err(refusal) => Some(refusal),
+        };
+        let elsewhere = match self.shared.peers.get() {
             Some(peers) => peers.read_body(message, sites).await,
             None => Err(Refusal::unavailable("this server is starting")),
+        };
+        // Its own reason says more than that nobody else has it.
+        elsewhere.map_err(|refusal| own.unwrap_or(refusal))
+    }
+
+    /// Opens a body that this server has, on its disk or in its archive. None if it has none.
+    ///
+    /// # Errors
+    /// It has one that can't be read now.
+    pub(crate) async fn open_body(
+        &self,
+        message: MessageId,
+    ) -> Result<Option<BodySource>, Refusal> {
+        // Opening is a look at the index and at most one `open`; the reading is done elsewhere.
+        match self.shared.store.find_body(message) {
+            Ok(None) => Ok(None),
+            Ok(Some(Body::Here(reader))) => Ok(Some(BodySource::local(reader))),
+            Ok(Some(Body::Archived(body))) => match &self.shared.archive {
+                Some(archive) => archive.read(message, body).await.map(Some),
+                None => {
+                    tracing::error!(%message, "a body is in the archive, and no archive is configured");
+                    let why = "the message is in an archive that this server has no access to";
+                    Err(Refusal::unavailable(why))
+                }
+            },
+            Err(damage) => {
+                tracing::error!(%message, %damage, "a body on this server's disk can't be read");
+                Err(Refusal::unavailable("the message can't be read here now"))
+            }
         }
+    }
+
+    /// The archive, if there is one.
+    pub(crate) fn archive(&self) -> Option<&Archive> {
+        self.shared.archive.as_ref()
     }
 
     /// Inputs that wait for the core.

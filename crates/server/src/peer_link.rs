@@ -3,7 +3,6 @@
 //!
 //! Must never keep what could not be sent for later: it would be stale, and the core asks again.
 
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,13 +12,12 @@ use grapevine_rpc::{
     MAX_CHUNK_BYTES, MAX_INLINE_BODY_BYTES, encode_body, encode_chunk, encode_peer, peers_client,
     v1::PeerFrame,
 };
-use grapevine_store::BodyReader;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::body_source::blocking;
+use crate::body_source::BodySource;
 use crate::core_task::CoreHandle;
 use crate::peers::Queue;
 
@@ -228,40 +226,32 @@ impl Link {
         message: MessageId,
         body: BodyInfo,
     ) -> Result<(), String> {
-        // Opening is a look at the index and at most one `open`: handing it to another thread costs
-        // more than doing it (a body just accepted is still in memory).
-        let mut reader = match self.core.store().body(message) {
-            Ok(Some(reader)) if reader.digest() == body.digest => reader,
+        let mut source = match self.core.open_body(message).await {
+            Ok(Some(source)) if source.digest() == body.digest => source,
             Ok(_) => {
                 tracing::debug!(%message, "a body that was to be sent is no longer here");
                 return Ok(());
             }
-            Err(damage) => {
-                tracing::error!(%message, %damage, "a body on this server's disk can't be read");
-                return Ok(());
-            }
+            // Told where it was found; the receiver asks again.
+            Err(_) => return Ok(()),
         };
-        if let Some(frame) = inline_frame(message, body, &reader) {
+        if let Some(frame) = inline_frame(message, body, &source) {
             return frames.send(frame).await.map_err(|_| closed());
         }
         let announced = encode_peer(&PeerMessage::Body { message, body });
         frames.send(announced).await.map_err(|_| closed())?;
-        let mut left = reader.len();
+        let mut left = source.len_bytes();
         while left > 0 {
-            let read = blocking(move || read_piece(reader)).await;
-            let (back, piece) = match read {
-                Ok(Ok(read)) => read,
-                Ok(Err(error)) => {
-                    tracing::error!(%message, %error, "a body on this server's disk can't be read");
-                    // The receiver waits for chunks: only a new connection can tell it otherwise.
-                    return Err("a body could not be read to its end".to_owned());
-                }
-                Err(stopping) => return Err(stopping.to_string()),
+            let Ok(Some(chunk)) = source.chunk().await else {
+                // The receiver waits for chunks: only a new connection can tell it otherwise.
+                tracing::error!(%message, "a body could not be read to its end");
+                return Err("a body could not be read to its end".to_owned());
             };
-            reader = back;
-            left = left.saturating_sub(piece.len() as u64);
-            let chunk = encode_chunk(piece, left == 0);
-            frames.send(chunk).await.map_err(|_| closed())?;
+            for piece in pieces(chunk) {
+                left = left.saturating_sub(piece.len() as u64);
+                let chunk = encode_chunk(piece, left == 0);
+                frames.send(chunk).await.map_err(|_| closed())?;
+            }
         }
         Ok(())
     }
@@ -296,19 +286,19 @@ enum Ended {
     Lost(String),
 }
 
-fn inline_frame(message: MessageId, body: BodyInfo, reader: &BodyReader) -> Option<PeerFrame> {
-    let bytes = reader
+fn inline_frame(message: MessageId, body: BodyInfo, source: &BodySource) -> Option<PeerFrame> {
+    let bytes = source
         .inline()
         .filter(|bytes| bytes.len() <= MAX_INLINE_BODY_BYTES)?;
     encode_body(message, body, Bytes::copy_from_slice(bytes))
 }
 
-fn read_piece(mut reader: BodyReader) -> std::io::Result<(BodyReader, Bytes)> {
-    let mut piece = Vec::with_capacity(MAX_CHUNK_BYTES);
-    (&mut reader)
-        .take(MAX_CHUNK_BYTES as u64)
-        .read_to_end(&mut piece)?;
-    Ok((reader, piece.into()))
+/// A chunk in pieces that fit into frames.
+fn pieces(mut chunk: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || {
+        let most = chunk.len().min(MAX_CHUNK_BYTES);
+        (most > 0).then(|| chunk.split_to(most))
+    })
 }
 
 async fn until_end(answers: &mut tonic::Streaming<PeerFrame>) -> String {

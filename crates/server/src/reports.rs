@@ -3,7 +3,6 @@
 //! A report that can't be handed in is not lost: its recipients stay in custody and the core orders
 //! it again.
 
-use std::io::Read;
 use std::sync::Arc;
 
 use grapevine_core::{ReportKind, ReportOrder, Staged};
@@ -32,8 +31,8 @@ async fn try_hand_in(handle: &CoreHandle, order: ReportOrder) -> Result<(), Refu
     let server = handle.server().clone();
     let hostname = handle.hostname().to_owned();
     let mut submission = order.submission.clone();
+    let original = beginning(handle, order.about, order.full).await;
     let staged = blocking(move || {
-        let original = beginning(&store, order.about, order.full);
         let reporter = Reporter {
             server: &server,
             hostname: &hostname,
@@ -61,21 +60,25 @@ enum Extent {
     Whole,
 }
 
-fn beginning(store: &Store, message: MessageId, full: bool) -> Option<(Vec<u8>, Extent)> {
-    let reader = match store.body(message) {
-        Ok(found) => found?,
-        Err(damage) => {
-            tracing::error!(%message, %damage, "a body on this server's disk can't be read");
-            return None;
-        }
-    };
-    let (limit, extent) = if full && reader.len() <= WHOLE_MAX_BYTES as u64 {
+async fn beginning(
+    handle: &CoreHandle,
+    message: MessageId,
+    full: bool,
+) -> Option<(Vec<u8>, Extent)> {
+    // A report goes out without the original rather than not at all.
+    let mut source = handle.open_body(message).await.ok()??;
+    let (limit, extent) = if full && source.len_bytes() <= WHOLE_MAX_BYTES as u64 {
         (WHOLE_MAX_BYTES, Extent::Whole)
     } else {
         (HEADER_MAX_BYTES, Extent::Beginning)
     };
     let mut bytes = Vec::new();
-    reader.take(limit as u64).read_to_end(&mut bytes).ok()?;
+    while bytes.len() < limit
+        && let Some(chunk) = source.chunk().await.ok()?
+    {
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes.truncate(limit);
     Some((bytes, extent))
 }
 

@@ -14,7 +14,8 @@ use grapevine_store::{OpenError, Options, Store};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
+use crate::archive::{Archive, day_of};
+use crate::clock::{Clock, wall_ms};
 use crate::config::Config;
 use crate::core_loop::{self, CoreParts, StartError};
 use crate::core_task::CoreHandle;
@@ -99,10 +100,13 @@ impl Running {
         let restored = matches!(start, Start::Restored);
         let passwords = Passwords::new(config.cost)
             .map_err(|error| RunError::System(format!("no random bytes: {error}")))?;
+        store.set_today(day_of(wall_ms()));
+        let archive = open_archive(config, &record, &store).await?;
         let (core, inputs) = CoreHandle::new(
             Arc::clone(&store),
             record.name.clone(),
             config.hostname.clone(),
+            archive,
         );
         let (stop_core, stop_peers) = (CancellationToken::new(), CancellationToken::new());
         let (failed, peer_tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -195,6 +199,24 @@ fn core_config(config: &Config, record: ServerRecord, identity: &Identity) -> Co
     core.times.outside_most_ms = config.relay.retry_most_minutes.saturating_mul(60_000);
     core.times.ticket_ms = config.limits.ticket_hours.saturating_mul(3_600_000);
     core
+}
+
+/// The archive, if one is configured. One that does not answer is away, and no reason not to start.
+async fn open_archive(
+    config: &Config,
+    record: &ServerRecord,
+    store: &Arc<Store>,
+) -> Result<Option<Archive>, RunError> {
+    let Some(archive) = config.archive.clone() else {
+        return Ok(None);
+    };
+    let (store, server) = (Arc::clone(store), record.name.clone());
+    let opened = tokio::task::spawn_blocking(move || Archive::open(&archive, &server, &store));
+    match opened.await {
+        Ok(Ok(archive)) => Ok(Some(archive)),
+        Ok(Err(why)) => Err(RunError::System(why)),
+        Err(error) => Err(RunError::System(error.to_string())),
+    }
 }
 
 async fn open_store(folder: &DataFolder) -> Result<Arc<Store>, RunError> {

@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
+use crate::archive::{day_of, move_bodies};
 use crate::client_calls::ClientCalls;
+use crate::clock::wall_ms;
 use crate::config::{Config, HELP, SOCKET};
 use crate::core_task::CoreHandle;
 use crate::dns;
@@ -184,6 +186,15 @@ impl Open {
             open.tls.clone(),
             open.stop.clone(),
         ));
+        if let (Some(archive), Some(config)) = (running.core.archive(), &config.archive) {
+            let store = Arc::clone(running.core.store());
+            open.tasks.spawn(move_bodies(
+                archive.clone(),
+                store,
+                config.clone(),
+                open.stop.clone(),
+            ));
+        }
         let watching = watch_disk(running.core.clone(), reserve_seen, open.stop.clone());
         open.tasks.spawn(watching);
         Ok(open)
@@ -500,6 +511,7 @@ async fn watch_disk(
 ) {
     let mut nearly_full = false;
     loop {
+        core.store().set_today(day_of(wall_ms()));
         let reserve_bytes = *reserve.borrow_and_update();
         let wanted_bytes = if nearly_full {
             reserve_bytes.saturating_mul(DISK_RELIEF_PERCENT) / 100

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::archive::Fetched;
 use crate::engine::{Changes, Engine, Sync};
 use crate::error::CommitError;
 use crate::folder::{Folder, Lock};
@@ -64,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) spool: Arc<Spool>,
     pub(crate) stats: StoreStats,
     pub(crate) failure: OnceLock<CommitError>,
+    pub(crate) fetched: Fetched,
     /// Last, so that the folder is free only when the engine has closed.
     pub(crate) _lock: Lock,
 }
@@ -226,6 +228,7 @@ impl Committer {
             &inner.folder,
             &inner.engine,
             std::mem::take(&mut self.own_changes),
+            inner.fetched.today(),
         );
         let mut sync = Sync::No;
         let mut commits = 0;
@@ -248,6 +251,7 @@ impl Committer {
         if commits == 0 {
             return Ok(Sync::No);
         }
+        group.touch(inner.fetched.take_touched())?;
         let started = Instant::now();
         let (bytes, leftovers) = group.write(self.commit + 1, sync)?;
         self.commit += 1;

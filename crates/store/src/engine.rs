@@ -59,6 +59,8 @@ pub(crate) enum Part {
     Inline,
     /// Names of body files to be removed.
     Trash,
+    /// Names of objects that may be in the archive and that no row needs.
+    ArchiveRubbish,
     /// A table of the core, by its number.
     Table(u8),
 }
@@ -73,9 +75,14 @@ impl Part {
     /// All there are.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let tables = Table::ALL.iter().map(|table| Self::from(*table));
-        [Self::House, Self::Bodies, Self::Inline, Self::Trash]
-            .into_iter()
-            .chain(tables)
+        let own = [
+            Self::House,
+            Self::Bodies,
+            Self::Inline,
+            Self::Trash,
+            Self::ArchiveRubbish,
+        ];
+        own.into_iter().chain(tables)
     }
 
     /// Its name on disk.
@@ -85,6 +92,7 @@ impl Part {
             Self::Bodies => "bodies".to_owned(),
             Self::Inline => "inline".to_owned(),
             Self::Trash => "trash".to_owned(),
+            Self::ArchiveRubbish => "archive-rubbish".to_owned(),
             Self::Table(number) => format!("table-{number}"),
         }
     }
@@ -272,7 +280,7 @@ impl Engine {
     fn memtable_bytes(&self, part: Part) -> u64 {
         match part {
             Part::Inline => self.options.body_memtable_bytes,
-            Part::House | Part::Bodies | Part::Trash | Part::Table(_) => {
+            Part::House | Part::Bodies | Part::Trash | Part::ArchiveRubbish | Part::Table(_) => {
                 self.options.table_memtable_bytes
             }
         }
@@ -383,7 +391,7 @@ fn part_options(part: Part, options: &Options) -> KeyspaceCreateOptions {
             .with_kv_separation(Some(
                 KvSeparationOptions::default().separation_threshold(SEPARATED_VALUE_BYTES),
             )),
-        Part::House | Part::Bodies | Part::Trash | Part::Table(_) => {
+        Part::House | Part::Bodies | Part::Trash | Part::ArchiveRubbish | Part::Table(_) => {
             defaults.max_memtable_size(options.table_memtable_bytes)
         }
     }

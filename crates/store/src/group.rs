@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use crate::archive::{ArchiveSums, Candidate, ID_KEY, SUMS_KEY, Step, object_of};
 use crate::contract::{MessageId, Op};
 use crate::engine::{Change, Changes, Engine, Part, Sync};
 use crate::error::CommitError;
@@ -22,6 +23,8 @@ pub(crate) struct Batch {
     pub(crate) ops: Vec<Op>,
     /// In the order of their `AdoptBody`.
     pub(crate) adopted: Vec<StagedBody>,
+    /// Steps of moves to the archive, after the changes.
+    pub(crate) steps: Vec<Step>,
 }
 
 /// Commits on their way into one batch of the engine.
@@ -32,11 +35,17 @@ pub(crate) struct Group<'a> {
     intents: Vec<PathBuf>,
     shelves: BTreeSet<PathBuf>,
     dropped: BTreeSet<BodyFile>,
+    today: u32,
 }
 
 impl<'a> Group<'a> {
     /// Starts with changes of the store's own.
-    pub(crate) fn new(folder: &'a Folder, engine: &'a Engine, changes: Changes) -> Self {
+    pub(crate) fn new(
+        folder: &'a Folder,
+        engine: &'a Engine,
+        changes: Changes,
+        today: u32,
+    ) -> Self {
         Self {
             folder,
             engine,
@@ -44,6 +53,7 @@ impl<'a> Group<'a> {
             intents: Vec::new(),
             shelves: BTreeSet::new(),
             dropped: BTreeSet::new(),
+            today,
         }
     }
 
@@ -63,7 +73,93 @@ impl<'a> Group<'a> {
                 Op::DropBody { message } => self.drop_body(message)?,
             }
         }
+        batch.steps.into_iter().try_for_each(|step| self.take(step))
+    }
+
+    /// Notes that bodies were fetched today.
+    pub(crate) fn touch(&mut self, messages: Vec<MessageId>) -> Result<(), CommitError> {
+        for message in messages {
+            if let Some(row) = self.row(message)?.filter(|row| row.day != self.today) {
+                let day = self.today;
+                self.put_row(message, &BodyRow { day, ..row });
+            }
+        }
         Ok(())
+    }
+
+    fn take(&mut self, step: Step) -> Result<(), CommitError> {
+        match step {
+            Step::Intend(candidates) => {
+                for candidate in candidates {
+                    self.rubbish(candidate.body.object, Change::Put(Vec::new()));
+                }
+            }
+            Step::Moved(candidates) => {
+                for candidate in candidates {
+                    self.move_out(&candidate)?;
+                }
+            }
+            Step::Removed(objects) => {
+                for object in objects {
+                    self.rubbish(object, Change::Delete);
+                }
+            }
+            Step::Name(id) => {
+                let id = id.to_be_bytes().to_vec();
+                self.put(Part::House, ID_KEY.to_vec(), Change::Put(id));
+            }
+        }
+        Ok(())
+    }
+
+    fn move_out(&mut self, candidate: &Candidate) -> Result<(), CommitError> {
+        let message = candidate.message;
+        // Dropped, replaced or fetched meanwhile: it stays as it is, and the object is rubbish.
+        if self.row(message)? != Some(candidate.row) {
+            return Ok(());
+        }
+        self.drop_body(message)?;
+        let row = BodyRow {
+            place: Place::Archived,
+            ..candidate.row
+        };
+        self.put_row(message, &row);
+        self.rubbish(candidate.body.object.clone(), Change::Delete);
+        self.count(|sums| ArchiveSums {
+            bodies: sums.bodies.saturating_add(1),
+            bytes: sums.bytes.saturating_add(row.len_bytes),
+        })
+    }
+
+    fn rubbish(&mut self, object: String, change: Change) {
+        self.put(Part::ArchiveRubbish, object.into_bytes(), change);
+    }
+
+    fn count(
+        &mut self,
+        change: impl FnOnce(ArchiveSums) -> ArchiveSums,
+    ) -> Result<(), CommitError> {
+        let place = (Part::House, SUMS_KEY.to_vec());
+        let row = match self.changes.get(&place) {
+            Some(Change::Put(row)) => Some(row.clone()),
+            Some(Change::PutShared(_) | Change::Delete) => None,
+            None => self
+                .engine
+                .get(Part::House, SUMS_KEY)
+                .map_err(|e| CommitError::Broken(e.0))?,
+        };
+        let sums = row.and_then(|row| ArchiveSums::decode(&row));
+        let sums = change(sums.unwrap_or_default());
+        self.changes.insert(place, Change::Put(sums.encode()));
+        Ok(())
+    }
+
+    fn put_row(&mut self, message: MessageId, row: &BodyRow) {
+        self.put(
+            Part::Bodies,
+            message.to_bytes().to_vec(),
+            Change::Put(row.encode()),
+        );
     }
 
     /// Writes the group as commit number `commit`; gives the bytes written and what is left to do.
@@ -86,10 +182,13 @@ impl<'a> Group<'a> {
     }
 
     fn adopt(&mut self, message: MessageId, body: StagedBody) -> Result<(), CommitError> {
-        let row = body.row();
+        let row = body.row(self.today);
         match self.row(message)? {
-            // The same body again: a retry. What is there stays, the staged one goes.
-            Some(held) if held == row => return Ok(()),
+            // The same body again: a retry. What is there stays, the staged one goes. What is in the archive
+            // comes back: whoever brings it may know that it can't be read there.
+            Some(held) if held.is_same_body(&row) && held.place != Place::Archived => {
+                return Ok(());
+            }
             Some(_) => self.drop_body(message)?,
             None => {}
         }
@@ -108,11 +207,7 @@ impl<'a> Group<'a> {
                 }
             }
         }
-        self.put(
-            Part::Bodies,
-            message.to_bytes().to_vec(),
-            Change::Put(row.encode()),
-        );
+        self.put_row(message, &row);
         Ok(())
     }
 
@@ -153,6 +248,14 @@ impl<'a> Group<'a> {
                     self.put(Part::Trash, name, Change::Put(Vec::new()));
                     self.dropped.insert(file);
                 }
+            }
+            Place::Archived => {
+                let object = object_of(&row.named(message));
+                self.rubbish(object, Change::Put(Vec::new()));
+                self.count(|sums| ArchiveSums {
+                    bodies: sums.bodies.saturating_sub(1),
+                    bytes: sums.bytes.saturating_sub(row.len_bytes),
+                })?;
             }
         }
         Ok(())

@@ -5,10 +5,12 @@
 
 use crate::contract::{Damaged, MessageId};
 
-/// Version of the rows' encoding, their first byte.
-const ROW_VERSION: u8 = 1;
+/// Version of the rows' encoding, their first byte. Since 2 they end with a day.
+const ROW_VERSION: u8 = 2;
+const ROW_VERSION_WITHOUT_DAY: u8 = 1;
 const PLACE_INLINE: u8 = 0;
 const PLACE_FILE: u8 = 1;
+const PLACE_ARCHIVED: u8 = 2;
 
 /// Where a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub(crate) enum Place {
     Inline,
     /// In a file of its own.
     File,
+    /// Not here: in the archive, under the name that its file would have.
+    Archived,
 }
 
 /// One row.
@@ -28,6 +32,8 @@ pub(crate) struct BodyRow {
     pub(crate) len_bytes: u64,
     /// Its BLAKE3 digest.
     pub(crate) digest: [u8; 32],
+    /// The day on which it came or was last fetched; 0 where that is not known.
+    pub(crate) day: u32,
 }
 
 impl BodyRow {
@@ -35,10 +41,12 @@ impl BodyRow {
         let place = match self.place {
             Place::Inline => PLACE_INLINE,
             Place::File => PLACE_FILE,
+            Place::Archived => PLACE_ARCHIVED,
         };
         let mut out = vec![ROW_VERSION, place];
         out.extend_from_slice(&self.len_bytes.to_be_bytes());
         out.extend_from_slice(&self.digest);
+        out.extend_from_slice(&self.day.to_be_bytes());
         out
     }
 
@@ -54,22 +62,42 @@ impl BodyRow {
         let (&[version, place], rest) = row.split_first_chunk()?;
         let (len, rest) = rest.split_first_chunk()?;
         let (digest, rest) = rest.split_first_chunk()?;
-        let place = match (version, place) {
-            (ROW_VERSION, PLACE_INLINE) => Place::Inline,
-            (ROW_VERSION, PLACE_FILE) => Place::File,
+        let (day, rest) = match version {
+            ROW_VERSION_WITHOUT_DAY => (0, rest),
+            ROW_VERSION => {
+                let (day, rest) = rest.split_first_chunk()?;
+                (u32::from_be_bytes(*day), rest)
+            }
+            _ => return None,
+        };
+        let place = match place {
+            PLACE_INLINE => Place::Inline,
+            PLACE_FILE => Place::File,
+            PLACE_ARCHIVED => Place::Archived,
             _ => return None,
         };
         rest.is_empty().then_some(Self {
             place,
             len_bytes: u64::from_be_bytes(*len),
             digest: *digest,
+            day,
         })
+    }
+
+    /// Whether it is the same body, wherever it is.
+    pub(crate) fn is_same_body(&self, other: &Self) -> bool {
+        (self.len_bytes, self.digest) == (other.len_bytes, other.digest)
+    }
+
+    /// The name that a file of it has, or an object.
+    pub(crate) fn named(&self, message: MessageId) -> BodyFile {
+        BodyFile::new(message, &self.digest)
     }
 
     /// The file it is in, where it is in one.
     pub(crate) fn file(&self, message: MessageId) -> Option<BodyFile> {
         match self.place {
-            Place::Inline => None,
+            Place::Inline | Place::Archived => None,
             Place::File => Some(BodyFile::new(message, &self.digest)),
         }
     }
@@ -132,6 +160,7 @@ impl BodyFile {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)]
     use super::*;
 
     #[test]
@@ -146,14 +175,20 @@ mod tests {
     #[test]
     fn a_row_reads_back_and_a_cut_row_is_damage() {
         let message = MessageId::from_bytes([1; 16]);
-        for place in [Place::Inline, Place::File] {
+        for place in [Place::Inline, Place::File, Place::Archived] {
             let row = BodyRow {
                 place,
                 len_bytes: 77,
                 digest: [9; 32],
+                day: 20_000,
             };
             let bytes = row.encode();
             assert_eq!(BodyRow::decode(message, &bytes), Ok(row));
+            let mut old = bytes.clone();
+            old.truncate(bytes.len() - 4);
+            old[0] = ROW_VERSION_WITHOUT_DAY;
+            let of_old = BodyRow { day: 0, ..row };
+            assert_eq!(BodyRow::decode(message, &old), Ok(of_old));
             for cut in 0..bytes.len() {
                 assert!(BodyRow::decode(message, bytes.get(..cut).unwrap_or_default()).is_err());
             }

@@ -15,6 +15,7 @@
 //! | `bodies/xx/` | large bodies, one file each |
 //! | `spool/` | bodies being received, and intents of renames in flight |
 
+mod archive;
 mod body;
 mod committer;
 mod contract;
@@ -32,6 +33,7 @@ mod store;
 mod verify;
 mod witness;
 
+pub use archive::{ArchiveRule, ArchiveSums, ArchivedBody, Candidate, Candidates};
 pub use body::BodyReader;
 pub use committer::Durability;
 pub use contract::{Damaged, MessageId, Op, Row, Table, Tables};
@@ -39,5 +41,5 @@ pub use error::{CommitError, OpenError};
 pub use options::Options;
 pub use stage::{INLINE_BODY_MAX_BYTES, Stage, Staged};
 pub use stats::{SYNC_TIME_BUCKETS_US, StatsReading, StoreStats};
-pub use store::{Store, StoreView};
+pub use store::{Body, Store, StoreView};
 pub use verify::Damage;

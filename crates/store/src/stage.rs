@@ -179,8 +179,8 @@ pub(crate) enum StagedContent {
 }
 
 impl StagedBody {
-    /// The index row it will have.
-    pub(crate) fn row(&self) -> BodyRow {
+    /// The index row it will have, on that day.
+    pub(crate) fn row(&self, day: u32) -> BodyRow {
         BodyRow {
             place: match self.content {
                 StagedContent::Inline(_) => Place::Inline,
@@ -188,6 +188,7 @@ impl StagedBody {
             },
             len_bytes: self.staged.len,
             digest: self.staged.digest,
+            day,
         }
     }
 }

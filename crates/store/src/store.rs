@@ -9,6 +9,10 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
+use crate::archive::{
+    ArchiveRule, ArchiveSums, ArchivedBody, Candidate, Candidates, Fetched, ID_KEY, SUMS_KEY, Step,
+    archived, candidates, is_needed, rubbish,
+};
 use crate::body::BodyReader;
 use crate::committer::{Answer, Committer, Durability, Held, Inner, Job, Message};
 use crate::contract::{Damaged, MessageId, Op, Row, Table, Tables};
@@ -31,6 +35,15 @@ const BODY_LOOKUPS_MAX: usize = 8;
 #[derive(Clone)]
 pub struct Store {
     running: Arc<Running>,
+}
+
+/// Where a body is read.
+#[derive(Debug)]
+pub enum Body {
+    /// Here.
+    Here(BodyReader),
+    /// In the archive.
+    Archived(ArchivedBody),
 }
 
 /// A read view of what is committed: each read sees the newest batch, whole. Cheap to clone.
@@ -63,6 +76,7 @@ impl Store {
             spool: Spool::new(folder.spool()),
             stats: StoreStats::default(),
             failure: OnceLock::new(),
+            fetched: Fetched::default(),
             folder,
             engine,
             _lock: lock,
@@ -152,12 +166,141 @@ impl Store {
         opened.transpose()
     }
 
-    /// Opens the body of a message. `None` when it has none.
+    /// Opens the body of a message, or says where it is. `None` when it has none.
     ///
     /// # Errors
     /// [`Damaged`], when what is there is not what was stored.
-    pub fn body(&self, message: MessageId) -> Result<Option<BodyReader>, Damaged> {
+    pub fn find_body(&self, message: MessageId) -> Result<Option<Body>, Damaged> {
         open_body(&self.running.inner, message)
+    }
+
+    /// The same, for what must be here.
+    ///
+    /// # Errors
+    /// Also when it is in the archive.
+    pub fn body(&self, message: MessageId) -> Result<Option<BodyReader>, Damaged> {
+        body_here(&self.running.inner, message)
+    }
+
+    /// Says which day it is. What comes or is fetched is noted with it.
+    pub fn set_today(&self, day: u32) {
+        self.running.inner.fetched.set_today(day);
+    }
+
+    /// Notes that a body was fetched; with the next batch, and at no cost to anybody.
+    pub fn touch(&self, message: MessageId) {
+        self.running.inner.fetched.touch(message);
+    }
+
+    /// Bodies that may go to the archive, from so many rows of the index after a message.
+    ///
+    /// # Errors
+    /// [`Damaged`], when the index can't be read.
+    pub fn archivable(
+        &self,
+        after: Option<MessageId>,
+        rows: usize,
+        rule: &ArchiveRule,
+    ) -> Result<Candidates, Damaged> {
+        candidates(&self.running.inner, after, rows, rule)
+    }
+
+    /// Says that these are about to be copied to the archive. Waits until that is durable.
+    ///
+    /// # Errors
+    /// See [`CommitError`].
+    pub fn intend_to_archive(&self, candidates: Vec<Candidate>) -> Result<(), CommitError> {
+        self.step(Step::Intend(candidates))
+    }
+
+    /// Says that these are in the archive and were checked there: what is here goes, unless the body has changed
+    /// meanwhile. Waits until that is durable.
+    ///
+    /// # Errors
+    /// See [`CommitError`].
+    pub fn moved_to_archive(&self, candidates: Vec<Candidate>) -> Result<(), CommitError> {
+        self.step(Step::Moved(candidates))
+    }
+
+    /// Objects that the archive is to be rid of, after a name.
+    ///
+    /// # Errors
+    /// [`Damaged`], when that can't be read.
+    pub fn archive_rubbish(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, Damaged> {
+        rubbish(&self.running.inner, after, limit)
+    }
+
+    /// Whether an object is the body of a message here.
+    ///
+    /// # Errors
+    /// [`Damaged`], when that can't be told: then it is not to be removed.
+    pub fn is_archived_as(&self, object: &str) -> Result<bool, Damaged> {
+        is_needed(&self.running.inner, object)
+    }
+
+    /// Says that there are no objects of these names, or that they are needed after all.
+    ///
+    /// # Errors
+    /// See [`CommitError`].
+    pub fn removed_from_archive(&self, objects: Vec<String>) -> Result<(), CommitError> {
+        self.step(Step::Removed(objects))
+    }
+
+    /// What is in the archive.
+    ///
+    /// # Errors
+    /// [`Damaged`], when that can't be read.
+    pub fn archive_sums(&self) -> Result<ArchiveSums, Damaged> {
+        let row = self.running.inner.engine.get(Part::House, SUMS_KEY)?;
+        let sums = row.map(|row| {
+            ArchiveSums::decode(&row).ok_or_else(|| Damaged("the archive's sums".to_owned()))
+        });
+        Ok(sums.transpose()?.unwrap_or_default())
+    }
+
+    /// What this store's own part of the archive is called: as at first, else as proposed. No two stores
+    /// have one name, so none removes what another one needs.
+    ///
+    /// # Errors
+    /// See [`CommitError`].
+    pub fn archive_id(&self, proposed: u64) -> Result<u64, CommitError> {
+        let known = || {
+            let row = self.running.inner.engine.get(Part::House, ID_KEY);
+            row.map_err(|damaged| CommitError::Broken(damaged.0))
+        };
+        if known()?.is_none() {
+            self.step(Step::Name(proposed))?;
+        }
+        match known()?.map(<[u8; 8]>::try_from) {
+            Some(Ok(id)) => Ok(u64::from_be_bytes(id)),
+            Some(Err(_)) | None => Err(CommitError::Broken(
+                "the name of this store's part of the archive can't be read".to_owned(),
+            )),
+        }
+    }
+
+    fn step(&self, step: Step) -> Result<(), CommitError> {
+        let batch = Batch {
+            ops: Vec::new(),
+            adopted: Vec::new(),
+            steps: vec![step],
+        };
+        let (sender, receiver) = sync_channel(1);
+        let done = move |outcome| {
+            let _ = sender.send(outcome);
+        };
+        let job = Job {
+            batch: Ok(batch),
+            bytes: 0,
+            durability: Durability::Synced,
+            done: Answer::new(Box::new(done)),
+        };
+        let _ = self.running.sender.send(Message::Commit(job));
+        receiver.recv().unwrap_or(Err(CommitError::Closed))
     }
 
     /// Why the store takes no more commits, if so.
@@ -207,7 +350,11 @@ impl Store {
             Op::DropBody { .. } => Ok(()),
         });
         match checked {
-            Ok(()) => Ok(Batch { ops, adopted }),
+            Ok(()) => Ok(Batch {
+                ops,
+                adopted,
+                steps: Vec::new(),
+            }),
             Err(refusal) => {
                 adopted.into_iter().for_each(|body| spool.put(body));
                 Err(refusal)
@@ -222,7 +369,7 @@ impl StoreView {
     /// # Errors
     /// [`Damaged`], when what is there is not what was stored.
     pub fn body(&self, message: MessageId) -> Result<Option<BodyReader>, Damaged> {
-        open_body(&self.inner, message)
+        body_here(&self.inner, message)
     }
 }
 
@@ -321,7 +468,7 @@ fn op_bytes(op: &Op) -> usize {
 
 fn open_staged(body: &StagedBody) -> Result<BodyReader, Damaged> {
     let name = format!("the staged body {}", body.staged.token);
-    let row = body.row();
+    let row = body.row(0);
     match &body.content {
         StagedContent::Inline(bytes) => BodyReader::from_memory(&name, &row, Arc::clone(bytes)),
         StagedContent::File(file) => match File::open(file.path()) {
@@ -331,15 +478,26 @@ fn open_staged(body: &StagedBody) -> Result<BodyReader, Damaged> {
     }
 }
 
-pub(crate) fn open_body(inner: &Inner, message: MessageId) -> Result<Option<BodyReader>, Damaged> {
+fn body_here(inner: &Inner, message: MessageId) -> Result<Option<BodyReader>, Damaged> {
+    match open_body(inner, message)? {
+        None => Ok(None),
+        Some(Body::Here(reader)) => Ok(Some(reader)),
+        Some(Body::Archived(_)) => Err(Damaged(format!("the body of {message} is in the archive"))),
+    }
+}
+
+pub(crate) fn open_body(inner: &Inner, message: MessageId) -> Result<Option<Body>, Damaged> {
     let mut last_row = None;
     for _ in 0..BODY_LOOKUPS_MAX {
         let Some(bytes) = inner.engine.get(Part::Bodies, &message.to_bytes())? else {
             return Ok(None);
         };
         let row = BodyRow::decode(message, &bytes)?;
+        if row.place == Place::Archived {
+            return Ok(Some(Body::Archived(archived(message, &row))));
+        }
         if let Some(reader) = open_row(inner, message, &row)? {
-            return Ok(Some(reader));
+            return Ok(Some(Body::Here(reader)));
         }
         // Dropped or replaced since the row was read; if the row is still the same, it is a loss.
         if last_row == Some(row) {
@@ -363,7 +521,7 @@ fn open_row(
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Damaged(format!("{name}: {error}"))),
         },
-        (Place::Inline | Place::File, _) => {
+        (Place::Inline | Place::File | Place::Archived, _) => {
             let bytes = inner.engine.get(Part::Inline, &message.to_bytes())?;
             match bytes {
                 Some(bytes) => BodyReader::from_memory(&name, row, bytes.into()).map(Some),

@@ -95,6 +95,8 @@ impl Probes {
         gauge("grapevine_mail_octets", storage.mail.octets);
         gauge("grapevine_mail_messages", storage.mail.messages);
         gauge("grapevine_mailboxes_full", storage.full_mailboxes);
+        gauge("grapevine_archived_octets", storage.archived.octets);
+        gauge("grapevine_archived_messages", storage.archived.messages);
         gauge(
             "grapevine_disk_nearly_full",
             u64::from(storage.disk_nearly_full),

@@ -7,6 +7,7 @@
     clippy::indexing_slicing
 )]
 
+mod archive;
 mod bodies;
 mod damage;
 mod folder;
