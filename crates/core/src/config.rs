@@ -107,6 +107,8 @@ pub struct Times {
     /// A deletion is kept at least so long: two rounds of comparing, so that a disk that brings back an
     /// old value unnoticed is found out while the deletion is still known.
     pub tombstone_ms: u64,
+    /// A copy of a message is kept so long after its delivery; 0 for not at all.
+    pub retain_ms: u64,
     /// A body that nothing refers to is removed after so long.
     pub orphan_ms: u64,
 }
@@ -138,6 +140,7 @@ impl Default for Times {
             history_ms: 2 * 24 * 3_600_000,
             retention_ms: 30 * 24 * 3_600_000,
             tombstone_ms: 12 * 3_600_000,
+            retain_ms: 2 * 24 * 3_600_000,
             orphan_ms: 10 * 60_000,
         }
     }

@@ -280,7 +280,7 @@ impl Server {
             self.send_beat(&peer);
         }
         self.forget_awaited();
-        let mut done = self.look_after_custody();
+        let mut done = self.look_after_custody().and_then(|()| self.refill_on());
         if self.beats.is_multiple_of(SWEEP_BEATS) {
             self.ask_about_sites();
             self.end_needless_refreshes();
@@ -296,6 +296,7 @@ impl Server {
                 .and_then(|()| self.remove_expired_sites())
                 .and_then(|()| self.keep_in_maildrop())
                 .and_then(|()| self.count_the_uncounted())
+                .and_then(|()| self.forget_retained())
                 .and_then(|()| self.reap())
                 .and_then(|()| self.tend_keys())
                 .and_then(|()| self.hand_over())
@@ -335,12 +336,14 @@ impl Server {
         } else {
             0
         };
+        let mut before_life = None;
         if let Some(peer) = self.peers.get_mut(from) {
-            peer.origin = Some(beat.origin);
+            before_life = peer.origin.replace(beat.origin);
             peer.pending = beat.pending;
             peer.accepts = beat.accepts;
             peer.ahead_ms = ahead_ms;
         }
+        self.life_heard(before_life, beat.origin);
         self.compare_digests(from, &beat.digests);
         match beat.seen {
             Some(seen) => self.take_seen(from, seen),

@@ -21,7 +21,9 @@ use crate::config::{Config, Start};
 use crate::delivery::custody::{Custody, CustodyRow};
 use crate::delivery::deputy::Held;
 use crate::delivery::fanout::Fanouts;
+use crate::delivery::refill::Refills;
 use crate::delivery::relay::Relay;
+use crate::delivery::retain::Retained;
 use crate::delivery::steer::Deposits;
 use crate::effect::{Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
@@ -165,6 +167,10 @@ pub struct Server {
     /// It has left this Grapevine.
     pub(crate) retired: bool,
     pub(crate) disk_nearly_full: bool,
+    /// What is kept after delivery.
+    pub(crate) retained: Retained,
+    /// What of it is offered again.
+    pub(crate) refills: Refills,
     /// What the mailboxes here hold, by the registries of their owners.
     pub(crate) registry_usage: BTreeMap<RegistryName, Usage>,
     /// Mailboxes whose count changed in this turn and is not yet written.
@@ -287,6 +293,8 @@ impl Server {
             zones: Zones::default(),
             retired: false,
             disk_nearly_full: false,
+            retained: Retained::default(),
+            refills: Refills::default(),
             registry_usage: BTreeMap::new(),
             usage_changed: BTreeSet::new(),
             alarms: VecDeque::new(),
@@ -420,6 +428,7 @@ impl Server {
             self.count_usage(&space);
         }
         self.load_floors()?;
+        self.load_retained()?;
         self.load_mended()?;
         self.begin_indexing()?;
         for (key, value) in self.all_rows(Table::Custody, &[], &[u8::MAX; 17])? {

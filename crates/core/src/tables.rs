@@ -38,6 +38,8 @@ pub enum Table {
     Fanout = 23,
     /// Groups expanded, by message.
     Passed = 24,
+    /// Copies kept after delivery, by message.
+    Retained = 26,
     /// Messages that an operator holds back.
     Holds = 28,
     /// Outside recipients of messages that need nothing more: nobody hands it to them again.
@@ -46,7 +48,7 @@ pub enum Table {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Meta,
         Self::Cells,
         Self::Dots,
@@ -61,6 +63,7 @@ impl Table {
         Self::Floors,
         Self::Fanout,
         Self::Passed,
+        Self::Retained,
         Self::Holds,
         Self::OutsideDone,
     ];

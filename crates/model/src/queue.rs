@@ -45,6 +45,19 @@ pub enum QueueAsk {
         /// What.
         change: DeadLetterChange,
     },
+    /// Copies kept after delivery are delivered once more.
+    Replay {
+        /// Which; none for all that match.
+        message: Option<MessageId>,
+        /// Those whose delivery ended then or later, milliseconds since 1970.
+        since_ms: u64,
+        /// Those that were for this one, and to nobody else.
+        of: Option<Name>,
+        /// To whom instead.
+        to: Option<Name>,
+        /// After this, the end of the answer before.
+        after: Option<MessageId>,
+    },
     /// What would be lost, and what delayed, if that server died now?
     Unplug {
         /// Which server; the one that is asked knows more of itself than of others.
@@ -57,7 +70,7 @@ impl QueueAsk {
     #[must_use]
     pub const fn is_change(&self) -> bool {
         match self {
-            Self::Change { .. } | Self::DeadLetter { .. } => true,
+            Self::Change { .. } | Self::DeadLetter { .. } | Self::Replay { .. } => true,
             Self::List { .. } | Self::DeadLetters { .. } | Self::Unplug { .. } => false,
         }
     }
@@ -172,6 +185,13 @@ pub enum QueueAnswer {
     },
     /// So many messages or dead letters were changed.
     Changed(u64),
+    /// Copies were sent on their way.
+    Replayed {
+        /// How many.
+        replayed: u64,
+        /// Where the next answer begins; none after the last.
+        next: Option<MessageId>,
+    },
     /// A page of dead letters.
     DeadLetters {
         /// The letters.

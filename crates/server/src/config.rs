@@ -168,6 +168,7 @@ The configuration (TOML; every key is optional):
     key_notice_hours = 168   the new one is announced so long before it is used
   [storage]
     over_quota_hours = 24    mail for a full inbox is tried for so long, then reported
+    retain_hours = 48        a copy of each message is kept so long after its delivery, for `replay`; 0 for none
   [[routes]]                 where mail for other systems goes; the first that fits counts; docs/relay.md
     domain = \"*\"             a domain, \"*.domain\", or \"*\" for all that are no registries of this Grapevine
     to = \"mx\"                or \"smtp:host:port\", \"smtps:host:port\", \"lmtp:host:port\", \"lmtp:/path\", \"hold\"

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 /// The keys of `[storage]`.
-pub(crate) const STORAGE_KEYS: &[&str] = &["over_quota_hours"];
+pub(crate) const STORAGE_KEYS: &[&str] = &["over_quota_hours", "retain_hours"];
 /// The keys of `[archive]`.
 pub(crate) const ARCHIVE_KEYS: &[&str] = &[
     "url",
@@ -22,6 +22,8 @@ pub(crate) const ARCHIVE_KEYS: &[&str] = &[
 /// A person who is told that the inbox is full tidies up within a day, or is away for longer than
 /// senders ought to wait without a word.
 const DEFAULT_OVER_QUOTA_HOURS: u64 = 24;
+/// Two days: a weekend on which nobody looks.
+const DEFAULT_RETAIN_HOURS: u64 = 48;
 /// What was not read for a season is seldom read again.
 const DEFAULT_AFTER_DAYS: u32 = 90;
 /// Once an hour: what is old is an hour older then.
@@ -32,6 +34,8 @@ const DEFAULT_EVERY_SECONDS: u64 = 3_600;
 pub(crate) struct Storage {
     /// Mail for a full inbox is tried for so long, then reported.
     pub(crate) over_quota_hours: u64,
+    /// A copy of each message is kept so long after its delivery; 0 for none.
+    pub(crate) retain_hours: u64,
 }
 
 /// Where old and large bodies go.
@@ -72,6 +76,7 @@ pub(crate) enum ArchivePlace {
 #[serde(default)]
 pub(crate) struct StorageTable {
     over_quota_hours: Option<u64>,
+    retain_hours: Option<u64>,
 }
 
 /// The table `[archive]` as it is written.
@@ -92,6 +97,7 @@ impl StorageTable {
     pub(crate) fn check(self) -> Storage {
         Storage {
             over_quota_hours: self.over_quota_hours.unwrap_or(DEFAULT_OVER_QUOTA_HOURS),
+            retain_hours: self.retain_hours.unwrap_or(DEFAULT_RETAIN_HOURS),
         }
     }
 }

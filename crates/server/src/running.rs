@@ -193,6 +193,7 @@ fn core_config(config: &Config, record: ServerRecord, identity: &Identity) -> Co
     core.times.retention_ms = config.limits.retention_days.saturating_mul(24 * 3_600_000);
     core.times.key_ms = config.limits.key_days.saturating_mul(DAY_MS);
     core.times.key_notice_ms = config.limits.key_notice_hours.saturating_mul(3_600_000);
+    core.times.retain_ms = config.storage.retain_hours.saturating_mul(3_600_000);
     core.times.over_quota_ms = config.storage.over_quota_hours.saturating_mul(3_600_000);
     core.routes = config.relay.routes.clone();
     core.times.outside_first_ms = config.relay.retry_seconds.saturating_mul(1_000);

@@ -153,6 +153,7 @@ impl Server {
         const MOST_BODIES: usize = 64;
         for message in messages.into_iter().take(MOST_BODIES) {
             self.send_body(from, message);
+            self.refill_needed(from, message);
             let Some(custody) = self.custodies.get_mut(&message) else {
                 continue;
             };

@@ -468,12 +468,17 @@ impl Server {
             self.saving.insert(message);
             return Ok(());
         }
-        let deputy = custody.deputy.clone();
+        let (deputy, promised) = (custody.deputy.clone(), custody.promised);
+        let record = custody.row.record.clone();
         self.custodies.remove(&message);
         self.saving.remove(&message);
         self.ledger
             .delete_lazily(Table::Custody, message.to_bytes().to_vec());
-        self.release(message)?;
+        if promised {
+            self.retain(record)?;
+        } else {
+            self.release(message)?;
+        }
         self.forget_hold(message);
         if let Some(deputy) = deputy {
             self.ended.entry(deputy).or_default().push(message);

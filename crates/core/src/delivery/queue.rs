@@ -46,6 +46,13 @@ impl Server {
             QueueAsk::DeadLetter { message, change } => {
                 self.dead_letter_change(*message, change)?
             }
+            QueueAsk::Replay {
+                message,
+                since_ms,
+                of,
+                to,
+                after,
+            } => self.replay(*message, (*since_ms, of.as_ref()), to.as_ref(), *after)?,
             QueueAsk::Unplug { server } => self.unplug(server).map(QueueAnswer::Unplug),
         };
         Ok(answer.map(Reply::Queue).into())

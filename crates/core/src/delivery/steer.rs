@@ -269,8 +269,13 @@ impl Server {
             if self.page_deposited(from, message, inbox, &outcome) {
                 continue;
             }
+            match self.refill_answered(message, inbox, &outcome) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(damaged) => self.damaged(damaged),
+            }
             let Some(custody) = self.custodies.get(&message) else {
-                return;
+                continue;
             };
             // Several names of one individual may be among the recipients.
             let keys: Vec<String> = (custody.trying.iter())

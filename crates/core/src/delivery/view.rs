@@ -190,6 +190,7 @@ impl Server {
             mail: counts.fold(Usage::default(), Usage::plus),
             full_mailboxes: self.full_mailboxes(),
             disk_nearly_full: self.disk_nearly_full,
+            retained: self.retained.usage,
             ..StorageView::default()
         }
     }
@@ -291,6 +292,9 @@ impl Server {
                     attempts: 0,
                 });
             }
+        }
+        if matches!(self.retained_row(message), Ok(Some(_))) {
+            roles.push("keeps a copy".into());
         }
         if row.is_some_and(|r| r.references > 0) && roles.is_empty() {
             roles.push("inbox site".into());

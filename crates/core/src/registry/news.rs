@@ -208,7 +208,10 @@ impl Server {
                 self.send(&from, PeerMessage::Answered { id, answer });
             }
             // None of these carries a token.
-            Job::Submit { .. } | Job::Steer { .. } | Job::FollowSites { .. } => {}
+            Job::Submit { .. }
+            | Job::Steer { .. }
+            | Job::FollowSites { .. }
+            | Job::Refill { .. } => {}
         }
     }
 }

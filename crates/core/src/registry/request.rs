@@ -57,6 +57,11 @@ pub(crate) enum Job {
         inbox: Incarnation,
         owner: Name,
     },
+    /// A retained message is offered to one of those it was for.
+    Refill {
+        message: grapevine_model::MessageId,
+        name: Name,
+    },
 }
 
 /// A job with the answers that it has.
@@ -178,6 +183,11 @@ impl Server {
                 Err(Stop::Need(need)) => Some(need),
                 Err(Stop::Damaged(damaged)) => return Err(damaged),
             },
+            Job::Refill { message, name } => match self.refill_one(&memo, *message, name) {
+                Ok(()) => None,
+                Err(Stop::Need(need)) => Some(need),
+                Err(Stop::Damaged(damaged)) => return Err(damaged),
+            },
             Job::Steer { message, key } => match self.steer(&memo, *message, key) {
                 Ok(()) => None,
                 Err(Stop::Need(need)) => Some(need),
@@ -230,6 +240,7 @@ impl Server {
             Job::Steer { message, key } => self.recipient_waits(message, &key, why),
             // Asked again in its turn.
             Job::FollowSites { .. } => {}
+            Job::Refill { message, name } => self.refill_waits(message, &name),
         }
     }
 

@@ -182,6 +182,9 @@ fn what_its_owner_deleted_never_comes_back() {
     );
     let _ = cluster.result(request);
     cluster.pass(20 * 60_000);
+    // What is kept after delivery goes with time.
+    cluster.now.wall_ms += 2 * 24 * 3_600_000;
+    cluster.pass(20 * 60_000);
     for at in ["s1", "s2"] {
         assert!(cluster.inbox(at, "needham@pa").is_empty());
         assert!(

@@ -33,6 +33,7 @@ mod queue;
 mod quotas;
 mod reap_model;
 mod registries;
+mod retained;
 mod scram;
 mod services;
 mod watch;

@@ -48,6 +48,19 @@ impl From<&QueueAsk> for v1::QueueAsk {
                     }),
                 })
             }
+            QueueAsk::Replay {
+                message,
+                since_ms,
+                of,
+                to,
+                after,
+            } => Ask::Replay(v1::Replay {
+                message: message.map(id_bytes),
+                since_ms: *since_ms,
+                of: of.as_ref().map(ToString::to_string),
+                to: to.as_ref().map(ToString::to_string),
+                after: after.map(id_bytes),
+            }),
             QueueAsk::Unplug { server } => Ask::Unplug(server.to_string()),
         };
         Self { ask: Some(ask) }
@@ -113,6 +126,13 @@ impl TryFrom<v1::QueueAsk> for QueueAsk {
                     },
                 }
             }
+            Ask::Replay(replay) => Self::Replay {
+                message: optional_message(replay.message)?,
+                since_ms: replay.since_ms,
+                of: optional(replay.of.as_ref())?,
+                to: optional(replay.to.as_ref())?,
+                after: optional_message(replay.after)?,
+            },
             Ask::Unplug(which) => Self::Unplug {
                 server: server(&which)?,
             },
@@ -223,6 +243,10 @@ impl From<&QueueAnswer> for v1::QueueAnswer {
                 next: next.clone(),
             }),
             QueueAnswer::Changed(count) => Answer::Changed(*count),
+            QueueAnswer::Replayed { replayed, next } => Answer::Replayed(v1::Replayed {
+                replayed: *replayed,
+                next: next.map(id_bytes),
+            }),
             QueueAnswer::DeadLetters { letters, next } => Answer::DeadLetters(v1::DeadLetterPage {
                 letters: letters.iter().map(Into::into).collect(),
                 next: next.clone(),
@@ -246,6 +270,10 @@ impl TryFrom<v1::QueueAnswer> for QueueAnswer {
                 next: page.next,
             },
             Answer::Changed(count) => Self::Changed(count),
+            Answer::Replayed(answer) => Self::Replayed {
+                replayed: answer.replayed,
+                next: optional_message(answer.next)?,
+            },
             Answer::DeadLetters(page) => Self::DeadLetters {
                 letters: all(page.letters)?,
                 next: page.next,

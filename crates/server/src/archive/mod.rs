@@ -236,15 +236,15 @@ impl Archive {
             while let Some(chunk) = source.chunk().await.map_err(disk)? {
                 writer.put(chunk).await.map_err(|error| away(&error))?;
             }
-            let closed = writer.shutdown().await;
-            closed.map_err(|error| ArchiveError::Away(error.to_string()))
+            Ok(())
         };
-        let written = written.await;
-        if written.is_err() {
-            // What was begun is of no use; a part that stays is named in the store's rubbish.
+        if let Err(error) = written.await {
+            // What was begun is of no use, and is named in the store's rubbish anyway.
             let _ = writer.abort().await;
+            return Err(error);
         }
-        written
+        let closed = writer.shutdown().await;
+        closed.map_err(|error| ArchiveError::Away(short(&error.to_string())))
     }
 }
 
@@ -292,15 +292,12 @@ async fn check<E, F: Future<Output = Result<(), E>>>(
 
 /// Never with the request's headers: they have a signature.
 fn away(error: &object_store::Error) -> ArchiveError {
-    let text = error.to_string();
-    let short: String = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(200)
-        .collect();
-    ArchiveError::Away(short)
+    ArchiveError::Away(short(&error.to_string()))
+}
+
+fn short(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().take(200).collect()
 }
 
 fn disk(refusal: Refusal) -> ArchiveError {

@@ -80,17 +80,17 @@ pub(crate) async fn move_bodies(
 }
 
 /// Objects that an upload which was given up may still make.
-type Strays = BTreeMap<String, Instant>;
+pub(super) type Strays = BTreeMap<String, Instant>;
 
-struct Mover {
-    archive: Archive,
-    store: Arc<Store>,
-    config: ArchiveConfig,
+pub(super) struct Mover {
+    pub(super) archive: Archive,
+    pub(super) store: Arc<Store>,
+    pub(super) config: ArchiveConfig,
 }
 
 impl Mover {
     /// One walk over all bodies.
-    async fn walk(
+    pub(super) async fn walk(
         &self,
         strays: &mut Strays,
         stop: &CancellationToken,

@@ -20,6 +20,7 @@ pub(crate) mod output;
 mod pam;
 pub(crate) mod queue;
 mod registry;
+mod replay;
 mod send;
 pub(crate) mod service;
 mod service_keep;
@@ -134,6 +135,8 @@ pub(crate) enum Command {
     Trace(trace::TraceArgs),
     /// Mail that waits at any server: list, retry, hold, release, give up; and dead letters.
     Queue(queue::QueueArgs),
+    /// Deliver once more what was delivered: from the copies that are kept for some days.
+    Replay(replay::ReplayArgs),
     /// Is it safe to unplug a server? What would be lost, and what would wait.
     Unplug(unplug::UnplugArgs),
     /// Let people in by Grapevine's passwords and groups: for PAM's pam_exec.
@@ -174,6 +177,7 @@ async fn carry_out(command: Command, globals: &Globals) -> Result<Done, Failure>
         Command::Compare(args) => compare::run(args, globals).await?,
         Command::Trace(args) => trace::run(args, globals).await?,
         Command::Queue(args) => queue::run(args, globals).await?,
+        Command::Replay(args) => replay::run(args, globals).await?,
         Command::Unplug(args) => {
             return Ok(match unplug::run(args, globals).await? {
                 true => Done::Yes,

@@ -18,7 +18,7 @@ use super::session::{Need, Session, odd};
 use crate::out::{Exit, Failure, say};
 
 /// A server that takes longer is named as not asked.
-const LIMIT: Duration = Duration::from_secs(5);
+pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// Rows asked for at a time.
 const PAGE: u32 = 200;
 

@@ -23,21 +23,21 @@ const SPOILT_BYTES: usize = 64;
 const DISK_MIB: u64 = 700;
 
 /// The second server of a pair, started by hand after `up`'s own process of it was stopped.
-struct Second {
+pub(crate) struct Second {
     child: Child,
     log: PathBuf,
 }
 
 impl Second {
     /// Stops the one that runs.
-    fn stopped(grapevine: &Grapevine) {
+    pub(crate) fn stopped(grapevine: &Grapevine) {
         let pid = grapevine.pid(1);
         kill(pid, Signal::SIGTERM).unwrap();
         wait_for("the second server to stop", || kill(pid, None).is_err());
     }
 
     /// Starts it again, with this in its environment, and waits until it is ready.
-    fn started(grapevine: &Grapevine, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn started(grapevine: &Grapevine, environment: &[(&str, &str)]) -> Self {
         let log = grapevine.dir.join("s2/log");
         let file = fs::File::options().append(true).open(&log).unwrap();
         let child = serve(&grapevine.dir)
@@ -65,7 +65,7 @@ impl Second {
     }
 
     /// In order.
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         kill(self.pid(), Signal::SIGTERM).unwrap();
         assert!(self.child.wait().unwrap().success());
     }

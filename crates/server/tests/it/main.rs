@@ -50,6 +50,7 @@ mod scram;
 mod scram_channel;
 mod seen;
 mod services;
+mod storage;
 mod strangers;
 mod up;
 mod visible;

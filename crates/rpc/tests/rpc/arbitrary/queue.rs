@@ -33,6 +33,20 @@ pub(super) fn ask() -> BoxedStrategy<QueueAsk> {
             .prop_map(|(after, limit)| QueueAsk::DeadLetters { after, limit }),
         (message_id(), letter)
             .prop_map(|(message, change)| QueueAsk::DeadLetter { message, change }),
+        (
+            option::of(message_id()),
+            any::<u64>(),
+            option::of(name()),
+            option::of(name()),
+            option::of(message_id()),
+        )
+            .prop_map(|(message, since_ms, of, to, after)| QueueAsk::Replay {
+                message,
+                since_ms,
+                of,
+                to,
+                after,
+            }),
         server().prop_map(|server| QueueAsk::Unplug { server }),
     ]
     .boxed()
@@ -126,6 +140,8 @@ pub(super) fn answer() -> BoxedStrategy<QueueAnswer> {
         (vec(item(), 0..3), option::of(text()))
             .prop_map(|(items, next)| QueueAnswer::Items { items, next }),
         any::<u64>().prop_map(QueueAnswer::Changed),
+        (any::<u64>(), option::of(message_id()))
+            .prop_map(|(replayed, next)| QueueAnswer::Replayed { replayed, next }),
         (vec(letter(), 0..3), option::of(text()))
             .prop_map(|(letters, next)| QueueAnswer::DeadLetters { letters, next }),
         unplug().prop_map(QueueAnswer::Unplug),
