@@ -66,7 +66,17 @@ fn reported(
 ) -> BTreeSet<Name> {
     let about = cluster.reports.iter().filter(|report| report.about == id);
     let arrived = about.filter(|report| {
+        // What fails of a list is told to its owners.
+        let owners = report
+            .to
+            .iter()
+            .any(|to| to.simple().starts_with("owners-"));
+        let told = oracle.mailboxes.keys().chain(view.inboxes.keys());
         has(oracle, view, &sent.from, report.report)
+            || (owners
+                && told
+                    .into_iter()
+                    .any(|who| has(oracle, view, who, report.report)))
             || (report.accepted && (report.to.is_empty() || view.dead_letters > 0))
     });
     let failed = arrived.flat_map(|report| report.failed.iter().map(|(name, _)| name));
