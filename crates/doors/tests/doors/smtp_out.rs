@@ -214,7 +214,9 @@ fn nothing_is_sent_when_nobody_or_no_sender_is_accepted() {
 
 #[test]
 fn what_the_server_can_not_take_is_refused_without_asking_it() {
-    let cases: [(&[&str], fn(&mut Mail), &str); 3] = [
+    /// What is offered, how the mail is, and what it is refused with.
+    type Case<'a> = (&'a [&'a str], fn(&mut Mail), &'a str);
+    let cases: [Case<'_>; 3] = [
         (&["SIZE 10"], |_| {}, "5.3.4"),
         (&[], |mail| mail.content.eight_bit = true, "5.6.3"),
         (

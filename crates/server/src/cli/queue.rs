@@ -180,7 +180,7 @@ async fn pages<T>(
         let mut until: Option<String> = None;
         for (server, answer) in answers.told {
             let Some((page, next)) = rows(answer) else {
-                return Err(odd().into());
+                return Err(odd());
             };
             until = match (until, next) {
                 (Some(one), Some(other)) => Some(one.min(other)),
@@ -335,7 +335,7 @@ async fn done(
     for (_, answer) in &answers.told {
         match answer {
             QueueAnswer::Changed(number) => changed = changed.saturating_add(*number),
-            _ => return Err(odd().into()),
+            _ => return Err(odd()),
         }
     }
     if let Some(message) = message.filter(|_| changed == 0) {
