@@ -206,7 +206,7 @@ impl Server {
         let lives = self.disk_lives();
         let kept = |site: &&ServerName| {
             let then = row.lives.get(*site);
-            then.is_some() && (lives.get(*site).is_none() || lives.get(*site) == then)
+            then.is_some() && (!lives.contains_key(*site) || lives.get(*site) == then)
         };
         let up = |site: &&ServerName| *site == me || self.is_up(site);
         let survivors: Vec<&ServerName> = sites.iter().filter(kept).collect();

@@ -71,7 +71,7 @@ fn reported(
             .to
             .iter()
             .any(|to| to.simple().starts_with("owners-"));
-        let mut told = oracle.mailboxes.keys().chain(view.inboxes.keys());
+        let told = oracle.mailboxes.keys().chain(view.inboxes.keys());
         has(oracle, view, &sent.from, report.report)
             || (owners
                 && told
