@@ -248,6 +248,11 @@ impl Server {
         if was_up {
             self.note_info(format!("{server} is lost"), None);
             self.compare_lost(server);
+            for state in self.spaces.values_mut() {
+                // What was on its way is gone: the next session begins at once.
+                state.pulling.remove(server);
+                state.paged_ms.remove(server);
+            }
             self.ask_others_than(server);
             self.pass_to_others_than(server);
             // Whoever waits for a second disk that cannot come any more hears so at once.

@@ -389,19 +389,17 @@ impl Server {
             if let SpaceId::Registry(registry) = &space {
                 let mut database = Database::new(registry.clone());
                 let prefix = codec::space_prefix(&space);
-                for (key, value) in
-                    self.all_rows(Table::Cells, &prefix, &codec::after_prefix(&prefix))?
-                {
+                let until = codec::after_prefix(&prefix);
+                self.each_row(Table::Cells, &prefix, &until, |key, value| {
                     let key = codec::read_cell_key(key.get(prefix.len()..).unwrap_or_default())?;
                     match codec::decode(&value) {
-                        Ok(cell) => {
-                            database.merge(&key, &cell);
-                        }
+                        Ok(cell) => database.fill(key, cell),
                         Err(_) => {
                             damaged.insert(key);
                         }
                     }
-                }
+                    Ok(())
+                })?;
                 self.databases.insert(registry.clone(), database);
             }
             self.spaces.insert(
@@ -470,9 +468,12 @@ impl Server {
             let id = id.map_err(|_| Damaged("a hold's key".into()))?;
             self.holds.insert(MessageId::from_bytes(id));
         }
-        self.dead_letters = self
-            .all_rows(Table::DeadLetters, &[], &[u8::MAX; 400])?
-            .len() as u64;
+        let mut dead_letters = 0;
+        self.each_row(Table::DeadLetters, &[], &[u8::MAX; 400], |_, _| {
+            dead_letters += 1;
+            Ok(())
+        })?;
+        self.dead_letters = dead_letters;
         Ok(())
     }
 
@@ -483,6 +484,21 @@ impl Server {
         until: &[u8],
     ) -> Result<Vec<crate::tables::Row>, Damaged> {
         let mut rows = Vec::new();
+        self.each_row(table, from, until, |key, value| {
+            rows.push((key, value));
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// Shows all rows with `from <= key < until`, in order, of which no more than a page is in memory.
+    pub(crate) fn each_row(
+        &self,
+        table: Table,
+        from: &[u8],
+        until: &[u8],
+        mut each: impl FnMut(Vec<u8>, Vec<u8>) -> Result<(), Damaged>,
+    ) -> Result<(), Damaged> {
         let mut from = from.to_vec();
         loop {
             let page = self.ledger.scan(table, &from, until, START_ROWS)?;
@@ -491,9 +507,11 @@ impl Server {
                 from = last.clone();
                 from.push(0);
             }
-            rows.extend(page);
+            for (key, value) in page {
+                each(key, value)?;
+            }
             if !full {
-                return Ok(rows);
+                return Ok(());
             }
         }
     }

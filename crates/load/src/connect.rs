@@ -22,7 +22,7 @@ use crate::lines::Lines;
 const CONNECT: Duration = Duration::from_secs(30);
 
 /// Whom to connect to.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Target {
     /// Where the server listens
     #[arg(long, value_name = "HOST:PORT")]
@@ -61,6 +61,21 @@ pub(crate) struct Connector {
 }
 
 impl Target {
+    /// A server without TLS.
+    pub(crate) fn plain(to: String) -> Self {
+        Self {
+            to,
+            tls: Tls::None,
+            ca: None,
+            server_name: None,
+        }
+    }
+
+    /// The same at another address.
+    pub(crate) fn elsewhere(&self, to: String) -> Self {
+        Self { to, ..self.clone() }
+    }
+
     pub(crate) fn check(self) -> anyhow::Result<Connector> {
         let handshake = match (self.tls, self.ca) {
             (Tls::None, _) => None,

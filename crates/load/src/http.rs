@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::connect::{Stream, Target, Tls};
+use crate::connect::{Connector, Stream, Target, Tls};
 use crate::figures::{Errors, Figures, Latencies, gathered};
 use crate::smtp::password;
 
@@ -65,15 +65,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Figures> {
     }
     let mut clients = Vec::new();
     for n in 0..args.clients {
-        let mut client = Client {
-            stream: connector.connect().await?.into_stream()?,
-            read: Vec::new(),
-        };
-        // The login is paid for before: it is another measurement.
-        client
-            .ask(&request("GET", "/api/v1/servers", None, &basic))
-            .await?;
-        clients.push((n, client));
+        clients.push((n, log_in(&connector, &basic).await?));
     }
     let begun = Instant::now();
     let until = begun + Duration::from_secs(args.seconds);
@@ -107,7 +99,19 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Figures> {
     gathered(tasks, begun).await
 }
 
-fn request(method: &str, path: &str, body: Option<&str>, basic: &str) -> Vec<u8> {
+/// A connection whose login is paid for: it is another measurement.
+pub(crate) async fn log_in(connector: &Connector, basic: &str) -> anyhow::Result<Client> {
+    let mut client = Client {
+        stream: connector.connect().await?.into_stream()?,
+        read: Vec::new(),
+    };
+    client
+        .ask(&request("GET", "/api/v1/servers", None, basic))
+        .await?;
+    Ok(client)
+}
+
+pub(crate) fn request(method: &str, path: &str, body: Option<&str>, basic: &str) -> Vec<u8> {
     let body = body.unwrap_or_default();
     format!(
         "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic {basic}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -116,14 +120,14 @@ fn request(method: &str, path: &str, body: Option<&str>, basic: &str) -> Vec<u8>
     .into_bytes()
 }
 
-struct Client {
+pub(crate) struct Client {
     stream: Box<dyn Stream>,
     read: Vec<u8>,
 }
 
 impl Client {
     /// Asks, and reads to the end of the answer: its status.
-    async fn ask(&mut self, request: &[u8]) -> anyhow::Result<u16> {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> anyhow::Result<u16> {
         self.stream.write_all(request).await?;
         self.stream.flush().await?;
         let mut buffer = [0; 16 * 1024];

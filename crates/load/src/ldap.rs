@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// How many people there are
     #[arg(long, value_name = "N")]
     count: u32,
+    /// The first of them that is asked about, of questions that go through them in turn
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    first: u32,
     /// Connections at once
     #[arg(long, value_name = "N", default_value_t = 16)]
     clients: u32,
@@ -66,6 +69,8 @@ enum Question {
     Modify,
     /// The person becomes a member of the group; each is asked for once.
     AddMember,
+    /// The person logs in, with the same password as everybody, over a connection that stays.
+    Bind,
 }
 
 /// Does it.
@@ -76,27 +81,24 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Figures> {
     let secret = password(&args.password_file)?;
     let question = args.question;
     let (base, group, people) = (args.base, args.group, args.people);
-    let clients = args.clients;
+    let (clients, first) = (args.clients, args.first);
     let connector = args.target.check()?;
     if connector.tls() == Tls::Starttls {
         bail!("--tls none or implicit");
     }
     // All are logged in before the first question: logins are another measurement.
-    let mut streams = Vec::new();
+    let mut logged_in = Vec::new();
     for _ in 0..args.clients {
-        streams.push(log_in(&connector, &args.user, &secret).await?);
+        logged_in.push(log_in(&connector, &args.user, &secret).await?);
     }
     let begun = Instant::now();
     let until = begun + Duration::from_secs(args.seconds);
     let mut tasks = JoinSet::new();
-    for (n, stream) in (0_u32..).zip(streams) {
+    for (n, mut client) in (0_u32..).zip(logged_in) {
         let (base, group, people, count) =
             (base.clone(), group.clone(), people.clone(), args.count);
+        let secret = secret.clone();
         tasks.spawn(async move {
-            let mut client = Client {
-                stream,
-                read: Vec::new(),
-            };
             let (mut latencies, mut errors) = (Latencies::default(), Errors::default());
             let mut dice = n.wrapping_mul(2_654_435_761).wrapping_add(1);
             let mut turn = 0;
@@ -105,11 +107,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Figures> {
                 let which = match question {
                     Question::Search | Question::Compare | Question::Groups => (dice >> 8) % count,
                     // Each client has people of its own, so that no change is one that is there.
-                    Question::Modify | Question::AddMember => (turn * clients + n) % count,
+                    Question::Modify | Question::AddMember | Question::Bind => {
+                        (first + turn * clients + n) % count
+                    }
                 };
                 turn += 1;
                 let person = format!("{people}{which}");
-                let request = ask(question, &base, &group, &person, turn);
+                let request = ask(question, &base, &group, &person, (turn, &secret));
                 let asked = Instant::now();
                 match client.ask(&request).await {
                     Ok(code) if code == expected(question) => latencies.note(asked.elapsed()),
@@ -130,42 +134,80 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Figures> {
 
 fn expected(question: Question) -> i64 {
     match question {
-        Question::Search | Question::Groups | Question::Modify | Question::AddMember => 0,
+        Question::Search
+        | Question::Groups
+        | Question::Modify
+        | Question::AddMember
+        | Question::Bind => 0,
         Question::Compare => 6,
     }
 }
 
-async fn log_in(
+/// A connection that has logged in.
+pub(crate) async fn log_in(
     connector: &Connector,
     user: &str,
     password: &str,
-) -> anyhow::Result<Box<dyn Stream>> {
-    let stream = connector.connect().await?.into_stream()?;
+) -> anyhow::Result<Client> {
     let mut client = Client {
-        stream,
+        stream: connector.connect().await?.into_stream()?,
         read: Vec::new(),
     };
+    match client.ask(&bind(user, password)).await? {
+        0 => Ok(client),
+        code => bail!("the login was answered with result {code}"),
+    }
+}
+
+fn bind(user: &str, password: &str) -> Vec<u8> {
     let bind = [
         element(0x02, &[3]),
         element(0x04, user.as_bytes()),
         element(0x80, password.as_bytes()),
     ]
     .concat();
-    match client.ask(&message(&element(0x60, &bind))).await? {
-        0 => Ok(client.stream),
-        code => bail!("the login was answered with result {code}"),
-    }
+    message(&element(0x60, &bind))
 }
 
-fn ask(question: Question, base: &str, group: &str, person: &str, turn: u32) -> Vec<u8> {
+fn pair(attribute: &str, value: &str) -> Vec<u8> {
+    [
+        element(0x04, attribute.as_bytes()),
+        element(0x04, value.as_bytes()),
+    ]
+    .concat()
+}
+
+/// Adds (0) or replaces (2) a value of an entry.
+pub(crate) fn modify(whom: &str, how: u8, attribute: &str, value: &str) -> Vec<u8> {
+    let values = element(0x31, &element(0x04, value.as_bytes()));
+    let attribute = element(0x04, attribute.as_bytes());
+    let change = [
+        element(0x0a, &[how]),
+        element(0x30, &[attribute, values].concat()),
+    ]
+    .concat();
+    let changes = element(0x30, &element(0x30, &change));
+    message(&element(
+        0x66,
+        &[element(0x04, whom.as_bytes()), changes].concat(),
+    ))
+}
+
+/// Whether an entry has a value.
+pub(crate) fn compare(whom: &str, attribute: &str, value: &str) -> Vec<u8> {
+    let assertion = element(0x30, &pair(attribute, value));
+    let body = [element(0x04, whom.as_bytes()), assertion].concat();
+    message(&element(0x6e, &body))
+}
+
+fn ask(
+    question: Question,
+    base: &str,
+    group: &str,
+    person: &str,
+    (turn, password): (u32, &str),
+) -> Vec<u8> {
     let dn = format!("uid={person},{base}");
-    let pair = |attribute: &str, value: &str| {
-        [
-            element(0x04, attribute.as_bytes()),
-            element(0x04, value.as_bytes()),
-        ]
-        .concat()
-    };
     let search = |filter: Vec<u8>, wanted: &str| {
         let body = [
             element(0x04, base.as_bytes()),
@@ -180,30 +222,13 @@ fn ask(question: Question, base: &str, group: &str, person: &str, turn: u32) -> 
         .concat();
         message(&element(0x63, &body))
     };
-    let modify = |whom: &str, how: u8, attribute: &str, value: &str| {
-        let values = element(0x31, &element(0x04, value.as_bytes()));
-        let attribute = element(0x04, attribute.as_bytes());
-        let change = [
-            element(0x0a, &[how]),
-            element(0x30, &[attribute, values].concat()),
-        ]
-        .concat();
-        let changes = element(0x30, &element(0x30, &change));
-        message(&element(
-            0x66,
-            &[element(0x04, whom.as_bytes()), changes].concat(),
-        ))
-    };
     match question {
         Question::Modify => modify(&dn, 2, "description", &format!("turn {turn}")),
         Question::AddMember => modify(group, 0, "member", &dn),
         Question::Search => search(pair("uid", person), "mail"),
         Question::Groups => search(pair("member", &dn), "1.1"),
-        Question::Compare => {
-            let assertion = element(0x30, &pair("member", &dn));
-            let body = [element(0x04, group.as_bytes()), assertion].concat();
-            message(&element(0x6e, &body))
-        }
+        Question::Compare => compare(group, "member", &dn),
+        Question::Bind => bind(&dn, password),
     }
 }
 
@@ -246,14 +271,14 @@ fn read(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     Some((tag, bytes.get(header..end)?, end))
 }
 
-struct Client {
+pub(crate) struct Client {
     stream: Box<dyn Stream>,
     read: Vec<u8>,
 }
 
 impl Client {
     /// Asks, and reads to the end of the answer: its result code.
-    async fn ask(&mut self, request: &[u8]) -> anyhow::Result<i64> {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> anyhow::Result<i64> {
         self.stream.write_all(request).await?;
         self.stream.flush().await?;
         let mut buffer = [0; 16 * 1024];

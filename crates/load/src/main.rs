@@ -10,6 +10,7 @@ mod http;
 mod ldap;
 mod lines;
 mod pop3;
+mod seen;
 mod smtp;
 
 use std::io::Write as _;
@@ -34,6 +35,8 @@ enum What {
     Http(http::Args),
     /// Ask a directory questions
     Ldap(ldap::Args),
+    /// Make changes at one server and look for them at another
+    Seen(seen::Args),
     /// Ask a name server one question over UDP
     Dns(dns::Args),
 }
@@ -46,6 +49,7 @@ async fn main() -> anyhow::Result<()> {
         What::Pop3(args) => pop3::run(args).await?,
         What::Http(args) => http::run(args).await?,
         What::Ldap(args) => ldap::run(args).await?,
+        What::Seen(args) => seen::run(args).await?,
         What::Dns(args) => dns::run(args).await?,
     };
     Ok(write!(std::io::stdout(), "{figures}")?)

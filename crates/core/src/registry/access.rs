@@ -38,13 +38,16 @@ impl Server {
         if self.gives_nothing(who, incarnation) {
             return Ok(false);
         }
+        // Most questions end with the first group, so there is nothing to keep for those.
         let mut visited = BTreeSet::new();
-        let mut frontier = vec![(group.clone(), meant, list)];
+        let mut frontier = Vec::new();
+        let mut first = Some((group.clone(), meant, list));
         let mut unknown = None;
-        while let Some((group, meant, list)) = frontier.pop() {
-            if !visited.insert((group.clone(), meant, list)) {
+        while let Some(next) = first.take().or_else(|| frontier.pop()) {
+            if visited.contains(&next) {
                 continue;
             }
+            let (group, meant, list) = next;
             let answer = match self.held(group.registry()) {
                 Held::Here => self.level((&group, meant), list, who, incarnation),
                 Held::Unknown => continue,
@@ -71,6 +74,10 @@ impl Server {
                     found: false,
                     elsewhere,
                 } => {
+                    // Every cycle leads through one of these.
+                    if !elsewhere.is_empty() {
+                        visited.insert((group, meant, list));
+                    }
                     frontier.extend(
                         elsewhere
                             .into_iter()

@@ -372,7 +372,7 @@ impl Server {
         if entry.folded() != name.folded() {
             return Ok(Err(Refusal::conflict(format!(
                 "{name} is another name of {}: remove it there, or delete that name",
-                entry.identity.simple
+                entry.identity.simple()
             ))));
         }
         let incarnation = entry.incarnation;

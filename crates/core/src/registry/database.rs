@@ -17,6 +17,7 @@ use crate::codec::{self, Identity, Listed};
 use crate::registry::connect::leased_until;
 use crate::registry::listed_in::{ListedIn, Whom};
 use crate::registry::numbers;
+use crate::registry::roll::{Known, Roll};
 use crate::replication::digest::{compared, digest_of};
 
 /// Names of entries that are gone, remembered for those who watch; only what this process has seen go.
@@ -27,12 +28,8 @@ const MOST_FORMER: usize = 10_000;
 pub(crate) struct Database {
     registry: RegistryName,
     cells: BTreeMap<CellKey, Cell>,
-    /// Folded simple name (of entries and aliases) to those who claim it, the earliest first.
-    names: BTreeMap<String, BTreeSet<(Stamp, Incarnation)>>,
-    /// Names that more than one claims.
-    contested: BTreeSet<String>,
-    /// Folded former names to those who had them, the latest last.
-    had_names: BTreeMap<String, BTreeSet<(Stamp, Incarnation)>>,
+    /// Living entries, and who claims which name.
+    roll: Roll,
     /// Who is listed in which groups.
     listed_in: ListedIn,
     /// Nested groups by group and list: what a membership walk follows.
@@ -49,7 +46,6 @@ pub(crate) struct Database {
     leases: BTreeSet<(u64, CellKey)>,
     /// Groups.
     groups: BTreeSet<Incarnation>,
-    living: u64,
     /// Cells that are compared, and the XOR of their digests.
     compared: u64,
     digest: u64,
@@ -60,9 +56,7 @@ impl Database {
         Self {
             registry,
             cells: BTreeMap::new(),
-            names: BTreeMap::new(),
-            contested: BTreeSet::new(),
-            had_names: BTreeMap::new(),
+            roll: Roll::default(),
             listed_in: ListedIn::default(),
             nested: BTreeMap::new(),
             member_counts: BTreeMap::new(),
@@ -71,7 +65,6 @@ impl Database {
             sited: BTreeMap::new(),
             leases: BTreeSet::new(),
             groups: BTreeSet::new(),
-            living: 0,
             compared: 0,
             digest: 0,
         }
@@ -79,7 +72,7 @@ impl Database {
 
     /// Living entries.
     pub(crate) fn living(&self) -> u64 {
-        self.living
+        self.roll.living()
     }
 
     /// How many cells are compared with other holders' (see `replication::digest`).
@@ -103,6 +96,18 @@ impl Database {
             return (Merge::Kept, None);
         }
         (Merge::Taken, self.replace(key, Some(cell)))
+    }
+
+    /// Takes in a cell that is read at the start: each once, in order of their keys.
+    pub(crate) fn fill(&mut self, key: CellKey, cell: Cell) {
+        if key.field == Field::Identity.number() {
+            self.merge(&key, &cell);
+            return;
+        }
+        let lives = self.lives(key.item);
+        self.index(&key, &cell);
+        self.count(&key, &cell, lives, u64::wrapping_add);
+        self.cells.insert(key, cell);
     }
 
     /// Forgets a cell.
@@ -232,23 +237,17 @@ impl Database {
         if is_member(key, cell) {
             *self.member_counts.entry(incarnation).or_default() += 1;
         }
-        match claimed(key, cell) {
-            Some(Claim::Name(name, since)) => {
-                let claims = self.names.entry(name.clone()).or_default();
-                claims.insert((since, incarnation));
-                if claims.len() > 1 {
-                    self.contested.insert(name);
-                }
-                if key.field == Field::Identity.number() {
-                    self.living += 1;
-                    self.numbers
-                        .insert((numbers::drawn(incarnation), incarnation));
+        match claim(key, cell) {
+            Some(Claim::Identity(identity)) => {
+                self.roll.born(incarnation, &identity);
+                self.numbers
+                    .insert((numbers::drawn(incarnation), incarnation));
+                if identity.kind == EntryKind::Group {
+                    self.groups.insert(incarnation);
                 }
             }
-            Some(Claim::Former(name, since)) => {
-                let had = self.had_names.entry(name).or_default();
-                had.insert((since, incarnation));
-            }
+            Some(Claim::Alias(name, since)) => self.roll.aliased(name, since, incarnation),
+            Some(Claim::Former(name, since)) => self.roll.had_name(name, since, incarnation),
             None => {}
         }
         if let Some(listed) = listed_cell(key, cell) {
@@ -266,9 +265,6 @@ impl Database {
                 self.leases.insert((until_ms, key.clone()));
             }
         }
-        if is_group(key, cell) {
-            self.groups.insert(incarnation);
-        }
     }
 
     fn unindex(&mut self, key: &CellKey, cell: &Cell) {
@@ -281,43 +277,26 @@ impl Database {
                 self.member_counts.remove(&incarnation);
             }
         }
-        match claimed(key, cell) {
-            Some(Claim::Name(name, since)) => {
-                if key.field == Field::Identity.number() {
-                    self.living -= 1;
-                    self.numbers
-                        .remove(&(numbers::drawn(incarnation), incarnation));
-                }
-                if let Some(claims) = self.names.get_mut(&name) {
-                    claims.remove(&(since, incarnation));
-                    if claims.len() < 2 {
-                        self.contested.remove(&name);
-                    }
-                    if claims.is_empty() {
-                        self.names.remove(&name);
-                    }
-                }
+        match claim(key, cell) {
+            Some(Claim::Identity(_)) => {
+                self.roll.gone(incarnation);
+                self.numbers
+                    .remove(&(numbers::drawn(incarnation), incarnation));
+                self.groups.remove(&incarnation);
             }
-            Some(Claim::Former(name, since)) => {
-                if let Some(had) = self.had_names.get_mut(&name) {
-                    had.remove(&(since, incarnation));
-                    if had.is_empty() {
-                        self.had_names.remove(&name);
-                    }
-                }
-            }
+            Some(Claim::Alias(name, since)) => self.roll.unaliased(name, since, incarnation),
+            Some(Claim::Former(name, since)) => self.roll.had_not(name, since, incarnation),
             None => {}
         }
-        let Some(listed) = listed_cell(key, cell) else {
-            return;
-        };
-        self.listed_in.remove(key, &listed);
-        if let Some(group) = nested_group(key, &listed)
-            && let Some(groups) = self.nested.get_mut(&(incarnation, key.field))
-        {
-            groups.remove(&group);
-            if groups.is_empty() {
-                self.nested.remove(&(incarnation, key.field));
+        if let Some(listed) = listed_cell(key, cell) {
+            self.listed_in.remove(key, &listed);
+            if let Some(group) = nested_group(key, &listed)
+                && let Some(groups) = self.nested.get_mut(&(incarnation, key.field))
+            {
+                groups.remove(&group);
+                if groups.is_empty() {
+                    self.nested.remove(&(incarnation, key.field));
+                }
             }
         }
         if let Some(value) = site_value(key, cell) {
@@ -331,49 +310,42 @@ impl Database {
                 self.leases.remove(&(until_ms, key.clone()));
             }
         }
-        if is_group(key, cell) {
-            self.groups.remove(&incarnation);
-        }
     }
 
     /// The entry that has a name, an alias or, if nobody has it now, had the name last.
     pub(crate) fn find(&self, folded: &str) -> Option<Entry<'_>> {
         self.find_present(folded).or_else(|| {
-            let had = self.had_names.get(folded)?.iter().rev();
-            had.filter_map(|(_, incarnation)| self.entry(*incarnation))
+            let had = self.roll.had(folded).rev();
+            had.filter_map(|incarnation| self.entry(incarnation))
                 .find(|entry| self.is_first(entry))
         })
     }
 
     /// The entry that has a name or an alias now.
     pub(crate) fn find_present(&self, folded: &str) -> Option<Entry<'_>> {
-        let claims = self.names.get(folded)?.iter();
-        claims
-            .filter_map(|(_, incarnation)| self.entry(*incarnation))
+        (self.roll.claimants(folded))
+            .filter_map(|incarnation| self.entry(incarnation))
             // The alias of one that stands aside answers nothing either.
             .find(|entry| entry.folded() == folded || self.is_first(entry))
     }
 
     /// Whether nobody living claimed an entry's name before it.
     fn is_first(&self, entry: &Entry<'_>) -> bool {
-        let claims = self.names.get(&entry.folded()).into_iter().flatten();
-        claims
-            .map(|(_, incarnation)| *incarnation)
-            .find(|incarnation| self.entry(*incarnation).is_some())
+        (self.roll.claimants(entry.folded())).find(|who| self.roll.known(*who).is_some())
             == Some(entry.incarnation)
     }
 
     /// How many entries, living or not, have or had a name.
     pub(crate) fn claimants(&self, folded: &str) -> usize {
-        let count =
-            |claims: Option<&BTreeSet<(Stamp, Incarnation)>>| claims.map_or(0, BTreeSet::len);
-        count(self.names.get(folded)).saturating_add(count(self.had_names.get(folded)))
+        self.roll.count(folded)
     }
 
     /// Whether an entry is the one that its name stands for.
     pub(crate) fn has_its_name(&self, entry: &Entry<'_>) -> bool {
-        self.find_present(&entry.folded())
-            .is_some_and(|found| found.incarnation == entry.incarnation)
+        !self.roll.is_contested(entry.folded())
+            || self
+                .find_present(entry.folded())
+                .is_some_and(|found| found.incarnation == entry.incarnation)
     }
 
     /// An entry, alive, if its name stands for it.
@@ -393,26 +365,21 @@ impl Database {
     pub(crate) fn contested<'a>(
         &'a self,
         after: &str,
-    ) -> impl Iterator<Item = (&'a String, Vec<Entry<'a>>)> + use<'a> {
-        let beyond = (Bound::Excluded(after.to_owned()), Bound::Unbounded);
-        self.contested
-            .range(beyond)
-            .map(|name| (name, self.aside(name)))
+    ) -> impl Iterator<Item = (&'a str, Vec<Entry<'a>>)> {
+        (self.roll.contested_after(after)).map(|name| (name, self.aside(name)))
     }
 
     /// The entries that stand aside because another has their name.
     pub(crate) fn aside(&self, folded: &str) -> Vec<Entry<'_>> {
-        let claims = self.names.get(folded).into_iter().flatten();
-        claims
-            .filter_map(|(_, incarnation)| self.entry(*incarnation))
+        (self.roll.claimants(folded))
+            .filter_map(|incarnation| self.entry(incarnation))
             .filter(|entry| entry.folded() == folded && !self.has_its_name(entry))
             .collect()
     }
 
     /// Those who had a name that nobody has now, whoever is found by it.
     pub(crate) fn had(&self, folded: &str) -> Vec<Incarnation> {
-        let had = self.had_names.get(folded).into_iter().flatten();
-        had.map(|(_, incarnation)| *incarnation).collect()
+        self.roll.had(folded).collect()
     }
 
     /// The groups that list somebody, and in which field.
@@ -424,31 +391,17 @@ impl Database {
 
     /// An entry, alive, whether or not its name stands for it.
     pub(crate) fn entry(&self, incarnation: Incarnation) -> Option<Entry<'_>> {
-        let value = self
-            .cells
-            .get(&single(incarnation, Field::Identity))?
-            .value
-            .as_ref()?;
-        let identity = Identity::read(value).ok()?;
         Some(Entry {
             database: self,
             incarnation,
-            identity,
+            identity: self.roll.known(incarnation)?,
         })
     }
 
     /// The entries that their names stand for, in order of their folded names, after one of these.
     pub(crate) fn entries_after(&self, after: Option<&str>) -> impl Iterator<Item = Entry<'_>> {
-        let from = match after {
-            Some(after) => Bound::Excluded(after),
-            None => Bound::Unbounded,
-        };
-        self.names
-            .range::<str, _>((from, Bound::Unbounded))
-            .filter_map(|(name, _)| {
-                self.find(name)
-                    .filter(|entry| entry.identity.simple.to_lowercase() == *name)
-            })
+        (self.roll.names_after(after))
+            .filter_map(|name| self.find(name).filter(|entry| entry.folded() == name))
     }
 
     /// The entry that has a number for POSIX systems: of several that drew it, the earliest.
@@ -484,10 +437,9 @@ impl Database {
 
     /// All living entries, in order of their names.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.names.iter().flat_map(move |(name, claims)| {
-            claims.iter().filter_map(move |(_, incarnation)| {
-                self.entry(*incarnation).filter(|e| e.folded() == *name)
-            })
+        self.roll.names_after(None).flat_map(move |name| {
+            (self.roll.claimants(name))
+                .filter_map(move |who| self.entry(who).filter(|e| e.folded() == name))
         })
     }
 }
@@ -497,27 +449,29 @@ fn is_member(key: &CellKey, cell: &Cell) -> bool {
 }
 
 /// What a cell says about a name, and since when.
-enum Claim {
-    /// It is the entry's, or its alias.
-    Name(String, Stamp),
+enum Claim<'a> {
+    /// It is the entry's own.
+    Identity(Identity),
+    /// It is an alias.
+    Alias(&'a str, Stamp),
     /// It was the entry's.
-    Former(String, Stamp),
+    Former(&'a str, Stamp),
 }
 
-fn claimed(key: &CellKey, cell: &Cell) -> Option<Claim> {
+fn claim<'a>(key: &'a CellKey, cell: &Cell) -> Option<Claim<'a>> {
     let value = cell.value.as_ref()?;
-    let element = || String::from_utf8(key.element.clone()).ok();
+    let element = || std::str::from_utf8(&key.element).ok();
     if key.field == Field::Identity.number() {
-        let identity = Identity::read(value).ok()?;
-        Some(Claim::Name(identity.simple.to_lowercase(), identity.named))
+        Identity::read(value).ok().map(Claim::Identity)
     } else if key.field == Field::Alias.number() {
-        Some(Claim::Name(element()?, cell.stamp))
+        Some(Claim::Alias(element()?, cell.stamp))
     } else if key.field == Field::FormerName.number() {
         Some(Claim::Former(element()?, cell.stamp))
     } else {
         None
     }
 }
+
 /// Whether a cell counts when two copies are compared, its item being alive or not (`Database::lives`):
 /// one holder may have forgotten a tombstone, or what is left of a dead entry, before another does.
 pub(crate) fn counts(cell: &Cell, lives: bool) -> bool {
@@ -526,8 +480,9 @@ pub(crate) fn counts(cell: &Cell, lives: bool) -> bool {
 
 /// The name that a cell gives to its entry, now or formerly.
 pub(crate) fn claimed_name(key: &CellKey, cell: &Cell) -> Option<String> {
-    match claimed(key, cell)? {
-        Claim::Name(name, _) | Claim::Former(name, _) => Some(name),
+    match claim(key, cell)? {
+        Claim::Identity(identity) => Some(identity.simple.to_lowercase()),
+        Claim::Alias(name, _) | Claim::Former(name, _) => Some(name.to_owned()),
     }
 }
 
@@ -549,15 +504,6 @@ fn site_value<'a>(key: &CellKey, cell: &'a Cell) -> Option<&'a [u8]> {
     (key.field == Field::ConnectSite.number())
         .then_some(cell.value.as_deref())
         .flatten()
-}
-
-fn is_group(key: &CellKey, cell: &Cell) -> bool {
-    key.field == Field::Identity.number()
-        && cell
-            .value
-            .as_ref()
-            .and_then(|value| Identity::read(value).ok())
-            .is_some_and(|identity| identity.kind == EntryKind::Group)
 }
 
 /// The key of a single-valued field.
@@ -603,18 +549,18 @@ pub(crate) fn list_of(field: u16) -> Option<GroupList> {
 pub(crate) struct Entry<'a> {
     database: &'a Database,
     pub(crate) incarnation: Incarnation,
-    pub(crate) identity: Identity,
+    pub(crate) identity: &'a Known,
 }
 
 impl<'a> Entry<'a> {
     /// Its name in the spelling first given.
     pub(crate) fn name(&self) -> Option<Name> {
-        Name::new(&self.identity.simple, self.database.registry.clone()).ok()
+        Name::new(self.identity.simple(), self.database.registry.clone()).ok()
     }
 
     /// Its simple name, lower case.
-    pub(crate) fn folded(&self) -> String {
-        self.identity.simple.to_lowercase()
+    pub(crate) fn folded(&self) -> &'a str {
+        self.identity.folded()
     }
 
     pub(crate) fn kind(&self) -> EntryKind {

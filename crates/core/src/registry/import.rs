@@ -115,14 +115,12 @@ impl Server {
         let folded = entry.name.folded().to_owned();
         let present = self
             .entry(&entry.name)
-            .map(|found| (found.incarnation, found.kind(), found.identity.simple));
+            .map(|found| (found.incarnation, found.kind(), found.folded() == folded));
         let (incarnation, mut changes, mut done) = match (claimed.entries.get(&folded), present) {
             (Some((incarnation, kind)), _) if *kind == entry.kind => {
                 (*incarnation, Vec::new(), ImportDone::Unchanged)
             }
-            (None, Some((incarnation, kind, simple)))
-                if kind == entry.kind && simple.to_lowercase() == folded =>
-            {
+            (None, Some((incarnation, kind, true))) if kind == entry.kind => {
                 (incarnation, Vec::new(), ImportDone::Unchanged)
             }
             (Some(_), _) | (None, Some(_)) => {

@@ -39,7 +39,7 @@ impl Server {
         let mut last = None;
         while entries.len() < limit && bytes < MOST_BYTES {
             let Some(entry) = rest.next() else { break };
-            last = Some(entry.identity.simple.to_lowercase());
+            last = Some(entry.folded());
             // An entry that a newer release named as this one can't is passed over, not the page ended.
             let Some(view) = self.view(&entry) else {
                 continue;
@@ -47,7 +47,12 @@ impl Server {
             bytes += weight(&view);
             entries.push(view);
         }
-        let next = rest.peek().is_some().then_some(last).flatten();
+        let next = rest
+            .peek()
+            .is_some()
+            .then_some(last)
+            .flatten()
+            .map(str::to_owned);
         Ok(Reply::Entries { entries, next })
     }
 

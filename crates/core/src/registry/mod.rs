@@ -24,6 +24,7 @@ mod posting;
 mod rename;
 pub(crate) mod request;
 mod retire;
+mod roll;
 pub(crate) mod scram;
 pub(crate) mod servers;
 mod show;

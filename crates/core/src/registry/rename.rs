@@ -69,7 +69,7 @@ impl Server {
             ));
         }
         let entry = self.entry(name).ok_or_else(|| Refusal::not_found(name))?;
-        let (incarnation, identity) = (entry.incarnation, entry.identity.clone());
+        let (incarnation, identity) = (entry.incarnation, entry.identity.identity());
         if identity.simple == to.simple() {
             return Ok(Vec::new());
         }
@@ -196,7 +196,7 @@ impl Server {
             let mut aside = database.aside(name.folded()).into_iter();
             aside.find(|entry| entry.incarnation == incarnation)
         });
-        let Some(identity) = aside.map(|entry| entry.identity) else {
+        let Some(identity) = aside.map(|entry| entry.identity.identity()) else {
             return Ok(Err(Refusal::new(
                 grapevine_model::ErrorKind::NotFound,
                 format!("no entry {incarnation} stands aside under {name}"),

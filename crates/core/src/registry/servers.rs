@@ -223,7 +223,7 @@ impl Server {
                     }
                 }
                 EntryKind::Group => {
-                    let Ok(registry) = entry.identity.simple.parse::<RegistryName>() else {
+                    let Ok(registry) = entry.identity.simple().parse::<RegistryName>() else {
                         continue;
                     };
                     let holders: Vec<ServerName> = entry
@@ -718,7 +718,7 @@ fn info_of(entry: &Entry<'_>) -> Option<ServerInfo> {
         .filter(|key| *key != public_key)
         .take(MOST_MORE_KEYS);
     Some(ServerInfo {
-        name: entry.identity.simple.parse().ok()?,
+        name: entry.identity.simple().parse().ok()?,
         more_keys: more_keys.collect(),
         public_key,
         origin: entry

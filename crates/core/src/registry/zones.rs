@@ -168,7 +168,7 @@ impl Server {
             for alias in aliases.iter().map(Name::folded) {
                 zone.names.insert(alias.to_owned(), Arc::clone(&name));
             }
-            zone.names.insert(entry.folded(), name);
+            zone.names.insert(entry.folded().to_owned(), name);
         }
         for group in database.groups().filter(|e| database.has_its_name(e)) {
             let (sites, partial) = self.pool(&group, published);
@@ -178,7 +178,7 @@ impl Server {
                     sites,
                     partial,
                 };
-                zone.names.insert(group.folded(), Arc::new(name));
+                zone.names.insert(group.folded().to_owned(), Arc::new(name));
             }
         }
         zone

@@ -11,7 +11,7 @@ use grapevine_model::{
 };
 
 use crate::codec;
-use crate::replication::space::bucket;
+use crate::replication::space::{Pulling, bucket};
 use crate::server::Server;
 use crate::tables::Damaged;
 
@@ -98,22 +98,54 @@ impl Server {
             let lacks = !ours.covers_all(&theirs)
                 && !self.quarantine.only_behind(&space, &ours, &theirs, now_ms);
             if lacks || !self.spaces.get(&space).is_some_and(|state| state.row.ready) {
-                self.send(
-                    from,
-                    PeerMessage::Pull {
-                        space: space.clone(),
-                        known: ours.clone(),
-                    },
-                );
+                self.pull(from, &space);
             } else {
                 self.pushes.have(from, &space, ours.clone());
             }
             self.note_have(from, &space, theirs.clone());
-            if !self.demand_refresh(from, &space, &theirs) && !theirs.covers_all(&ours) {
+            if !self.demand_refresh(from, &space, &theirs)
+                && !theirs.covers_all(&ours)
+                && !self.session_goes_on(from, &space)
+            {
                 self.send_page(from, &space, theirs)?;
             }
         }
         Ok(())
+    }
+
+    /// Begins a session with a partner, unless one is under way: two would bring everything twice.
+    /// One that is silent for two beats has lost a page, and goes on where it was.
+    fn pull(&mut self, from: &ServerName, space: &SpaceId) {
+        let now_ms = self.now.mono_ms;
+        let silent_ms = self.config.times.beat_ms.saturating_mul(2);
+        let Some(state) = self.spaces.get_mut(space) else {
+            return;
+        };
+        if let Some(pulling) = state.pulling.get_mut(from)
+            && now_ms < pulling.since_ms.saturating_add(silent_ms)
+        {
+            pulling.again = true;
+            return;
+        }
+        let pulling = Pulling {
+            since_ms: now_ms,
+            again: false,
+        };
+        state.pulling.insert(from.clone(), pulling);
+        let mut known = state.row.vector.clone();
+        if let Some(session) = state.progress.get(from) {
+            known.join(session);
+        }
+        let space = space.clone();
+        self.send(from, PeerMessage::Pull { space, known });
+    }
+
+    /// Whether a partner has lately been sent a page after which it asks for the next one itself.
+    fn session_goes_on(&self, with: &ServerName, space: &SpaceId) -> bool {
+        let state = self.spaces.get(space);
+        let paged_ms = state.and_then(|state| state.paged_ms.get(with));
+        paged_ms
+            .is_some_and(|at_ms| self.now.mono_ms < at_ms.saturating_add(self.config.times.beat_ms))
     }
 
     /// Whether a server may read and write a space with us: it must be one of its servers (or have
@@ -157,6 +189,14 @@ impl Server {
         let (mut updates, progress, complete) = self.missing(space, &from, PAGE_BYTES)?;
         if from.is_empty() {
             self.introduce(space, &mut updates)?;
+        }
+        let now_ms = self.now.mono_ms;
+        if let Some(state) = self.spaces.get_mut(space) {
+            if complete {
+                state.paged_ms.remove(to);
+            } else {
+                state.paged_ms.insert(to.clone(), now_ms);
+            }
         }
         let space = space.clone();
         self.send(
@@ -217,8 +257,7 @@ impl Server {
             self.save_space(&space);
             self.say_have(from, &space);
         } else {
-            let known = state.row.vector.clone();
-            self.send(from, PeerMessage::Pull { space, known });
+            self.pull(from, &space);
         }
         Ok(())
     }
@@ -281,9 +320,14 @@ impl Server {
             self.send(from, PeerMessage::Pull { space, known });
             return Ok(());
         }
+        if !complete && reached.covers_all(&progress) && !progress.is_empty() {
+            // A page of a second session, or one again: the first goes on by itself.
+            return Ok(());
+        }
         reached.join(&progress);
         if complete {
             state.progress.remove(from);
+            let again = state.pulling.remove(from).is_some_and(|p| p.again);
             self.quarantine.hold_back(&space, &mut reached);
             state.row.vector.join(&reached);
             let whole = state.damaged.is_empty();
@@ -301,8 +345,16 @@ impl Server {
                 self.closures.get_mut().forget_all();
             }
             self.say_have(from, &space);
+            if again {
+                self.pull(from, &space);
+            }
         } else {
             state.progress.insert(from.clone(), reached.clone());
+            let pulling = Pulling {
+                since_ms: self.now.mono_ms,
+                again: state.pulling.remove(from).is_some_and(|p| p.again),
+            };
+            state.pulling.insert(from.clone(), pulling);
             self.send(
                 from,
                 PeerMessage::Pull {

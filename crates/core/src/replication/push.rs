@@ -11,6 +11,7 @@ use grapevine_model::{
     Update, VersionVector,
 };
 
+use crate::replication::compare::weight;
 use crate::server::Server;
 use crate::tables::Damaged;
 
@@ -41,8 +42,12 @@ impl Change {
     }
 }
 
-/// Updates in one push at most; a longer change goes by a session.
+/// Updates in one push at most.
 const MOST_PUSHED: usize = 1_000;
+/// Octets of updates in one push, about: well below what a frame may have.
+const PUSHED_BYTES: usize = 512 * 1024;
+/// Updates of one change that are pushed, in several pushes: a whole import. More go by a session.
+const MOST_IN_PUSHES: usize = 16_000;
 /// Pushes or acknowledgements that go together at most: the cells of a page of a list, well below
 /// what one message between servers may hold.
 const MOST_TOGETHER: usize = 500;
@@ -157,7 +162,7 @@ impl Server {
     }
 
     pub(crate) fn push(&mut self, space: &SpaceId, previous: Stamp, updates: Vec<Update>) {
-        if updates.len() > MOST_PUSHED {
+        if updates.len() > MOST_IN_PUSHES {
             for partner in self.partners(space) {
                 self.offer(&partner, space);
             }
@@ -165,17 +170,24 @@ impl Server {
         }
         let context = self.spaces.get(space).map(|state| state.row.vector.clone());
         let context = context.unwrap_or_default();
-        for partner in self.partners(space) {
-            if self.is_up(&partner) {
-                self.send_bodies_of(&partner, &updates);
+        let partners = self.partners(space);
+        let up: Vec<_> = partners.iter().filter(|p| self.is_up(p)).collect();
+        let mut previous = previous;
+        for updates in in_pushes(updates) {
+            let last = updates.last().map(|update| update.cell.dot);
+            for partner in &up {
+                self.send_bodies_of(partner, &updates);
                 let push = SpacePush {
                     space: space.clone(),
                     previous,
                     context: context.clone(),
                     updates: updates.clone(),
                 };
-                self.pushes.pushes.entry(partner).or_default().push(push);
+                let pushes = self.pushes.pushes.entry((*partner).clone()).or_default();
+                pushes.push(push);
             }
+            // Each follows the one before it.
+            previous = last.unwrap_or(previous);
         }
     }
 
@@ -183,7 +195,7 @@ impl Server {
     pub(crate) fn send_pushes(&mut self) {
         for (to, mut pushes) in std::mem::take(&mut self.pushes.pushes) {
             while !pushes.is_empty() {
-                let more = pushes.split_off(pushes.len().min(MOST_TOGETHER));
+                let more = pushes.split_off(fitting(&pushes));
                 let together = match pushes.pop() {
                     Some(SpacePush {
                         space,
@@ -236,4 +248,32 @@ impl Server {
             }
         }
     }
+}
+
+/// How many of these pushes go together in one message: one at least.
+fn fitting(pushes: &[SpacePush]) -> usize {
+    let mut bytes = 0usize;
+    let fit = pushes.iter().take(MOST_TOGETHER).take_while(|push| {
+        bytes += push.updates.iter().map(weight).sum::<usize>();
+        bytes <= PUSHED_BYTES
+    });
+    fit.count().clamp(1, pushes.len().max(1))
+}
+
+/// Updates in their order, in pieces of which each fits in one push.
+fn in_pushes(updates: Vec<Update>) -> Vec<Vec<Update>> {
+    let mut pieces = Vec::new();
+    let (mut piece, mut bytes) = (Vec::new(), 0);
+    for update in updates {
+        bytes += weight(&update);
+        if !piece.is_empty() && (piece.len() >= MOST_PUSHED || bytes > PUSHED_BYTES) {
+            pieces.push(std::mem::take(&mut piece));
+            bytes = weight(&update);
+        }
+        piece.push(update);
+    }
+    if !piece.is_empty() {
+        pieces.push(piece);
+    }
+    pieces
 }

@@ -168,9 +168,12 @@ impl Server {
                 state.floor = floor;
             }
         }
-        let rows = self.all_rows(Table::Tombstones, &[], &[u8::MAX; 300])?;
-        let dead = rows.iter().filter(|(_, row)| row.first() == Some(&DEAD));
-        self.tombstones.kept = dead.count() as u64;
+        let mut kept = 0;
+        self.each_row(Table::Tombstones, &[], &[u8::MAX; 300], |_, row| {
+            kept += u64::from(row.first() == Some(&DEAD));
+            Ok(())
+        })?;
+        self.tombstones.kept = kept;
         Ok(())
     }
 

@@ -29,6 +29,10 @@ pub(crate) struct Space {
     pub(crate) have: BTreeMap<ServerName, VersionVector>,
     /// How far a session with a partner has come, beyond the vector.
     pub(crate) progress: BTreeMap<ServerName, VersionVector>,
+    /// Partners whose pages are waited for.
+    pub(crate) pulling: BTreeMap<ServerName, Pulling>,
+    /// When a page that others follow went to a partner last.
+    pub(crate) paged_ms: BTreeMap<ServerName, u64>,
     /// For which page bodies were asked for, and when: the page is asked for again once.
     pub(crate) needed: Option<(VersionVector, u64)>,
     /// Cells whose rows here could not be read, until a partner has given them back.
@@ -43,6 +47,15 @@ pub(crate) struct Space {
     pub(crate) round: Option<Round>,
     /// A whole copy under way, after a long absence.
     pub(crate) refresh: Option<Refresh>,
+}
+
+/// A session with a partner, as the one that fetches sees it.
+#[derive(Debug)]
+pub(crate) struct Pulling {
+    /// When it was asked for a page last.
+    pub(crate) since_ms: u64,
+    /// There was a reason to ask again meanwhile.
+    pub(crate) again: bool,
 }
 
 impl Space {

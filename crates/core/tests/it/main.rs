@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod catching_up;
 mod closure;
 mod compare;
 mod delivery;
