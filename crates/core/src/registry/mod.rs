@@ -17,6 +17,7 @@ pub(crate) mod lockout;
 pub(crate) mod login;
 mod maildrop;
 mod memberships;
+pub(crate) mod nature;
 pub(crate) mod news;
 mod numbers;
 pub(crate) mod policy;

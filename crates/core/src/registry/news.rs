@@ -13,7 +13,8 @@ use grapevine_model::{
 };
 
 use crate::registry::directory::Memo;
-use crate::registry::request::{Job, ReplyTo, about};
+use crate::registry::nature::about;
+use crate::registry::request::{Job, ReplyTo};
 use crate::server::{Server, Timer};
 
 /// Requests that wait for news at one time; more are told to come back.

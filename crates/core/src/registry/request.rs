@@ -13,6 +13,7 @@ use grapevine_model::{
 use crate::effect::{Effect, Staged};
 use crate::registry::directory::{Held, Memo, Need};
 use crate::registry::login::only_by_servers;
+use crate::registry::nature::{about, is_change, reads};
 use crate::server::{Server, Timer};
 use crate::tables::Damaged;
 
@@ -716,126 +717,5 @@ impl Server {
             }
             (Speaker::Operator | Speaker::Server(_) | Speaker::Neighbour, _) => Ok(Ok(())),
         }
-    }
-}
-
-/// The registry that a request is about, if a holder of it must evaluate it.
-pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
-    match request {
-        Request::Vouch { who } => Some(who.name.registry()),
-        Request::Authenticate { name, .. }
-        | Request::ScramBegin { name }
-        | Request::ScramFinish { name, .. }
-        | Request::AppPasswords { name }
-        | Request::IndividualCreate { name, .. }
-        | Request::GroupCreate { name, .. }
-        | Request::Delete { name }
-        | Request::Change { name, .. }
-        | Request::Aside { name, .. }
-        | Request::Find { name, .. }
-        | Request::Show { name } => Some(name.registry()),
-        Request::Import { registry, .. }
-        | Request::Conflicts { registry, .. }
-        | Request::Dangling { registry, .. }
-        | Request::DanglingRemove { registry, .. } => Some(registry),
-        Request::Check { group, .. }
-        | Request::CheckMany { group, .. }
-        | Request::Held { group }
-        | Request::Members { group, .. } => Some(group.registry()),
-        Request::Entries { registry, .. } | Request::EntryOfNumber { registry, .. } => {
-            Some(registry)
-        }
-        Request::Watch { target, .. } => Some(target.registry()),
-        Request::Compare { registry } => Some(registry),
-        Request::RegistrySeen { registry, .. } => Some(registry),
-        Request::TicketCreate { .. }
-        | Request::AppPasswordCreate { .. }
-        | Request::RegistryCreate { .. }
-        | Request::RegistryDelete { .. }
-        | Request::RegistryList
-        | Request::RegistryShow { .. }
-        | Request::HolderAdd { .. }
-        | Request::HolderRemove { .. }
-        | Request::RegistryPolicy { .. }
-        | Request::MemberOf { .. }
-        | Request::CheckRecipient { .. }
-        | Request::MaySendAs { .. }
-        | Request::TokenCreate { .. }
-        | Request::Join { .. }
-        | Request::Retire { .. }
-        | Request::RotateKey { .. }
-        | Request::Servers
-        | Request::Status
-        | Request::Trace { .. }
-        | Request::Queue(_)
-        | Request::InboxList { .. }
-        | Request::InboxDelete { .. } => None,
-    }
-}
-
-/// The registry that an answer to a question is read from, if it is one.
-fn reads(request: &Request) -> Option<RegistryName> {
-    match request {
-        Request::RegistryList | Request::RegistryShow { .. } | Request::Servers => {
-            Some(RegistryName::gv())
-        }
-        Request::CheckRecipient { name }
-        | Request::MaySendAs { name }
-        | Request::MemberOf { name, .. } => Some(name.registry().clone()),
-        other if is_change(other) => None,
-        other => about(other).cloned(),
-    }
-}
-
-/// Whether doing it twice, or not knowing whether it was done, makes a difference.
-fn is_change(request: &Request) -> bool {
-    match request {
-        Request::RegistryCreate { .. }
-        | Request::RegistryDelete { .. }
-        | Request::HolderAdd { .. }
-        | Request::HolderRemove { .. }
-        | Request::RegistryPolicy { .. }
-        | Request::IndividualCreate { .. }
-        | Request::GroupCreate { .. }
-        | Request::Import { .. }
-        | Request::Delete { .. }
-        | Request::Change { .. }
-        | Request::Aside { .. }
-        | Request::DanglingRemove { .. }
-        | Request::TokenCreate { .. }
-        | Request::Join { .. }
-        | Request::Retire { .. }
-        | Request::RotateKey { .. }
-        | Request::InboxDelete { .. } => true,
-        Request::Authenticate { .. }
-        | Request::Vouch { .. }
-        | Request::ScramBegin { .. }
-        | Request::ScramFinish { .. }
-        | Request::TicketCreate { .. }
-        | Request::AppPasswordCreate { .. }
-        | Request::AppPasswords { .. }
-        | Request::RegistryList
-        | Request::RegistryShow { .. }
-        | Request::Compare { .. }
-        | Request::RegistrySeen { .. }
-        | Request::Show { .. }
-        | Request::Check { .. }
-        | Request::CheckMany { .. }
-        | Request::Members { .. }
-        | Request::Entries { .. }
-        | Request::EntryOfNumber { .. }
-        | Request::Watch { .. }
-        | Request::MemberOf { .. }
-        | Request::Held { .. }
-        | Request::Conflicts { .. }
-        | Request::Dangling { .. }
-        | Request::Find { .. }
-        | Request::CheckRecipient { .. }
-        | Request::MaySendAs { .. }
-        | Request::Servers
-        | Request::Status
-        | Request::Trace { .. }
-        | Request::InboxList { .. } => false,
-        Request::Queue(ask) => ask.is_change(),
     }
 }

@@ -13,7 +13,7 @@ use grapevine_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::registry::request::about;
+use crate::registry::nature::about;
 use crate::replication::shelf::Shelved;
 use crate::server::Server;
 use crate::tables::{Damaged, Table};
