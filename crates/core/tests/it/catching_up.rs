@@ -27,7 +27,7 @@ fn sent(cluster: &Cluster) -> (Vec<usize>, Vec<usize>) {
     let (mut pushes, mut pages) = (Vec::new(), Vec::new());
     for (at, effect) in &cluster.effects {
         match effect {
-            Effect::Send { message, .. } if *at == server("s1") => match message {
+            Effect::Send { message, .. } if *at == server("s1") => match message.bare() {
                 PeerMessage::Push { updates, .. } => pushes.push(updates.len()),
                 PeerMessage::Pushes(some) => pushes.extend(some.iter().map(|p| p.updates.len())),
                 PeerMessage::Page { updates, .. } => pages.push(updates.len()),
