@@ -29,7 +29,7 @@ fn exit(person: &Person<'_>, who: &str, command: &str) -> (Option<i32>, String) 
 fn what_waits_is_seen_held_and_given_up_by_operators_only() {
     let grapevine = Grapevine::up(2);
     let person = Person::at(&grapevine);
-    done(&person, "individual create away@pa.example");
+    done(&person, "individual create away@pa.example --no-password");
     done(&person, "individual sites away@pa.example s2");
     assert!(done(&person, "queue").contains("nothing waits"));
     assert!(done(&person, "unplug s2").starts_with("yes"));

@@ -10,7 +10,17 @@ use crate::mail_programs::birrell_at;
 fn what_cannot_be_delivered_is_explained_to_its_sender() {
     let grapevine = Grapevine::up(2);
     let (sends, fetches) = (birrell_at(&grapevine, 0), birrell_at(&grapevine, 1));
-    registrar(&grapevine, &["group", "create", "friends@pa.example"]);
+    // What fails of a list its owners hear: here its sender is one.
+    registrar(
+        &grapevine,
+        &[
+            "group",
+            "create",
+            "friends@pa.example",
+            "--owner",
+            "birrell@pa.example",
+        ],
+    );
     registrar(
         &grapevine,
         &[
