@@ -142,6 +142,17 @@ impl Bench {
         accepted(&self.cluster.submit(node, letter))
     }
 
+    /// None while it can't be asked.
+    pub fn inbox_if_told(&mut self, node: usize, person: &str) -> Option<Vec<MessageId>> {
+        let list = Request::InboxList { name: name(person) };
+        match self.ask(node, person, list) {
+            Outcome::Done(Reply::Inbox(inbox)) => {
+                Some(inbox.messages.iter().map(|m| m.message).collect())
+            }
+            _ => None,
+        }
+    }
+
     pub fn inbox(&mut self, node: usize, person: &str) -> Vec<MessageId> {
         let list = Request::InboxList { name: name(person) };
         match self.ask(node, person, list) {
