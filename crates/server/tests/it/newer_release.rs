@@ -177,14 +177,18 @@ impl Newer {
     fn cells(&self, line: &tokio::sync::mpsc::Sender<Vec<u8>>) -> Vec<Update> {
         let known = VersionVector::default();
         let pull = PeerMessage::Pull { space: pa(), known };
-        line.blocking_send(framed(&pull)).unwrap();
         let begun = std::time::Instant::now();
         while begun.elapsed() < LIMIT {
-            match self.heard.recv_timeout(Duration::from_secs(5)) {
-                Ok(PeerMessage::Page { space, updates, .. }) if space == pa() => return updates,
-                Ok(_) => {}
-                // The server may have to connect first: what it could not send is lost.
-                Err(_) => line.blocking_send(framed(&pull)).unwrap(),
+            // The server may have to connect first: what it could not send is lost.
+            line.blocking_send(framed(&pull)).unwrap();
+            let asked = std::time::Instant::now();
+            while asked.elapsed() < Duration::from_secs(2) {
+                match self.heard.recv_timeout(Duration::from_secs(1)) {
+                    Ok(PeerMessage::Page { space, updates, .. }) if space == pa() => {
+                        return updates;
+                    }
+                    Ok(_) | Err(_) => {}
+                }
             }
         }
         panic!("no page");

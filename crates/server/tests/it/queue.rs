@@ -32,7 +32,9 @@ fn what_waits_is_seen_held_and_given_up_by_operators_only() {
     done(&person, "individual create away@pa.example --no-password");
     done(&person, "individual sites away@pa.example s2");
     assert!(done(&person, "queue").contains("nothing waits"));
-    assert!(done(&person, "unplug s2").starts_with("yes"));
+    wait_for("everything to be on both", || {
+        exit(&person, REGISTRAR, "unplug s2").1.starts_with("yes")
+    });
     grapevine.kill(1);
     wait_for("the first server to notice", || {
         exit(&person, REGISTRAR, "unplug s1")

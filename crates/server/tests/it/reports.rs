@@ -19,6 +19,8 @@ fn what_cannot_be_delivered_is_explained_to_its_sender() {
             "friends@pa.example",
             "--owner",
             "birrell@pa.example",
+            "--owner",
+            "registrar@pa.example",
         ],
     );
     registrar(
