@@ -304,6 +304,7 @@ impl Server {
                 .and_then(|()| self.forget_retained())
                 .and_then(|()| self.reap())
                 .and_then(|()| self.tend_keys())
+                .and_then(|()| self.follow_astray())
                 .and_then(|()| self.hand_over())
                 .and_then(|()| self.leave_when_empty());
             // On a signal, and now and then without one: who is to mend changes with who is up.

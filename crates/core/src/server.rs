@@ -27,6 +27,7 @@ use crate::delivery::retain::Retained;
 use crate::delivery::steer::Deposits;
 use crate::effect::{Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
+use crate::mailbox::Sitings;
 use crate::peers::Peer;
 use crate::registry::closures::Closures;
 use crate::registry::database::Database;
@@ -158,10 +159,7 @@ pub struct Server {
     /// Messages that an operator holds back: in custody here, or kept for another custodian.
     pub(crate) holds: BTreeSet<MessageId>,
     changed_spaces: BTreeSet<SpaceId>,
-    /// The last mailbox whose sites were asked about.
-    pub(crate) sites_asked: Option<Incarnation>,
-    /// Mailboxes here whose owners are no more, as holders elsewhere said.
-    pub(crate) ownerless: BTreeSet<Incarnation>,
+    pub(crate) sitings: Sitings,
     /// What the DNS door is shown.
     pub(crate) zones: Zones,
     /// It has left this Grapevine.
@@ -288,8 +286,7 @@ impl Server {
             awaited: Default::default(),
             holds: BTreeSet::new(),
             changed_spaces: BTreeSet::new(),
-            sites_asked: None,
-            ownerless: BTreeSet::new(),
+            sitings: Sitings::default(),
             zones: Zones::default(),
             retired: false,
             disk_nearly_full: false,

@@ -3,8 +3,8 @@
 
 use grapevine_core::{Alone, Planted, ROWS_A_TURN, Times};
 use grapevine_model::{
-    Envelope, EnvelopeRecipient, Hlc, Incarnation, MessageId, OriginId, Reply, Request,
-    ReturnContent, Speaker, Submission,
+    Envelope, EnvelopeRecipient, Hlc, Incarnation, MessageId, OriginId, QueueAnswer, QueueAsk,
+    Reply, Request, ReturnContent, Speaker, Submission,
 };
 
 use crate::client::{Client, Stage};
@@ -32,13 +32,15 @@ const LIVENESS_US: u64 = 300_000_000;
 const LOOK_MS: u64 = 3_000;
 /// Looks at rest in a row before it is believed.
 const LOOKS_AT_REST: u32 = 3;
+/// So many recipients that still wait are told of, with why.
+const MOST_QUEUED_TOLD: u32 = 10;
 /// The longest pause between two tries in a run: its time is short.
 const RETRY_MOST_MS: u64 = 10_000;
 
 /// The shortest retention in a run: shorter than cuts may last, longer than any pause of a server.
 const SHORT_RETENTION_MS: u64 = 8_000;
 /// So many in a thousand of the runs that may have one have it.
-const SHORT_RETENTION_PERMILLE: u64 = 0;
+const SHORT_RETENTION_PERMILLE: u64 = 700;
 
 const KEEPER: ActorIndex = 1_000;
 const FAULTS: ActorIndex = 1_001;
@@ -459,7 +461,9 @@ impl Run {
             match waiting {
                 None if at_rest + 1 >= LOOKS_AT_REST => return None,
                 None => at_rest += 1,
-                Some(waiting) if self.cluster.now_us() > until_us => return Some(waiting),
+                Some(waiting) if self.cluster.now_us() > until_us => {
+                    return Some(waiting + &self.queued());
+                }
                 Some(_) => at_rest = 0,
             }
             self.cluster.run_for(LOOK_MS);
@@ -500,6 +504,36 @@ impl Run {
             }
         }
         None
+    }
+
+    /// Why messages wait at each server, and until when.
+    fn queued(&mut self) -> String {
+        let list = |node| {
+            let ask = QueueAsk::List {
+                message: None,
+                after: None,
+                limit: MOST_QUEUED_TOLD,
+            };
+            (node, Speaker::Operator, Request::Queue(ask))
+        };
+        let nodes = self.cluster.up();
+        let asks = nodes.iter().copied().map(list).collect();
+        let mut text = String::new();
+        for (node, outcome) in nodes.into_iter().zip(self.cluster.ask_all(asks)) {
+            let Outcome::Done(Reply::Queue(QueueAnswer::Items { items, .. })) = outcome else {
+                text += &format!("\n  node {node} does not tell its queue: {outcome:?}");
+                continue;
+            };
+            for item in items {
+                let (message, to) = (item.message, item.recipient);
+                let next = to.next_ms.map_or("-".to_owned(), |ms| format!("{ms} ms"));
+                text += &format!(
+                    "\n  node {node}, {message} for {}: {} ({}), tried {} times, next in {next}",
+                    to.name, to.state, to.reason, to.attempts
+                );
+            }
+        }
+        text
     }
 
     /// The late individuals whose creation was acknowledged.

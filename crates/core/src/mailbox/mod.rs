@@ -13,6 +13,7 @@ use grapevine_model::{
     ServerName, Speaker, Stamp, Usage, Written,
 };
 
+pub(crate) use sites::Sitings;
 pub(crate) use usage::Full;
 
 use crate::codec;

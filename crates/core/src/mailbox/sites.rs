@@ -5,6 +5,8 @@
 //! holder now and then. A server that is no site any more hands the mailbox over
 //! and forgets it only when the others have everything.
 
+use std::collections::BTreeSet;
+
 use grapevine_model::{
     Cell, CellKey, Field, Incarnation, Name, RegistryName, Resolution, ServerName, ServerRole,
     SpaceId, Update,
@@ -20,6 +22,20 @@ use crate::tables::Damaged;
 
 /// Mailboxes whose registry is held elsewhere asked about in one sweep.
 const ASKED_A_SWEEP: usize = 50;
+
+/// What is known of where mailboxes ought to be, besides their rows.
+#[derive(Debug, Default)]
+pub(crate) struct Sitings {
+    /// The last mailbox whose sites were asked about.
+    asked: Option<Incarnation>,
+    /// Mailboxes here whose owners are no more, as holders elsewhere said.
+    ownerless: BTreeSet<Incarnation>,
+    /// Mailboxes whose sites were written by somebody who did not know what their registry, held
+    /// here, says.
+    astray: BTreeSet<Incarnation>,
+    /// Whether all mailboxes were looked at since the start.
+    all_checked: bool,
+}
 
 /// The value of a `Sites` cell: the owner's name, and the ordered sites.
 type Place = (Name, Vec<ServerName>);
@@ -48,12 +64,18 @@ impl Server {
                 .push_back((Job::FollowSites { inbox, owner }, Memo::new()));
         }
         self.open_space(&space, true);
-        if self
-            .spaces
-            .get(&space)
-            .is_some_and(|s| s.row.sites != sites)
-        {
-            self.set_sites(inbox, owner, sites)?;
+        let others = |server: &Self, sites: &[ServerName]| {
+            let state = server.spaces.get(&space);
+            state.is_some_and(|state| state.row.sites != sites)
+        };
+        if others(self, sites) {
+            // The registry's word, where it is held here: what the caller knows may be old.
+            let said = self.database(owner.registry()).and_then(|d| d.entry(inbox));
+            let said = said.map(|entry| entry.sites()).filter(|s| !s.is_empty());
+            let sites = said.as_deref().unwrap_or(sites);
+            if others(self, sites) {
+                self.set_sites(inbox, owner, sites)?;
+            }
         }
         Ok(())
     }
@@ -121,7 +143,41 @@ impl Server {
             state.row.owner = Some(owner);
             state.row.sites = sites;
             self.save_space(&space);
+            if self.moved_by_registry(inbox).is_some() {
+                self.sitings.astray.insert(inbox);
+            }
         }
+    }
+
+    /// Where a mailbox ought to be, and under what name, if the registry of its owner is held here and
+    /// says something else than the mailbox does.
+    fn moved_by_registry(&self, inbox: Incarnation) -> Option<(Name, Vec<ServerName>)> {
+        let row = &self.spaces.get(&Self::mailbox_space(inbox))?.row;
+        let entry = self
+            .database(row.owner.as_ref()?.registry())?
+            .entry(inbox)?;
+        let (sites, owner) = (entry.sites(), entry.name()?);
+        // A new name of the owner counts too: its old one may become somebody else's.
+        let moved = sites != row.sites || row.owner.as_ref() != Some(&owner);
+        (moved && !sites.is_empty()).then_some((owner, sites))
+    }
+
+    /// Moves mailboxes back whose sites were written by a server that was behind. Once a sweep and not
+    /// at once, so that two holders of which one is behind don't contradict each other all the time.
+    pub(crate) fn follow_astray(&mut self) -> Result<(), Damaged> {
+        if !std::mem::replace(&mut self.sitings.all_checked, true) {
+            let all = self.spaces.keys().filter_map(|space| match space {
+                SpaceId::Mailbox(inbox) => Some(*inbox),
+                SpaceId::Registry(_) => None,
+            });
+            self.sitings.astray.extend(all);
+        }
+        for inbox in std::mem::take(&mut self.sitings.astray) {
+            if let Some((owner, sites)) = self.moved_by_registry(inbox) {
+                self.move_mailbox(inbox, &owner, &sites)?;
+            }
+        }
+        Ok(())
     }
 
     /// Follows the inbox sites of a registry held here; call when it may have changed.
@@ -168,7 +224,7 @@ impl Server {
 
     /// Asks about some mailboxes whose owners' registries are held elsewhere, in turn.
     pub(crate) fn ask_about_sites(&mut self) {
-        let after = self.sites_asked.take();
+        let after = self.sitings.asked.take();
         let elsewhere = |(space, state): (&SpaceId, &crate::replication::space::Space)| {
             let SpaceId::Mailbox(inbox) = space else {
                 return None;
@@ -185,7 +241,7 @@ impl Server {
             .take(ASKED_A_SWEEP)
             .collect();
         if asked.len() == ASKED_A_SWEEP {
-            self.sites_asked = asked.last().map(|(inbox, _)| *inbox);
+            self.sitings.asked = asked.last().map(|(inbox, _)| *inbox);
         }
         for (inbox, owner) in asked {
             // What is remembered of it may be what is to be checked.
@@ -229,7 +285,7 @@ impl Server {
         };
         match self.database(owner.registry()) {
             Some(database) => database.entry(*inbox).is_none(),
-            None => self.ownerless.contains(inbox),
+            None => self.sitings.ownerless.contains(inbox),
         }
     }
 
@@ -251,10 +307,10 @@ impl Server {
             Resolution::Individual { .. } | Resolution::Group { .. } | Resolution::NoSuch => None,
         };
         let Some((name, sites, quota)) = living else {
-            self.ownerless.insert(inbox);
+            self.sitings.ownerless.insert(inbox);
             return Ok(());
         };
-        self.ownerless.remove(&inbox);
+        self.sitings.ownerless.remove(&inbox);
         let space = Self::mailbox_space(inbox);
         if let Some(state) = self.spaces.get_mut(&space)
             && state.row.quota != quota

@@ -488,12 +488,12 @@ impl Server {
 
     // Mailboxes.
 
-    /// Whether a deleted message is so old that nobody should still be delivering it.
+    /// Whether a deleted message is so old that nobody should still be delivering it: with a short
+    /// retention too, a message is tried for as long as messages are.
     fn is_old(&self, message: MessageId, tombstone: &Cell) -> bool {
-        let before = self
-            .now
-            .wall_ms
-            .saturating_sub(self.config.times.retention_ms);
+        let times = &self.config.times;
+        let kept_ms = times.retention_ms.max(times.give_up_ms);
+        let before = self.now.wall_ms.saturating_sub(kept_ms);
         message.time.wall_ms() < before && tombstone.stamp.time.wall_ms() < before
     }
 

@@ -4,7 +4,7 @@ use grapevine_model::{
     EntryChange, ErrorKind, GroupList, ListCopy, Reply, Request, Speaker, Unsubscribe,
 };
 
-use crate::harness::{Cluster, add, name};
+use crate::harness::{Cluster, add, name, server};
 
 #[test]
 fn a_list_of_many_pages_reaches_every_member_once() {
@@ -72,6 +72,70 @@ fn a_group_of_a_registry_held_elsewhere_is_handed_over() {
     );
     assert_eq!(cluster.inbox("s1", "needham@pa"), [message]);
     cluster.assert_settled();
+}
+
+/// `n@es`, of a registry at all three servers as `pa` is, and `g^@pa`, which has him and others.
+fn two_registries() -> Cluster {
+    let mut cluster = Cluster::new(3);
+    let create = Request::RegistryCreate {
+        registry: "es".parse().unwrap(),
+        holders: ["s1", "s2", "s3"].map(server).to_vec(),
+        registrars: vec![name("registrar@pa")],
+    };
+    cluster.ok("s1", Speaker::Operator, create);
+    cluster.pass(2_000);
+    cluster.individual("n@es");
+    cluster.group("g^@pa", &["n@es", "needham@pa"], &[]);
+    cluster
+}
+
+fn sites(who: &str, sites: &[&str]) -> Request {
+    Request::Change {
+        name: name(who),
+        change: EntryChange::Sites(sites.iter().copied().map(server).collect()),
+    }
+}
+
+#[test]
+fn a_copy_under_way_follows_the_mailbox_of_a_member_of_another_registry() {
+    let mut cluster = two_registries();
+    cluster.ok("s1", Speaker::Operator, sites("n@es", &["s1", "s3"]));
+    cluster.ok("s1", Speaker::Operator, sites("needham@pa", &["s1", "s2"]));
+    cluster.pass(5_000);
+    cluster.kill("s3");
+    let message = cluster.submit("s1", "birrell@pa", &["g^@pa"], "hello");
+    cluster.pass(10_000);
+    // Its second copy is still to be made where there is nobody any more.
+    cluster.ok("s1", Speaker::Operator, sites("n@es", &["s1", "s2"]));
+    cluster.pass(60_000);
+    assert_eq!(cluster.inbox("s2", "n@es"), [message]);
+    assert_eq!(cluster.inbox("s1", "n@es"), [message]);
+    cluster.assert_settled();
+}
+
+#[test]
+fn a_mailbox_sent_astray_by_a_server_that_was_behind_is_brought_back() {
+    let mut cluster = Cluster::new(3);
+    let create = Request::RegistryCreate {
+        registry: "es".parse().unwrap(),
+        holders: ["s2", "s3"].map(server).to_vec(),
+        registrars: vec![name("registrar@pa")],
+    };
+    cluster.ok("s1", Speaker::Operator, create);
+    cluster.pass(2_000);
+    cluster.individual("n@es");
+    cluster.ok("s2", Speaker::Operator, sites("n@es", &["s1", "s2"]));
+    cluster.pass(10_000);
+    // The first server learns where the mailbox is, and remembers it for a minute.
+    let first = cluster.submit("s1", "birrell@pa", &["n@es"], "hello");
+    cluster.pass(500);
+    cluster.ok("s2", Speaker::Operator, sites("n@es", &["s1", "s3"]));
+    let second = cluster.submit("s1", "birrell@pa", &["n@es"], "where are you?");
+    cluster.kill("s1");
+    cluster.pass(60_000);
+    for at in ["s2", "s3"] {
+        assert_eq!(cluster.inbox(at, "n@es"), [first, second], "at {at}");
+    }
 }
 
 #[test]

@@ -113,35 +113,40 @@ impl Server {
             });
             others.extend(failed);
         }
-        // Where the registry is held here it says where they are now.
+        // A member's registry says where he is now, and how he is called.
         let mut moved: BTreeMap<Vec<ServerName>, Vec<(Incarnation, Name)>> = BTreeMap::new();
         let empty = PageRow {
             inboxes: Vec::new(),
             ..row.clone()
         };
-        let single = |name| empty.single(name);
-        if let Some(database) = self.database(row.group.registry()) {
-            let mut stay = Vec::with_capacity(row.inboxes.len());
-            for (inbox, name) in row.inboxes.drain(..) {
-                if name.registry() != row.group.registry() {
-                    stay.push((inbox, name));
-                    continue;
-                }
-                // Who is no more is left out, as one who left the list is.
-                let Some(entry) = database.entry(inbox) else {
-                    continue;
-                };
-                let sites = entry.sites();
-                if sites.is_empty() || !entry.forward().is_empty() {
-                    others.push(single(name));
-                } else if sites == row.sites {
-                    stay.push((inbox, name));
-                } else {
-                    moved.entry(sites).or_default().push((inbox, name));
-                }
+        let mut stay = Vec::with_capacity(row.inboxes.len());
+        for (inbox, name) in row.inboxes.drain(..) {
+            let Some(database) = self.database(name.registry()) else {
+                // It is not held here any more: its holders know.
+                let meant = Some(inbox);
+                others.push(Pending {
+                    meant,
+                    ..empty.single(name)
+                });
+                continue;
+            };
+            // Who is no more is left out, as one who left the list is.
+            let Some((entry, name)) = database
+                .entry(inbox)
+                .and_then(|entry| entry.name().map(|name| (entry, name)))
+            else {
+                continue;
+            };
+            let sites = entry.sites();
+            if sites.is_empty() || !entry.forward().is_empty() {
+                others.push(empty.single(name));
+            } else if sites == row.sites {
+                stay.push((inbox, name));
+            } else {
+                moved.entry(sites).or_default().push((inbox, name));
             }
-            row.inboxes = stay;
         }
+        row.inboxes = stay;
         for (sites, inboxes) in moved {
             let page = PageRow {
                 sites,
