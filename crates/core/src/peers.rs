@@ -236,6 +236,7 @@ impl Server {
             for message in messages {
                 self.wake(message);
             }
+            self.wake_all_pages();
         }
     }
 

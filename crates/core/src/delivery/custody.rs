@@ -110,6 +110,8 @@ pub(crate) fn recipient_key(name: &Name, meant: Option<Incarnation>) -> String {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Trying {
     pub(crate) attempts: u32,
+    /// Of these, those since something has changed: the pauses grow with them.
+    in_vain: u32,
     /// When it is tried next, monotonic.
     pub(crate) due_ms: u64,
     pub(crate) reason: String,
@@ -227,7 +229,8 @@ impl Server {
         }
     }
 
-    /// All recipients of a message that wait for nothing in particular are due now.
+    /// All recipients of a message that wait for nothing in particular are due now. What was in vain
+    /// before says nothing any more: the pauses begin anew.
     pub(crate) fn wake(&mut self, message: MessageId) {
         let now = self.now.mono_ms;
         let Some(custody) = self.custodies.get_mut(&message) else {
@@ -236,6 +239,7 @@ impl Server {
         for (key, trying) in &mut custody.trying {
             trying.due_ms = now;
             trying.under_way = false;
+            trying.in_vain = 0;
             self.due.insert((now, message, key.clone()));
         }
     }
@@ -277,6 +281,7 @@ impl Server {
             }
             trying.under_way = true;
             trying.attempts = trying.attempts.saturating_add(1);
+            trying.in_vain = trying.in_vain.saturating_add(1);
             // An answer that is lost must not hold it for ever.
             let reason = trying.reason.clone();
             let pause = self.pause_ms(message, &key);
@@ -319,15 +324,15 @@ impl Server {
 
     /// The next pause of a recipient: doubling, with jitter.
     fn pause_ms(&mut self, message: MessageId, key: &str) -> u64 {
-        let attempts = self
+        let in_vain = self
             .custodies
             .get(&message)
             .and_then(|c| c.trying.get(key))
-            .map_or(1, |t| t.attempts);
+            .map_or(1, |t| t.in_vain);
         let times = self.config.times;
         let doubled = times
             .retry_first_ms
-            .saturating_mul(1u64 << attempts.min(20).saturating_sub(1));
+            .saturating_mul(1u64 << in_vain.min(20).saturating_sub(1));
         let pause = doubled.min(times.retry_most_ms).max(1);
         pause.saturating_add(self.random_below(pause / 4 + 1))
     }

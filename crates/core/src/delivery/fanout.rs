@@ -113,6 +113,8 @@ pub(crate) struct Fanout {
 #[derive(Debug, Default)]
 struct Page {
     attempts: u32,
+    /// Of these, those since something has changed: the pauses grow with them.
+    in_vain: u32,
     due_ms: u64,
     reason: String,
     /// Who of it still lacks a copy, while it is under way.

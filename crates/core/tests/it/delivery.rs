@@ -1,6 +1,6 @@
 //! Messages between two and three servers.
 
-use grapevine_core::Effect;
+use grapevine_core::{Effect, Input};
 use grapevine_model::{
     EntryChange, ErrorKind, Hlc, MessageId, OriginId, PeerMessage, Reply, Request, Speaker,
 };
@@ -466,4 +466,45 @@ fn a_nearly_full_disk_refuses_new_mail_and_serves_the_rest() {
     assert_eq!(cluster.inbox("s1", "needham@pa"), [message]);
     let second = cluster.submit("s2", "birrell@pa", &["needham@pa"], "more");
     assert_eq!(cluster.inbox("s2", "needham@pa"), [message, second]);
+}
+
+/// Found by real servers under torture: a server was back, its copies took a moment longer than a try, and the next try came minutes later.
+#[test]
+fn what_waited_long_for_a_server_goes_on_within_seconds_of_its_return() {
+    const AWAY_MS: u64 = 10 * 60_000;
+    // Longer than one try, and shorter than what counts as silence.
+    const SLOW_MS: u64 = 2_300;
+    const SOON_MS: u64 = 15_000;
+    let mut cluster = Cluster::new(3);
+    for who in ["needham@pa", "birrell@pa"] {
+        let request = Request::Change {
+            name: name(who),
+            change: EntryChange::Sites(vec![server("s1"), server("s2")]),
+        };
+        cluster.ok("s1", Speaker::Operator, request);
+    }
+    cluster.group("all^@pa", &["needham@pa", "birrell@pa"], &[]);
+    cluster.pass(3_000);
+    cluster.kill("s2");
+    let single = cluster.submit("s3", "birrell@pa", &["needham@pa"], "to one");
+    let listed = cluster.submit("s3", "birrell@pa", &["all^@pa"], "to a list");
+    cluster.pass(AWAY_MS);
+    cluster.cut.insert(server("s2"));
+    cluster.start("s2", grapevine_core::Start::Resume);
+    // Its first word comes, and then nothing for a moment.
+    for at in ["s1", "s3"] {
+        let word = Input::Peer {
+            from: server("s2"),
+            message: PeerMessage::Haves(Vec::new()),
+            staged: None,
+        };
+        cluster.input(&server(at), word);
+    }
+    cluster.pass(SLOW_MS);
+    cluster.cut.clear();
+    cluster.pass(SOON_MS);
+    for at in ["s1", "s2"] {
+        assert_eq!(cluster.inbox(at, "needham@pa"), [single, listed], "at {at}");
+    }
+    cluster.assert_settled();
 }

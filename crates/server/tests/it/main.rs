@@ -52,6 +52,7 @@ mod seen;
 mod services;
 mod storage;
 mod strangers;
+mod torture;
 mod up;
 mod visible;
 mod watch;

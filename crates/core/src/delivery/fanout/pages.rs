@@ -190,6 +190,8 @@ impl Server {
         page.copies = copies;
         let attempts = page.attempts;
         page.attempts = attempts.saturating_add(1);
+        let in_vain = page.in_vain;
+        page.in_vain = in_vain.saturating_add(1);
         let here = row.sites.contains(&self.config.server) && !self.disk_nearly_full;
         let up: Vec<&ServerName> = row.sites.iter().filter(|s| self.is_up(s)).collect();
         let turn = attempts as usize % up.len().max(1);
@@ -249,7 +251,7 @@ impl Server {
                 .or_default()
                 .extend(inboxes);
         } else {
-            let pause_ms = self.page_pause_ms(attempts);
+            let pause_ms = self.page_pause_ms(in_vain);
             self.page_waits(message, number, pause_ms, "no inbox site can be reached");
             return Ok(());
         }
@@ -262,7 +264,7 @@ impl Server {
             page.left = Some(left);
             self.fanouts.pages += 1;
         }
-        let patience_ms = self.config.times.second_copy_ms + self.page_pause_ms(attempts);
+        let patience_ms = self.config.times.second_copy_ms + self.page_pause_ms(in_vain);
         self.page_waits(message, number, patience_ms, reason);
         Ok(())
     }
@@ -276,9 +278,9 @@ impl Server {
         usize::from(copies) >= needed || self.planted_one_copy
     }
 
-    pub(super) fn page_pause_ms(&mut self, attempts: u32) -> u64 {
+    pub(super) fn page_pause_ms(&mut self, in_vain: u32) -> u64 {
         let times = self.config.times;
-        let doubled = times.retry_first_ms.saturating_mul(1 << attempts.min(20));
+        let doubled = times.retry_first_ms.saturating_mul(1 << in_vain.min(20));
         let pause = doubled.min(times.retry_most_ms).max(1);
         pause.saturating_add(self.random_below(pause / 4 + 1))
     }
@@ -341,7 +343,7 @@ impl Server {
         let fanout = self.fanouts.of.get_mut(&message);
         let page = fanout.and_then(|fanout| fanout.pages.get_mut(&flying.page));
         let Some(page) = page else { return false };
-        let (attempts, reason) = match outcome {
+        let (in_vain, reason) = match outcome {
             DepositOutcome::Stored { copies } if usize::from(*copies) >= page.copies || planted => {
                 self.land(inbox, message);
                 return true;
@@ -349,17 +351,17 @@ impl Server {
             // Asked again when the page is.
             DepositOutcome::Stored { .. } => return true,
             DepositOutcome::NotHere => (
-                page.attempts,
+                page.in_vain,
                 format!("{from} is no inbox site of some of them any more; asking again"),
             ),
-            DepositOutcome::Later(why) => (page.attempts, why.clone()),
+            DepositOutcome::Later(why) => (page.in_vain, why.clone()),
             DepositOutcome::OverQuota { .. } => {
                 self.leave_page(inbox, message, flying.page);
                 return true;
             }
         };
         if page.reason != reason {
-            let pause_ms = self.page_pause_ms(attempts);
+            let pause_ms = self.page_pause_ms(in_vain);
             self.page_waits(message, flying.page, pause_ms, &reason);
         }
         true
@@ -423,6 +425,22 @@ impl Server {
             of.remove(&message);
             self.fanouts.parked.remove(&message);
             self.saving.insert(message);
+        }
+    }
+
+    /// A server is heard again: whatever waits may go now, and the pauses begin anew.
+    pub(crate) fn wake_all_pages(&mut self) {
+        let now = self.now.mono_ms;
+        let mut due = Vec::new();
+        for (message, fanout) in &mut self.fanouts.of {
+            for (number, page) in &mut fanout.pages {
+                page.due_ms = now;
+                page.in_vain = 0;
+                due.push((*message, *number));
+            }
+        }
+        for (message, number) in due {
+            self.fanouts.queue(now, message, Item::Page(number));
         }
     }
 

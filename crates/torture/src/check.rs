@@ -1,0 +1,344 @@
+//! After everything has healed: waits until the servers have nothing left to do, cuts them off from each other, and asks each
+//! one alone for all that it has.
+//!
+//! Must wait for a state with a limit, and never take silence for an answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use grapevine_model::{GroupList, InboxListing, Name, Reply, Request, ServerStatus};
+use grapevine_user::GrapevineUser;
+
+use crate::machine::Machines;
+use crate::oracle::{Found, Key};
+use crate::pause;
+use crate::plan::Way;
+use crate::wire::Smtp;
+use crate::world::{CLUBS, World, name, password_of};
+
+/// What was accepted is delivered, and all copies are equal, within this after everything has healed: a recipient is tried again
+/// after half a second, doubling with each failure, and a machine here is busy with three servers.
+const SETTLED: Duration = Duration::from_secs(120);
+/// What takes longer is told.
+const TELL: Duration = Duration::from_secs(5);
+/// Silence is noticed within this.
+const NOTICED: Duration = Duration::from_secs(20);
+/// Members in a page.
+const PAGE: u32 = 1_000;
+
+/// A machine's operator.
+pub(crate) fn operator(world: &World, dir: &Path) -> GrapevineUser {
+    let _runtime = world.runtime.enter();
+    GrapevineUser::operator(&dir.join("admin.sock"))
+}
+
+fn status(world: &World, machines: &Machines, machine: usize) -> anyhow::Result<ServerStatus> {
+    let user = operator(world, &machines.dir(machine));
+    match world.call(&user, Request::Status)? {
+        Reply::Status(status) => Ok(*status),
+        reply => bail!("status: {reply:?}"),
+    }
+}
+
+/// What a server has still to do; none if nothing.
+fn unsettled(statuses: &[ServerStatus]) -> Option<String> {
+    let mut digests: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for status in statuses {
+        let server = &status.server;
+        if status.peers.len() + 1 != statuses.len() {
+            return Some(format!("{server} knows {} others", status.peers.len()));
+        }
+        for peer in &status.peers {
+            if !peer.up || peer.behind > 0 {
+                let (other, behind) = (&peer.server, peer.behind);
+                return Some(format!(
+                    "{server}: {other} up: {}, behind: {behind}",
+                    peer.up
+                ));
+            }
+        }
+        let queue = &status.queue;
+        if queue.messages + queue.recipients + queue.deputy_for > 0 {
+            return Some(format!("{server}: {queue:?}"));
+        }
+        if !status.fetching.is_empty() {
+            return Some(format!("{server} fetches {:?}", status.fetching));
+        }
+        for (registry, entries, digest) in &status.registries {
+            let here = (*entries, *digest);
+            let first = digests.entry(registry.to_string()).or_insert(here);
+            if *first != here {
+                return Some(format!(
+                    "{server}: {registry} is {here:?}, elsewhere {first:?}"
+                ));
+            }
+        }
+    }
+    None
+}
+
+/// Waits until all servers hear each other, have equal copies and no message under way.
+///
+/// # Errors
+/// They have not within the limit: what was accepted is not delivered.
+pub(crate) fn settle(world: &World, machines: &Machines) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    let mut told = begun;
+    loop {
+        let all = 0..machines.count();
+        let statuses: anyhow::Result<Vec<_>> = all
+            .map(|machine| status(world, machines, machine))
+            .collect();
+        let why = match statuses {
+            Ok(statuses) => match unsettled(&statuses) {
+                None => return Ok(begun.elapsed()),
+                Some(why) => why,
+            },
+            Err(error) => format!("{error:#}"),
+        };
+        if told.elapsed() > TELL {
+            told = Instant::now();
+            tell(&format!("not settled after {:.0?}: {why}", begun.elapsed()));
+            tell(&waiting(machines));
+        }
+        if begun.elapsed() > SETTLED {
+            bail!("not settled {SETTLED:?} after all has healed: {why}");
+        }
+        pause(Duration::from_millis(200));
+    }
+}
+
+/// What waits at the servers, and why: the first of each.
+fn waiting(machines: &Machines) -> String {
+    let all = (0..machines.count()).map(|machine| {
+        let queue = machines.operator(machine, &["queue"]);
+        let text = queue.unwrap_or_else(|error| format!("{error:#}"));
+        let lines: Vec<&str> = text.lines().take(6).collect();
+        format!("{}:\n{}\n", machines.name(machine), lines.join("\n"))
+    });
+    all.collect()
+}
+
+/// All ways between all machines.
+fn every_way(machines: usize) -> Vec<Way> {
+    let from = 0..machines;
+    from.flat_map(|from| (0..machines).map(move |to| Way { from, to }))
+        .filter(|way| way.from != way.to)
+        .collect()
+}
+
+/// Asks each server alone, and holds its answers against what the clients know.
+///
+/// # Errors
+/// A server does not answer its operator.
+pub(crate) fn account(world: &World, machines: &Machines) -> anyhow::Result<()> {
+    let ways = every_way(machines.count());
+    machines.relays.cut(&ways);
+    let checked = alone(world, machines);
+    machines.relays.heal(&ways);
+    checked?;
+    world.oracle().explained();
+    Ok(())
+}
+
+fn alone(world: &World, machines: &Machines) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    for machine in 0..machines.count() {
+        while status(world, machines, machine)?
+            .peers
+            .iter()
+            .any(|peer| peer.up)
+        {
+            if begun.elapsed() > NOTICED {
+                bail!(
+                    "{} does not notice that it is alone",
+                    machines.name(machine)
+                );
+            }
+            pause(Duration::from_millis(100));
+        }
+    }
+    let mut held: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for machine in 0..machines.count() {
+        let server = machines.name(machine);
+        let user = operator(world, &machines.dir(machine));
+        for owner in &world.people {
+            let inbox = name(owner)?;
+            let asked = world.runtime.block_on(user.inbox(&inbox));
+            // Whoever is no site of it, or does not hold its registry, cannot tell.
+            let Ok(listing) = asked else { continue };
+            if !listing.sites.iter().any(|site| site.as_str() == server) {
+                continue;
+            }
+            held.entry(owner.clone()).or_default().push(server.clone());
+            inbox_of(world, &user, &server, &inbox, &listing)
+                .with_context(|| format!("{server}: {owner}"))?;
+        }
+        registries(world, machines, machine, &user)?;
+    }
+    for owner in &world.people {
+        let sites = held.get(owner).map(Vec::len).unwrap_or_default();
+        if sites < 2 {
+            let what = format!(
+                "{owner} has {sites} inbox sites that answer: {:?}",
+                held.get(owner)
+            );
+            world.oracle().violation(what);
+        }
+    }
+    Ok(())
+}
+
+fn inbox_of(
+    world: &World,
+    user: &GrapevineUser,
+    server: &str,
+    inbox: &Name,
+    listing: &InboxListing,
+) -> anyhow::Result<()> {
+    let owner = inbox.to_string();
+    let mut tokens = BTreeSet::new();
+    for listed in &listing.messages {
+        let id = listed.message.to_string();
+        let mut bytes = Vec::new();
+        // Also what was read before: this is this server's own copy.
+        world
+            .runtime
+            .block_on(user.read_body(inbox, listed.message, &mut bytes))
+            .with_context(|| format!("{id} can't be read"))?;
+        let found = Found {
+            id: &id,
+            bytes: Some(&bytes),
+        };
+        tokens.extend(world.oracle().found(&owner, &found));
+    }
+    world.oracle().settled(server, &owner, &tokens);
+    Ok(())
+}
+
+/// What stands in the registries that a server holds.
+fn registries(
+    world: &World,
+    machines: &Machines,
+    machine: usize,
+    user: &GrapevineUser,
+) -> anyhow::Result<()> {
+    let server = machines.name(machine);
+    let status = status(world, machines, machine)?;
+    let holds = |name: &str| {
+        let registry = name.rsplit('@').next().unwrap_or_default();
+        status
+            .registries
+            .iter()
+            .any(|(held, ..)| held.as_str() == registry)
+    };
+    let keys = world.oracle().keys();
+    for (club, _) in CLUBS.iter().filter(|(club, _)| holds(club)) {
+        let members = members(world, user, club).with_context(|| server.clone())?;
+        for key in &keys {
+            if let Key::Member(group, member) = key
+                && group == club
+            {
+                let value = if members.contains(member) {
+                    "in"
+                } else {
+                    "out"
+                };
+                world.oracle().stands(&server, key, value);
+            }
+        }
+        for member in &members {
+            if !keys.contains(&Key::Member((*club).to_owned(), member.clone())) {
+                let what = format!("{server}: {member} is in {club}, and nobody added it");
+                world.oracle().violation(what);
+            }
+        }
+    }
+    for key in &keys {
+        if let Key::Password(whose) = key
+            && holds(whose)
+        {
+            password(world, machines, machine, key, whose)?;
+        }
+    }
+    Ok(())
+}
+
+fn members(world: &World, user: &GrapevineUser, group: &str) -> anyhow::Result<BTreeSet<String>> {
+    let mut all = BTreeSet::new();
+    let mut after = None;
+    loop {
+        let request = Request::Members {
+            group: name(group)?,
+            list: GroupList::Members,
+            after: after.take(),
+            limit: PAGE,
+        };
+        let Reply::Members { members, next, .. } = world.call(user, request)? else {
+            bail!("members of {group}: another answer");
+        };
+        all.extend(members.iter().map(|member| member.key()));
+        match next {
+            Some(next) => after = Some(next),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// Which password lets its owner in: one of those that may, and not the last of those that may not.
+fn password(
+    world: &World,
+    machines: &Machines,
+    machine: usize,
+    key: &Key,
+    whose: &str,
+) -> anyhow::Result<()> {
+    let place = machines.places.get(machine).context("no such machine")?;
+    let tried = |password: &str| -> anyhow::Result<bool> {
+        // Not by POP3, which wants the inbox too: its sites may be elsewhere.
+        let mut smtp = Smtp::open(&place.submissions, Some(&place.tls))?;
+        match smtp.log_in(whose, password)? {
+            (235, _) => Ok(true),
+            (535, _) => Ok(false),
+            (code, text) => bail!("{}: {whose}: {code} {text}", place.server),
+        }
+    };
+    let values = world.oracle().values(key);
+    let (may, may_not): (Vec<_>, Vec<_>) = values.into_iter().partition(|(_, may)| *may);
+    let mut right = None;
+    for (password, _) in &may {
+        if tried(password)? {
+            right = Some(password.clone());
+            break;
+        }
+    }
+    if right.is_none() {
+        let known: Vec<_> = may
+            .iter()
+            .chain(&may_not)
+            .map(|(value, _)| value.clone())
+            .collect();
+        let what = format!(
+            "{}: none of {may:?} lets {whose} in; known: {known:?}",
+            place.server
+        );
+        world.oracle().violation(what);
+    }
+    // One wrong one is enough for one look: many would be taken for guessing.
+    if let Some((password, _)) = may_not.last()
+        && *password != password_of(whose)
+        && tried(password)?
+    {
+        let server = &place.server;
+        let what = format!("{server}: {password:?} lets {whose} in, and must not");
+        world.oracle().violation(what);
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "what takes long is told while it does")]
+fn tell(what: &str) {
+    eprintln!("           {what}");
+}

@@ -1,0 +1,30 @@
+//! Real servers under random faults, and an oracle that accounts for everything that was acknowledged (P1 to P4, P7, P8).
+//!
+//! `plan` draws the faults from a seed, `machine` has the servers' processes, `relay` the network between them, `senders`,
+//! `readers` and `changers` are the clients, `oracle` knows what they were told, `check` holds the servers against it, `run` has
+//! it all happen. Must know nothing of a server but what its clients and its operator are told.
+
+mod changers;
+mod check;
+mod dice;
+mod figures;
+mod machine;
+mod oracle;
+mod plan;
+mod readers;
+mod relay;
+mod run;
+mod senders;
+mod wire;
+mod world;
+
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+pub use run::{Options, Report, run};
+
+/// Waits so long: for another process, which cannot be waited for in any other way.
+pub(crate) fn pause(time: Duration) {
+    let (_sender, never) = sync_channel::<()>(0);
+    let _ = never.recv_timeout(time);
+}

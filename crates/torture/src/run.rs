@@ -1,0 +1,474 @@
+//! A run: servers, clients, rounds of faults, and the account after each.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use nix::sys::signal::Signal;
+
+use crate::changers::Changer;
+use crate::check;
+use crate::dice::Dice;
+use crate::machine::{Machines, PASSWORD, REGISTRAR};
+use crate::pause;
+use crate::plan::{self, Fault, Loss, Strike, Successor};
+use crate::readers::Reader;
+use crate::senders::Sender;
+use crate::world::{CLUBS, VICTIM, World, password_of};
+
+/// Clients pause so long between two operations, at most: many small ones say more than a few at full speed.
+const PACE_MS: u64 = 120;
+/// A lost server is struck off only when it is held for lost.
+const STRUCK_OFF: Duration = Duration::from_secs(60);
+
+/// What a run is.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Decides the faults.
+    pub seed: u64,
+    /// How many servers.
+    pub servers: usize,
+    /// Rounds are begun for so long.
+    pub length: Duration,
+    /// Faults of a round come in this time.
+    pub round: Duration,
+    /// The program `grapevine`.
+    pub program: PathBuf,
+    /// What happens is told as it happens.
+    pub tells: bool,
+    /// The folder is kept.
+    pub keeps: bool,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// For a person.
+    pub text: String,
+    /// What was wrong; nothing, if all is well.
+    pub violations: Vec<String>,
+    /// Messages that were accepted.
+    pub accepted: usize,
+    /// Faults that were injected.
+    pub faults: u64,
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    world: &'a World,
+    machines: Machines,
+    begun: Instant,
+}
+
+/// Runs.
+///
+/// # Errors
+/// The run itself could not go on: servers that do not start or do not answer their operator.
+pub fn run(options: &Options) -> anyhow::Result<Report> {
+    let begun = Instant::now();
+    let temp = tempfile::Builder::new()
+        .prefix("grapevine-torture-")
+        .tempdir()?;
+    let folder = match options.keeps {
+        true => temp.keep(),
+        false => temp.path().to_path_buf(),
+    };
+    let machines = Machines::up(&options.program, &folder, options.servers)?;
+    let world = Arc::new(World::new(machines.places.clone())?);
+    let mut run = Run {
+        options,
+        world: &world,
+        machines,
+        begun,
+    };
+    run.tell(&format!(
+        "{} servers in {}",
+        options.servers,
+        folder.display()
+    ));
+    run.begin()?;
+    let clients = clients(&world, options.seed);
+    let ended = run.rounds();
+    world.end();
+    for client in clients {
+        // A client that failed has said why.
+        if client.join().is_err() {
+            world
+                .oracle()
+                .violation("a client of the run has panicked".to_owned());
+        }
+    }
+    if let Err(error) = &ended {
+        world
+            .oracle()
+            .violation(format!("the run could not go on: {error:#}"));
+    }
+    run.look_at_logs();
+    if options.keeps {
+        run.tell(&format!("kept: {}", folder.display()));
+    }
+    Ok(run.report())
+}
+
+impl Run<'_> {
+    #[expect(clippy::print_stderr, reason = "what happens is told as it happens")]
+    fn tell(&self, what: &str) {
+        if self.options.tells {
+            eprintln!("{:>8.1} s  {what}", self.begun.elapsed().as_secs_f64());
+        }
+    }
+
+    fn begin(&mut self) -> anyhow::Result<()> {
+        let operator = check::operator(self.world, &self.machines.dir(0));
+        let holders: Vec<String> = (1..self.machines.count())
+            .map(|machine| self.machines.name(machine))
+            .collect();
+        self.world.populate(&operator, &holders)?;
+        check::settle(self.world, &self.machines)?;
+        Ok(())
+    }
+
+    fn rounds(&mut self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let mut number = 0;
+        while begun.elapsed() < self.options.length && self.world.oracle().violations.len() < 20 {
+            let length_ms = u64::try_from(self.options.round.as_millis()).unwrap_or(u64::MAX);
+            let round = plan::round(self.options.seed, number, self.machines.count(), length_ms);
+            self.tell(&format!("round {number}: {} faults", round.strikes.len()));
+            self.world.open();
+            self.strikes(&round.strikes)?;
+            self.account("the faults")?;
+            if let Some(loss) = &round.loss {
+                self.world.open();
+                self.loses(loss)?;
+                self.account("the loss of a machine")?;
+            }
+            number += 1;
+        }
+        Ok(())
+    }
+
+    /// Clients pause, everything settles, and is held against what they know.
+    fn account(&mut self, after: &str) -> anyhow::Result<()> {
+        self.world.close()?;
+        let settled =
+            check::settle(self.world, &self.machines).with_context(|| format!("after {after}"))?;
+        check::account(self.world, &self.machines).with_context(|| format!("after {after}"))?;
+        check::settle(self.world, &self.machines)?;
+        let [accepted, ..] = self.world.oracle().counts();
+        self.tell(&format!(
+            "after {after}: settled in {settled:.1?}, {accepted} messages accounted for"
+        ));
+        Ok(())
+    }
+
+    /// Everything that a round has, each at its time; afterwards all is healed.
+    fn strikes(&mut self, strikes: &[Strike]) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        // What is still to be mended, and when.
+        let mut mend: Vec<(u64, &Fault)> = Vec::new();
+        let mut next = strikes.iter().peekable();
+        loop {
+            let due = mend.iter().enumerate().min_by_key(|(_, (at_ms, _))| *at_ms);
+            let mended = due.map(|(place, (at_ms, _))| (place, *at_ms));
+            let struck = next.peek().map(|strike| strike.at_ms);
+            match (mended, struck) {
+                (None, None) => break,
+                (Some((place, at_ms)), struck) if struck.is_none_or(|struck| at_ms <= struck) => {
+                    wait_until(begun, at_ms);
+                    let (_, fault) = mend.swap_remove(place);
+                    self.mends(fault)?;
+                }
+                _ => {
+                    let Some(strike) = next.next() else { break };
+                    wait_until(begun, strike.at_ms);
+                    self.tell(&strike.fault.to_string());
+                    self.world.figures().fault(strike.fault.kind());
+                    self.strikes_now(&strike.fault);
+                    mend.push((strike.at_ms + strike.fault.lasts_ms(), &strike.fault));
+                }
+            }
+        }
+        for machine in 0..self.machines.count() {
+            self.machines.wait_until_ready(machine)?;
+        }
+        Ok(())
+    }
+
+    fn strikes_now(&mut self, fault: &Fault) {
+        match fault {
+            Fault::Kill { machine, .. } => self.machines.kill(*machine),
+            Fault::Stop { machine, .. } => self.machines.signal(*machine, Signal::SIGSTOP),
+            Fault::Terminate { machine, .. } => self.ends_in_order(*machine),
+            Fault::Clock {
+                machine, off_ms, ..
+            } => {
+                self.ends_in_order(*machine);
+                self.machines.move_clock(*machine, *off_ms);
+            }
+            Fault::Cut { ways, .. } => self.machines.relays.cut(ways),
+            Fault::Sever { machine } => self.machines.relays.sever(*machine),
+            Fault::Blackout { .. } => {
+                (0..self.machines.count()).for_each(|machine| self.machines.kill(machine));
+            }
+        }
+    }
+
+    fn ends_in_order(&mut self, machine: usize) {
+        if let Some(wrong) = self.machines.terminate(machine) {
+            self.world.oracle().violation(wrong);
+        }
+    }
+
+    fn mends(&mut self, fault: &Fault) -> anyhow::Result<()> {
+        match fault {
+            Fault::Kill { machine, .. }
+            | Fault::Terminate { machine, .. }
+            | Fault::Clock { machine, .. } => self.machines.launch(*machine)?,
+            Fault::Stop { machine, .. } => self.machines.signal(*machine, Signal::SIGCONT),
+            Fault::Cut { ways, .. } => self.machines.relays.heal(ways),
+            Fault::Sever { .. } => {}
+            Fault::Blackout { .. } => {
+                for machine in 0..self.machines.count() {
+                    self.machines.launch(machine)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A machine is lost with its disk, while clients go on, and rebuilt from the others.
+    fn loses(&mut self, loss: &Loss) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let Loss { machine, .. } = *loss;
+        wait_until(begun, loss.at_ms);
+        let lost = self.machines.name(machine);
+        self.tell(&format!(
+            "machine {}: {lost} is lost with its disk",
+            machine + 1
+        ));
+        self.world.figures().fault("machine lost, disk included");
+        // What had one copy there, and was not said to have more, may be gone.
+        self.machines.kill(machine);
+        self.world.oracle().lost += 1;
+        self.machines.destroy(machine)?;
+        wait_until(begun, loss.at_ms + loss.unnoticed_ms);
+        let by = (machine + 1) % self.machines.count();
+        match loss.successor {
+            Successor::NewName => {
+                self.machines.rename(machine);
+                self.machines.join(machine, by)?;
+                self.machines.start(machine)?;
+                self.strikes_off(&lost, by)?;
+            }
+            Successor::OldName => {
+                self.strikes_off(&lost, by)?;
+                self.machines.join(machine, by)?;
+                self.machines.start(machine)?;
+            }
+        }
+        let new = self.machines.name(machine);
+        self.holds_what_it_should(&new, by)?;
+        self.tell(&format!("machine {}: {new} is in its place", machine + 1));
+        Ok(())
+    }
+
+    /// Until nobody knows of it any more: one that was heard a moment ago is not yet held for lost.
+    fn strikes_off(&self, lost: &str, by: usize) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let retired = self.machines.retire(lost, by);
+            let status = self
+                .machines
+                .operator(by, &["status", "--keys", "--json"])?;
+            if !status.contains(&format!("\"{lost}\"")) {
+                return Ok(());
+            }
+            if begun.elapsed() > STRUCK_OFF {
+                anyhow::bail!("{lost} is not struck off: {retired:?}: {status}");
+            }
+            pause(Duration::from_millis(500));
+        }
+    }
+
+    /// Each registry has two holders at least: an operator sees to it.
+    fn holds_what_it_should(&self, new: &str, by: usize) -> anyhow::Result<()> {
+        for registry in [
+            crate::machine::FIRST_REGISTRY,
+            crate::world::SECOND_REGISTRY,
+        ] {
+            let shown = self
+                .machines
+                .operator(by, &["registry", "show", registry, "--json"])?;
+            if !shown.contains(&format!("\"{new}\"")) {
+                self.machines
+                    .operator(by, &["registry", "holders", registry, "--add", new])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An ERROR is for a person to act on: none is expected of anything here. Nor is a panic ever.
+    fn look_at_logs(&self) {
+        for (server, log) in self.machines.logs() {
+            let is_error = |line: &&str| line.contains(" ERROR ") || line.contains("panicked");
+            for line in log.lines().filter(is_error).take(3) {
+                self.world
+                    .oracle()
+                    .violation(format!("{server} logged: {line}"));
+            }
+        }
+    }
+
+    fn report(&self) -> Report {
+        let oracle = self.world.oracle();
+        let figures = self.world.figures();
+        let [accepted, one_copy, unknown, refused] = oracle.counts();
+        let mut text = format!(
+            "seed {}, {} servers, {:.0} s\n\n{}\n",
+            self.options.seed,
+            self.options.servers,
+            self.begun.elapsed().as_secs_f64(),
+            figures.table()
+        );
+        text.push_str(&format!(
+            "messages: {accepted} accepted ({one_copy} on one disk at first), {unknown} unknown, {refused} refused\n\
+             changes of registries acknowledged: {}\n\
+             machines lost and rebuilt: {}\n\
+             violations: {}\n",
+            oracle.acknowledged(),
+            oracle.lost,
+            oracle.violations.len()
+        ));
+        for violation in &oracle.violations {
+            text.push_str(&format!("  {violation}\n"));
+        }
+        Report {
+            text,
+            violations: oracle.violations.clone(),
+            accepted,
+            faults: figures.faults(),
+        }
+    }
+}
+
+fn wait_until(begun: Instant, at_ms: u64) {
+    pause(Duration::from_millis(at_ms).saturating_sub(begun.elapsed()));
+}
+
+/// One operation after the other, for as long as the world goes on.
+fn client(
+    world: &Arc<World>,
+    seed: u64,
+    number: usize,
+    mut work: impl FnMut(&mut Kit<'_>) + Send + 'static,
+) -> thread::JoinHandle<()> {
+    let world = Arc::clone(world);
+    thread::spawn(move || {
+        let dice = |purpose: u64| Dice::new(seed, purpose * 100 + number as u64);
+        let mut kit = Kit {
+            world: &world,
+            sender: Sender::new(&world, number, dice(1)),
+            reader: Reader::new(&world, number, dice(2)),
+            changer: Changer::new(&world, number, dice(3)),
+            users: std::collections::BTreeMap::new(),
+        };
+        let mut pace = dice(4);
+        while let Some(inside) = world.enter() {
+            work(&mut kit);
+            drop(inside);
+            pause(Duration::from_millis(pace.below(PACE_MS)));
+        }
+    })
+}
+
+/// All that a client can do, and who it is.
+struct Kit<'a> {
+    world: &'a World,
+    sender: Sender<'a>,
+    reader: Reader<'a>,
+    changer: Changer<'a>,
+    users: std::collections::BTreeMap<String, grapevine_user::GrapevineUser>,
+}
+
+impl Kit<'_> {
+    /// GrapevineUser for somebody; none while no server answers.
+    fn user(&mut self, who: &str) -> Option<grapevine_user::GrapevineUser> {
+        if !self.users.contains_key(who) {
+            let password = match who {
+                REGISTRAR => PASSWORD.to_owned(),
+                _ => password_of(who),
+            };
+            let user = self.world.user(Some((who, &password))).ok()?;
+            self.users.insert(who.to_owned(), user);
+        }
+        self.users.get(who).cloned()
+    }
+}
+
+fn clients(world: &Arc<World>, seed: u64) -> Vec<thread::JoinHandle<()>> {
+    let mut all = Vec::new();
+    let mut number = 0;
+    let mut add = |work: Box<dyn FnMut(&mut Kit<'_>) + Send>| {
+        let mut work = work;
+        all.push(client(world, seed, number, move |kit| work(kit)));
+        number += 1;
+    };
+    for _ in 0..2 {
+        add(Box::new(|kit| kit.sender.submits_by_smtp()));
+        add(Box::new(|kit| kit.reader.reads_by_pop3()));
+    }
+    add(Box::new(|kit| kit.sender.arrives_by_smtp()));
+    for who in ["p1@pa.example", "e2@es.example"] {
+        add(Box::new(move |kit| {
+            if let Some(user) = kit.user(who) {
+                kit.sender.submits_by_rpc(&user, who);
+            }
+        }));
+        let mut turn = 0;
+        add(Box::new(move |kit| {
+            // Its own inbox, and everybody else's in turn.
+            let owners = &kit.world.people;
+            turn += 1;
+            let owner = owners
+                .get(turn % owners.len().max(1))
+                .cloned()
+                .unwrap_or_default();
+            if let Some(user) = kit.user(&owner) {
+                kit.reader.reads_by_rpc(&user, &owner);
+            }
+        }));
+    }
+    for (club, owner) in CLUBS {
+        add(Box::new(move |kit| {
+            if let Some(user) = kit.user(owner) {
+                kit.changer.changes_a_member(&user, club);
+            }
+        }));
+    }
+    add(Box::new(|kit| {
+        if let Some(user) = kit.user(REGISTRAR) {
+            kit.changer.changes_a_password(&user);
+        }
+    }));
+    add(Box::new(|kit| {
+        if let Some(user) = kit.user("p2@pa.example") {
+            kit.changer.asks(&user);
+        }
+    }));
+    let mut turn = 0;
+    add(Box::new(move |kit| {
+        turn += 1;
+        if turn % 40 == 0 {
+            kit.changer.guesses();
+        } else if let Some(user) = kit.user("p3@pa.example") {
+            match turn % 2 {
+                0 => kit.changer.intrudes(&user),
+                _ => kit.sender.forges(&user, VICTIM),
+            }
+        }
+    }));
+    all
+}
