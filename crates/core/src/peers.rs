@@ -219,6 +219,19 @@ impl Server {
         })
     }
 
+    /// Whether a server is not known to be up or down yet, because this one has only just started. Nobody is told "one
+    /// copy only" because of a restart.
+    pub(crate) fn is_awaited(&self, server: &ServerName) -> bool {
+        let run_ms = self.now.mono_ms.saturating_sub(self.started_ms);
+        let unheard = |peer: &Peer| peer.heard_ms.is_none() && !peer.lost;
+        run_ms < self.config.times.second_copy_ms && self.peers.get(server).is_some_and(unheard)
+    }
+
+    /// Whether one of these can be expected to make a second copy.
+    pub(crate) fn any_may_copy(&self, servers: &[ServerName]) -> bool {
+        servers.iter().any(|s| self.is_up(s) || self.is_awaited(s))
+    }
+
     pub(crate) fn heard(&mut self, from: &ServerName) {
         let was_up = self.is_up(from);
         let now = self.now.mono_ms;
@@ -260,7 +273,7 @@ impl Server {
             let ids: Vec<u64> = self
                 .waiters
                 .iter()
-                .filter(|(_, w)| !self.partners(&w.space).iter().any(|p| self.is_up(p)))
+                .filter(|(_, w)| !self.any_may_copy(&self.partners(&w.space)))
                 .map(|(id, _)| *id)
                 .collect();
             for id in ids {

@@ -53,12 +53,6 @@ pub(crate) enum Outcome {
     Nobody { why: String, doubt: Option<String> },
 }
 
-/// Whether asking twice could do something twice, or meet its own first doing.
-enum Effect {
-    Reads,
-    Changes,
-}
-
 /// In whose name.
 #[derive(Clone, Copy)]
 enum Who {
@@ -220,10 +214,8 @@ impl GrapevineUser {
                     }
                     // Waiting for a second disk says nothing about the way to the server.
                     // Nor does waiting for a change.
-                    let latency = match (effect(request), request) {
-                        (Effect::Changes, _) | (Effect::Reads, Request::Watch { .. }) => None,
-                        (Effect::Reads, _) => Some(begun.elapsed()),
-                    };
+                    let waits = request.is_change() || matches!(request, Request::Watch { .. });
+                    let latency = (!waits).then(|| begun.elapsed());
                     self.well(&next, latency);
                     return Outcome::Done(answered);
                 }
@@ -260,65 +252,7 @@ impl GrapevineUser {
 
 /// The server that may have done it, where there is anything to be done.
 fn in_doubt(request: &Request, server: &str) -> Option<String> {
-    match effect(request) {
-        Effect::Reads => None,
-        Effect::Changes => Some(server.to_owned()),
-    }
-}
-
-fn effect(request: &Request) -> Effect {
-    match request {
-        Request::Authenticate { .. }
-        | Request::Vouch { .. }
-        | Request::ScramBegin { .. }
-        | Request::ScramFinish { .. }
-        | Request::TicketCreate { .. }
-        | Request::AppPasswords { .. }
-        | Request::RegistryList
-        | Request::RegistryShow { .. }
-        | Request::Compare { .. }
-        | Request::RegistrySeen { .. }
-        | Request::Show { .. }
-        | Request::Check { .. }
-        | Request::CheckMany { .. }
-        | Request::Members { .. }
-        | Request::Entries { .. }
-        | Request::EntryOfNumber { .. }
-        | Request::Watch { .. }
-        | Request::MemberOf { .. }
-        | Request::Held { .. }
-        | Request::Conflicts { .. }
-        | Request::Dangling { .. }
-        | Request::Find { .. }
-        | Request::CheckRecipient { .. }
-        | Request::MaySendAs { .. }
-        | Request::Servers
-        | Request::Status
-        | Request::Trace { .. }
-        | Request::InboxList { .. } => Effect::Reads,
-        Request::Queue(ask) => match ask.is_change() {
-            true => Effect::Changes,
-            false => Effect::Reads,
-        },
-        Request::RegistryCreate { .. }
-        | Request::RegistryDelete { .. }
-        | Request::HolderAdd { .. }
-        | Request::HolderRemove { .. }
-        | Request::RegistryPolicy { .. }
-        | Request::IndividualCreate { .. }
-        | Request::GroupCreate { .. }
-        | Request::Import { .. }
-        | Request::Delete { .. }
-        | Request::Change { .. }
-        | Request::Aside { .. }
-        | Request::DanglingRemove { .. }
-        | Request::AppPasswordCreate { .. }
-        | Request::TokenCreate { .. }
-        | Request::Join { .. }
-        | Request::Retire { .. }
-        | Request::RotateKey { .. }
-        | Request::InboxDelete { .. } => Effect::Changes,
-    }
+    request.is_change().then(|| server.to_owned())
 }
 
 /// The answer that was lost, as far as it can be known now.

@@ -210,7 +210,7 @@ impl Server {
         let early = self.planted_accept_before_deputy;
         if custody.held || early {
             self.say_yes(message, 2);
-        } else if custody.deputy.is_none() {
+        } else if custody.deputy.is_none() && !self.peers.keys().any(|peer| self.is_awaited(peer)) {
             self.accept_alone(message);
         } else {
             let wait_ms = self.config.times.second_copy_ms / DEPUTIES_ASKED;
@@ -230,10 +230,10 @@ impl Server {
         custody.silent.extend(custody.deputy.take());
         let silent = custody.silent.clone();
         let waits = !custody.waiting.is_empty() || !custody.handed_by.is_empty();
-        let another = self
-            .peers
-            .iter()
-            .any(|(server, peer)| peer.accepts && self.is_up(server) && !silent.contains(server));
+        let another = self.peers.iter().any(|(server, peer)| {
+            let up = peer.accepts && self.is_up(server) && !silent.contains(server);
+            up || self.is_awaited(server)
+        });
         if waits && another && (silent.len() as u64) < DEPUTIES_ASKED {
             if let Err(damaged) = self.find_deputy(message) {
                 self.damaged(damaged);

@@ -65,60 +65,7 @@ pub(crate) fn reads(request: &Request) -> Option<RegistryName> {
         Request::CheckRecipient { name }
         | Request::MaySendAs { name }
         | Request::MemberOf { name, .. } => Some(name.registry().clone()),
-        other if is_change(other) => None,
+        other if other.is_change() => None,
         other => about(other).cloned(),
-    }
-}
-
-/// Whether doing it twice, or not knowing whether it was done, makes a difference.
-pub(crate) fn is_change(request: &Request) -> bool {
-    match request {
-        Request::RegistryCreate { .. }
-        | Request::RegistryDelete { .. }
-        | Request::HolderAdd { .. }
-        | Request::HolderRemove { .. }
-        | Request::RegistryPolicy { .. }
-        | Request::IndividualCreate { .. }
-        | Request::GroupCreate { .. }
-        | Request::Import { .. }
-        | Request::Delete { .. }
-        | Request::Change { .. }
-        | Request::Aside { .. }
-        | Request::DanglingRemove { .. }
-        | Request::TokenCreate { .. }
-        | Request::Join { .. }
-        | Request::Retire { .. }
-        | Request::RotateKey { .. }
-        | Request::InboxDelete { .. } => true,
-        Request::Authenticate { .. }
-        | Request::Vouch { .. }
-        | Request::ScramBegin { .. }
-        | Request::ScramFinish { .. }
-        | Request::TicketCreate { .. }
-        | Request::AppPasswordCreate { .. }
-        | Request::AppPasswords { .. }
-        | Request::RegistryList
-        | Request::RegistryShow { .. }
-        | Request::Compare { .. }
-        | Request::RegistrySeen { .. }
-        | Request::Show { .. }
-        | Request::Check { .. }
-        | Request::CheckMany { .. }
-        | Request::Members { .. }
-        | Request::Entries { .. }
-        | Request::EntryOfNumber { .. }
-        | Request::Watch { .. }
-        | Request::MemberOf { .. }
-        | Request::Held { .. }
-        | Request::Conflicts { .. }
-        | Request::Dangling { .. }
-        | Request::Find { .. }
-        | Request::CheckRecipient { .. }
-        | Request::MaySendAs { .. }
-        | Request::Servers
-        | Request::Status
-        | Request::Trace { .. }
-        | Request::InboxList { .. } => false,
-        Request::Queue(ask) => ask.is_change(),
     }
 }

@@ -13,7 +13,7 @@ use grapevine_model::{
 use crate::effect::{Effect, Staged};
 use crate::registry::directory::{Held, Memo, Need};
 use crate::registry::login::only_by_servers;
-use crate::registry::nature::{about, is_change, reads};
+use crate::registry::nature::{about, reads};
 use crate::server::{Server, Timer};
 use crate::tables::Damaged;
 
@@ -267,7 +267,7 @@ impl Server {
         }
         if let Some(registry) = about(request) {
             match self.held(registry) {
-                Held::Here if !is_change(request) => {
+                Held::Here if !request.is_change() => {
                     if let Err(refusal) = self.may_read(registry) {
                         return Ok(Err(refusal).into());
                     }
@@ -544,7 +544,7 @@ impl Server {
     /// later, it would undo what came after it.
     pub(crate) fn doubled(&mut self, from: &ServerName, id: u64, request: &Request) -> bool {
         let now_ms = self.now.mono_ms;
-        is_change(request) && self.taken_over.insert((from.clone(), id), now_ms).is_some()
+        request.is_change() && self.taken_over.insert((from.clone(), id), now_ms).is_some()
     }
 
     /// Forgets the changes whose doubles can't be on their way any more.
@@ -592,7 +592,7 @@ impl Server {
         let Some(passed) = self.passed_on.remove(&id) else {
             return;
         };
-        if is_change(&passed.request) {
+        if passed.request.is_change() {
             let why = format!(
                 "{} did not answer in time: the change may have been made",
                 passed.server

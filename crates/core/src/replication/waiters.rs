@@ -38,7 +38,7 @@ impl Server {
             .get(&space)
             .map_or(1, |s| s.copies(dot, &partners));
         let waiter = Waiter { space, dot, then };
-        if copies >= 2 || !partners.iter().any(|p| self.is_up(p)) {
+        if copies >= 2 || !self.any_may_copy(&partners) {
             self.copied(waiter.then, copies);
             return;
         }

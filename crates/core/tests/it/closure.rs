@@ -1,10 +1,8 @@
 //! Memberships: what is remembered is what would be worked out afresh, at every moment.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
-use grapevine_core::Input;
-use grapevine_model::{Check, ErrorKind, GroupList, Name, Reply, Request, RequestId, Speaker};
+use grapevine_model::{Check, ErrorKind, GroupList, Name, Reply, Request, Speaker};
 use proptest::prelude::*;
 
 use crate::harness::{Cluster, add, name, remove};
@@ -235,68 +233,4 @@ fn a_change_in_a_registry_held_elsewhere_is_seen_within_the_stated_time() {
         cluster.refused("s1", Speaker::Operator, request),
         ErrorKind::Unavailable
     );
-}
-
-/// Prints checks a second; run with `--ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-#[expect(clippy::disallowed_methods, reason = "it measures how long it takes")]
-fn checks_per_second() {
-    let mut cluster = world();
-    for (group, nested) in [
-        ("g0@pa", "g1@pa"),
-        ("g1@pa", "g2@pa"),
-        ("g2@pa", "g3@es"),
-        ("g3@es", "g4@es"),
-    ] {
-        cluster.ok(
-            "s1",
-            Speaker::Operator,
-            add(group, GroupList::Members, nested),
-        );
-    }
-    cluster.ok(
-        "s1",
-        Speaker::Operator,
-        add("g4@es", GroupList::Members, "bob@es"),
-    );
-    cluster.pump();
-    let now = cluster.now;
-    let who: Vec<Name> = (0..grapevine_model::MAX_CHECKS)
-        .map(|n| name(PEOPLE[n % PEOPLE.len()]))
-        .collect();
-    let server = &mut cluster
-        .nodes
-        .get_mut(&"s1".parse().unwrap())
-        .unwrap()
-        .server;
-    let mut measure = |what: &str, request: Request, each: usize, times: usize| {
-        let begun = Instant::now();
-        for n in 0..times {
-            let (id, request) = (RequestId(1 << 40 | n as u64), request.clone());
-            let (speaker, seen) = (Speaker::Operator, Vec::new());
-            server.handle(
-                now,
-                Input::Request {
-                    id,
-                    speaker,
-                    request,
-                    seen,
-                },
-            );
-            server.flush();
-            while server.poll_effect().is_some() {}
-        }
-        let rate = (each * times) as f64 / begun.elapsed().as_secs_f64();
-        eprintln!("{what}: {rate:.0} checks/s");
-    };
-    let (group, list) = (name("g0@pa"), GroupList::Members);
-    let one = Request::Check {
-        group: group.clone(),
-        list,
-        who: name("bob@es"),
-    };
-    measure("one by one", one, 1, 200_000);
-    let request = Request::CheckMany { group, list, who };
-    measure("in thousands", request, grapevine_model::MAX_CHECKS, 2_000);
 }

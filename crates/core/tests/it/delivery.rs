@@ -2,10 +2,11 @@
 
 use grapevine_core::{Effect, Input};
 use grapevine_model::{
-    EntryChange, ErrorKind, Hlc, MessageId, OriginId, PeerMessage, Reply, Request, Speaker,
+    EntryChange, ErrorKind, GroupList, Hlc, MessageId, OriginId, PeerMessage, Reply, Request,
+    Speaker,
 };
 
-use crate::harness::{Cluster, name, server};
+use crate::harness::{Cluster, add, name, server};
 
 #[test]
 fn a_message_reaches_both_inbox_sites_and_custody_ends() {
@@ -92,6 +93,39 @@ fn a_server_alone_accepts_with_one_copy_and_says_so() {
     cluster.pass(10_000);
     assert_eq!(cluster.inbox("s2", "needham@pa").len(), 1);
     cluster.assert_settled();
+}
+
+#[test]
+fn a_server_that_has_just_started_waits_for_the_other_before_it_says_one_copy() {
+    for comes in [true, false] {
+        let mut cluster = Cluster::new(2);
+        cluster.individual("lampson@pa");
+        cluster.group("friends@pa", &[], &["birrell@pa"]);
+        cluster.kill("s2");
+        cluster.kill("s1");
+        cluster.start("s1", grapevine_core::Start::Resume);
+        let speaker = cluster.login("birrell@pa");
+        let (from, to) = (Some("birrell@pa"), ["needham@pa"]);
+        let mail = cluster.begin_submit("s1", speaker.clone(), from, &to, "hello", None);
+        let joins = add("friends@pa", GroupList::Members, "lampson@pa");
+        let change = cluster.begin("s1", Speaker::Operator, joins);
+        cluster.pump();
+        assert_eq!(cluster.result_now(mail), None);
+        assert_eq!(cluster.result_now(change), None);
+        if comes {
+            cluster.start("s2", grapevine_core::Start::Resume);
+        }
+        cluster.pass(2_500);
+        let copies = if comes { 2 } else { 1 };
+        match cluster.result_now(mail) {
+            Some(Ok(Reply::Accepted { copies: made, .. })) => assert_eq!(made, copies),
+            other => panic!("{other:?}"),
+        }
+        match cluster.result_now(change) {
+            Some(Ok(Reply::Written(written))) => assert_eq!(written.copies, copies),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

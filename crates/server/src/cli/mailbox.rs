@@ -65,6 +65,7 @@ pub(super) async fn inbox(args: InboxArgs, globals: &Globals) -> Result<(), Fail
         return Ok(());
     }
     let total = listing.messages.len();
+    let octets = listing.messages.iter().map(|listed| listed.len).sum();
     let skipped = match args.all {
         true => 0,
         false => total.saturating_sub(SHOWN),
@@ -92,7 +93,7 @@ pub(super) async fn inbox(args: InboxArgs, globals: &Globals) -> Result<(), Fail
     say(format_args!(
         "{}, {}{}",
         count(total as u64, "message", "messages"),
-        size(listing.usage.octets),
+        size(octets),
         of_quota(&listing)
     ));
     if skipped > 0 {

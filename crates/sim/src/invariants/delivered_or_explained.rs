@@ -67,10 +67,7 @@ fn reported(
     let about = cluster.reports.iter().filter(|report| report.about == id);
     let arrived = about.filter(|report| {
         // What fails of a list is told to its owners.
-        let owners = report
-            .to
-            .iter()
-            .any(|to| to.simple().starts_with("owners-"));
+        let owners = report.to.iter().any(|to| to.group_of_owners().is_some());
         let told = oracle.mailboxes.keys().chain(view.inboxes.keys());
         has(oracle, view, &sent.from, report.report)
             || (owners

@@ -83,8 +83,13 @@ impl Server {
     pub(super) fn try_page(&mut self, message: MessageId, number: u64) -> Result<(), Damaged> {
         let key = page_key(message, number);
         let Some(bytes) = self.ledger.get(Table::Fanout, &key)? else {
-            self.land_page(message, number);
-            return Ok(());
+            if self.planted_checkpoint_early {
+                self.land_page(message, number);
+                return Ok(());
+            }
+            return Err(Damaged(format!(
+                "page {number} of the list message {message} is not done, and its row is gone"
+            )));
         };
         let mut row: PageRow = codec::decode(&bytes)?;
         let Some(fanout) = self.fanouts.of.get_mut(&message) else {
