@@ -59,9 +59,9 @@ pub enum FirstContact {
     Trust,
 }
 
-/// Whoever goes on for long asks this often who the servers are: a new key is announced for longer.
-const REFRESH: Duration = Duration::from_secs(3_600);
-/// And again after a server showed a key that is not known, but not more often than this.
+/// Whoever goes on for long asks this often who the servers are and where: a new key is announced for longer.
+const REFRESH: Duration = Duration::from_secs(600);
+/// And again after a server failed, but not more often than this.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 /// So many are asked: one of them may be the one that has changed.
 const REFRESH_FROM: usize = 3;
@@ -337,16 +337,16 @@ impl GrapevineUser {
         }
     }
 
-    /// It did not.
+    /// It did not. It may have moved, or changed its key: the others know.
     pub(crate) fn failed(&self, next: &Next, why: &str) {
+        self.note_failure(next, why);
+        self.refresh();
+    }
+
+    fn note_failure(&self, next: &Next, why: &str) {
         tracing::debug!(server = next.name, why, "a server failed");
         if let Some(key) = &next.key {
             locked(&self.inner.roster).failed(key, Instant::now());
-        }
-        let shake = next.link.handshake();
-        if shake.is_some_and(|shake| shake.refused().is_some()) {
-            // It may have changed its key: the others know.
-            self.refresh();
         }
     }
 
@@ -435,7 +435,7 @@ impl GrapevineUser {
                         user.learn(&infos);
                     }
                     Attempt::Done(_) | Attempt::Refused(_) => user.well(&next, None),
-                    Attempt::NotSent(why) | Attempt::Lost(why) => user.failed(&next, &why),
+                    Attempt::NotSent(why) | Attempt::Lost(why) => user.note_failure(&next, &why),
                 }
             });
         }

@@ -53,6 +53,7 @@ mod services;
 mod storage;
 mod strangers;
 mod torture;
+mod survivors;
 mod up;
 mod visible;
 mod watch;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::client::{Person, REGISTRAR};
 use crate::grapevine::{Grapevine, LIMIT, stderr, wait_for};
 
-const POOL: &str = "imap@pa.example";
+pub(crate) const POOL: &str = "imap@pa.example";
 
 /// A process that the test stops.
 struct Kept(Child);
@@ -36,7 +36,7 @@ impl Drop for Kept {
 }
 
 /// A pool with two instances that have passwords, and may join.
-fn pool(person: &Person<'_>) {
+pub(crate) fn pool(person: &Person<'_>) {
     person.done(&["group", "create", POOL, "--as", REGISTRAR]);
     for instance in ["imap1@pa.example", "imap2@pa.example"] {
         person.done(&[
@@ -50,18 +50,23 @@ fn pool(person: &Person<'_>) {
     }
 }
 
-fn register<'a>(instance: &'a str, site: &'a str) -> Vec<&'a str> {
+pub(crate) fn register<'a>(instance: &'a str, site: &'a str) -> Vec<&'a str> {
     vec![
         "service", "register", POOL, instance, "--site", site, "--as", REGISTRAR,
     ]
 }
 
-fn find(person: &Person<'_>, grapevine: &Grapevine, server: usize, name: &str) -> Output {
+pub(crate) fn find(
+    person: &Person<'_>,
+    grapevine: &Grapevine,
+    server: usize,
+    name: &str,
+) -> Output {
     let at = grapevine.doors(server)["rpc"].clone();
     person.run(&["service", "find", name, "--all", "--json", "--server", &at])
 }
 
-fn sites(output: &Output) -> Vec<String> {
+pub(crate) fn sites(output: &Output) -> Vec<String> {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let sites = found["sites"].as_array().cloned().unwrap_or_default();
     sites
@@ -70,7 +75,7 @@ fn sites(output: &Output) -> Vec<String> {
         .collect()
 }
 
-fn dig(grapevine: &Grapevine, server: usize, args: &[&str]) -> String {
+pub(crate) fn dig(grapevine: &Grapevine, server: usize, args: &[&str]) -> String {
     let at: std::net::SocketAddr = grapevine.doors(server)["dns"].parse().unwrap();
     let output = Command::new("dig")
         .args([&format!("@{}", at.ip()), "-p", &at.port().to_string()])

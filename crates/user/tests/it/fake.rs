@@ -72,6 +72,7 @@ pub struct World {
 
 #[derive(Clone)]
 pub struct Fake {
+    identity: Arc<Identity>,
     pub name: ServerName,
     pub address: SocketAddr,
     pub key: ServerKey,
@@ -180,6 +181,15 @@ impl Fake {
         dead.await;
     }
 
+    /// The same server on another machine.
+    pub async fn move_elsewhere(&self) -> Self {
+        self.kill().await;
+        (self.world.lock().unwrap().servers).retain(|info| info.name != self.name);
+        let (identity, world) = (Arc::clone(&self.identity), Arc::clone(&self.world));
+        let at = "127.0.0.1:0".parse().unwrap();
+        start_as(identity, at, self.name.clone(), world).await
+    }
+
     pub fn calls(&self) -> u32 {
         *self.calls.lock().unwrap()
     }
@@ -234,9 +244,18 @@ pub async fn start(name: ServerName, world: Arc<Mutex<World>>) -> Fake {
 }
 
 pub async fn start_at(at: SocketAddr, name: ServerName, world: Arc<Mutex<World>>) -> Fake {
-    let identity = Identity::generate().unwrap();
+    start_as(Arc::new(Identity::generate().unwrap()), at, name, world).await
+}
+
+async fn start_as(
+    identity: Arc<Identity>,
+    at: SocketAddr,
+    name: ServerName,
+    world: Arc<Mutex<World>>,
+) -> Fake {
     let listener = TcpListener::bind(at).await.unwrap();
     let fake = Fake {
+        identity: Arc::clone(&identity),
         name,
         address: listener.local_addr().unwrap(),
         key: ServerKey::new(identity.public_key()),

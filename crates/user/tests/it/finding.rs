@@ -72,6 +72,26 @@ async fn a_read_fails_over_and_the_failed_server_is_asked_last() {
 }
 
 #[tokio::test]
+async fn a_server_that_moved_is_found_by_a_client_that_goes_on() {
+    let cluster = Cluster::of(2).await;
+    let user = cluster.user().await;
+    let moved = cluster.servers[0].move_elsewhere().await;
+    // It fails at its old address; the other one answers, and is asked where it is now.
+    assert!(user.call(show(me())).await.is_ok());
+    let learnt = async {
+        let there = moved.address.to_string();
+        while !user.servers().iter().any(|server| server.address == there) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let limit = Duration::from_secs(10);
+    tokio::time::timeout(limit, learnt).await.expect("learnt");
+    cluster.servers[1].kill().await;
+    assert!(user.call(show(me())).await.is_ok());
+    assert_eq!(moved.calls(), 1);
+}
+
+#[tokio::test]
 async fn a_server_that_is_mute_does_not_hold_up_the_finding_of_others() {
     let cluster = Cluster::of(2).await;
     cluster.set(0, Behaviour::Mute);
