@@ -2,7 +2,9 @@
 //!
 //! Must never take a word from a server that is not, or no longer, in `gv`, and never wait for one.
 
-use grapevine_model::{Beat, Hlc, MessageId, OriginId, PeerMessage, ServerName, ServerRole};
+use grapevine_model::{
+    Beat, Door, Hlc, MessageId, OriginId, PeerMessage, ServerInfo, ServerName, ServerRole,
+};
 
 use crate::effect::Effect;
 use crate::registry::connect::MOST_AHEAD_MS;
@@ -16,6 +18,9 @@ use crate::tables::Damaged;
 const SWEEP_BEATS: u64 = 5;
 /// Every so manyth of these sweeps looks for inbox sites to be mended, which walks the registries.
 const MEND_SWEEPS: u64 = 12;
+
+/// A host's name (RFC 1035: 253 octets), a colon, and a port.
+const MAX_ADDRESS_BYTES: usize = 259;
 
 /// Another server, as far as it is heard.
 #[derive(Debug, Default)]
@@ -32,6 +37,8 @@ pub(crate) struct Peer {
     pub(crate) silent_before_ms: u64,
     /// How much of its silence is on disk.
     pub(crate) silence_saved_ms: u64,
+    /// Where it says that it is reached, while its record says something else.
+    pub(crate) at: Option<String>,
 }
 
 impl Peer {
@@ -345,8 +352,45 @@ impl Server {
                 && !self.origins.displaced,
             seen: self.last_of(to),
             digests: self.digests.get(to).cloned().unwrap_or_default(),
+            at: match self.is_up(to) {
+                true => None,
+                false => self.rpc_door(&self.config.server).map(str::to_owned),
+            },
         };
         self.send(to, PeerMessage::Beat(beat));
+    }
+
+    /// A server that took another address says so itself: its record can't come before it is reached.
+    fn reached_at(&mut self, server: &ServerName, at: String) {
+        let on_record = self.rpc_door(server) == Some(at.as_str());
+        let at = Some(at).filter(|at| !on_record && at.len() <= MAX_ADDRESS_BYTES);
+        if let Some(peer) = self.peers.get_mut(server)
+            && peer.at != at
+        {
+            peer.at = at;
+            self.tell_servers();
+        }
+    }
+
+    fn rpc_door(&self, server: &ServerName) -> Option<&str> {
+        let doors = &self.servers.get(server)?.doors;
+        doors.get(&Door::Rpc).map(String::as_str)
+    }
+
+    /// Who the servers are, and where each is reached.
+    pub(crate) fn tell_servers(&mut self) {
+        let mut servers: Vec<ServerInfo> = self.servers.values().cloned().collect();
+        for server in &mut servers {
+            let Some(peer) = self.peers.get_mut(&server.name) else {
+                continue;
+            };
+            // The record has come.
+            peer.at = (peer.at.take()).filter(|at| server.doors.get(&Door::Rpc) != Some(at));
+            if let Some(at) = peer.at.clone() {
+                server.doors.insert(Door::Rpc, at);
+            }
+        }
+        self.ledger.emit_now(Effect::Servers(servers));
     }
 
     fn take_beat(&mut self, from: &ServerName, beat: Beat) -> Result<(), Damaged> {
@@ -362,6 +406,9 @@ impl Server {
             peer.pending = beat.pending;
             peer.accepts = beat.accepts;
             peer.ahead_ms = ahead_ms;
+        }
+        if let Some(at) = beat.at {
+            self.reached_at(from, at);
         }
         self.life_heard(before_life, beat.origin);
         self.compare_digests(from, &beat.digests);

@@ -56,6 +56,8 @@ pub struct Beat {
     /// The last write of the receiver's disk that the sender has; none if it has none. Who hears
     /// of a write of its own that it does not know was set back, and takes a new origin.
     pub seen: Option<Stamp>,
+    /// Where its rpc door is reached: told to whoever is not heard, as it may look for it elsewhere.
+    pub at: Option<String>,
 }
 
 /// A message in custody, as the deputy keeps it.

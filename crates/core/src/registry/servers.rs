@@ -13,7 +13,6 @@ use grapevine_model::{
 };
 
 use crate::codec::{self, Identity, Listed};
-use crate::effect::Effect;
 use crate::registry::database::{Entry, element, single};
 use crate::registry::directory::Memo;
 use crate::registry::keys::MOST_MORE_KEYS;
@@ -307,8 +306,7 @@ impl Server {
                 self.peers.insert(name, peer);
             }
         }
-        self.ledger
-            .emit_now(Effect::Servers(self.servers.values().cloned().collect()));
+        self.tell_servers();
     }
 
     pub(crate) fn role(&self) -> ServerRole {

@@ -27,6 +27,7 @@ mod matrix_samples;
 mod meant;
 mod memberships;
 mod moderation;
+mod moved;
 mod names;
 mod news;
 mod posting;

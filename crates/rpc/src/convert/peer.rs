@@ -47,6 +47,7 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
             accepts: beat.accepts,
             digests: beat.digests.clone(),
             seen: beat.seen.as_ref().map(Into::into),
+            at: beat.at.clone().unwrap_or_default(),
         }),
         PeerMessage::Vectors(vectors) => Wired::Vectors(v1::Vectors {
             vectors: vectors
@@ -242,6 +243,7 @@ impl TryFrom<v1::peer_message::Message> for PeerMessage {
                 accepts: beat.accepts,
                 digests: beat.digests,
                 seen: beat.seen.map(Into::into),
+                at: Some(beat.at).filter(|at| !at.is_empty()),
             }),
             Wired::Vectors(list) => Self::Vectors(
                 list.vectors

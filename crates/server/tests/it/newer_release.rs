@@ -289,6 +289,7 @@ fn what_a_newer_release_says_and_writes_harms_nothing_and_arrives_through_server
         accepts: false,
         digests: Vec::new(),
         seen: None,
+        at: None,
     })));
     // A field, a value of a later version in a field that is known, and an element that is none here.
     let later = |count: u64| Hlc(now.0 + count);

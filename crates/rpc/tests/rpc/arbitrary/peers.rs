@@ -71,9 +71,10 @@ pub(super) fn replication_message() -> BoxedStrategy<PeerMessage> {
             any::<u64>(),
             any::<bool>(),
             vec(any::<u64>(), 0..9),
-            option::of(stamp())
+            option::of(stamp()),
+            option::of("[a-z.]{1,20}:[0-9]{1,5}")
         )
-            .prop_map(|(origin, time, pending, accepts, digests, seen)| {
+            .prop_map(|(origin, time, pending, accepts, digests, seen, at)| {
                 PeerMessage::Beat(Beat {
                     origin,
                     time,
@@ -81,6 +82,7 @@ pub(super) fn replication_message() -> BoxedStrategy<PeerMessage> {
                     accepts,
                     digests,
                     seen,
+                    at,
                 })
             }),
         vec((space(), vector()), 0..4).prop_map(PeerMessage::Vectors),
