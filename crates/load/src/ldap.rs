@@ -48,6 +48,9 @@ pub(crate) struct Args {
     /// The first of them that is asked about, of questions that go through them in turn
     #[arg(long, value_name = "N", default_value_t = 0)]
     first: u32,
+    /// Ends when each has had his turn, of questions that go through them in turn
+    #[arg(long)]
+    once: bool,
     /// Connections at once
     #[arg(long, value_name = "N", default_value_t = 16)]
     clients: u32,
@@ -81,7 +84,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Figures> {
     let secret = password(&args.password_file)?;
     let question = args.question;
     let (base, group, people) = (args.base, args.group, args.people);
-    let (clients, first) = (args.clients, args.first);
+    let (clients, first, once) = (args.clients, args.first, args.once);
     let connector = args.target.check()?;
     if connector.tls() == Tls::Starttls {
         bail!("--tls none or implicit");
@@ -108,7 +111,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Figures> {
                     Question::Search | Question::Compare | Question::Groups => (dice >> 8) % count,
                     // Each client has people of its own, so that no change is one that is there.
                     Question::Modify | Question::AddMember | Question::Bind => {
-                        (first + turn * clients + n) % count
+                        let which = first + turn * clients + n;
+                        if once && which >= count {
+                            break;
+                        }
+                        which % count
                     }
                 };
                 turn += 1;
