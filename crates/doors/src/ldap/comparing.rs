@@ -7,8 +7,9 @@ use grapevine_model::{Check, ErrorKind, GroupList, Name, Refusal, Reply, Request
 use super::dn::{Place, place};
 use super::evaluate::{Asserted, Fact, Known, Lack, Truth, asserted, equal};
 use super::message::{Code, Outcome};
+use super::outcomes::{no_such_object, odd, refused};
 use super::schema::{Attribute, Found, Posix, attribute};
-use super::search::{is_at, no_such_object, odd, refused};
+use super::search::is_at;
 
 /// A compare under way.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ mod evaluate;
 mod filter;
 pub mod limits;
 mod message;
+mod outcomes;
 mod root;
 mod schema;
 mod search;

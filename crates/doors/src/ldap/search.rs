@@ -15,11 +15,15 @@ use super::evaluate::{Fact, Known, Lack, Lookup, Truth, evaluate, lookups};
 use super::filter::Filter;
 use super::limits::{ENTRIES, GROUPS, LOOKED_AT, PAGE_ENTRIES, SEARCH_MS, VALUES};
 use super::message::{Code, Outcome, Scope, Search, put_entry};
+use super::outcomes::{no_such_object, odd, only, refused, too_many_groups, too_much_to_look_at};
 use super::schema::{Attribute, Found, Posix, Wanted};
 use super::within::{self, Within};
 
 /// Entries, and members, asked for at a time.
 const PAGE: u32 = 500;
+/// Entries looked up by name at a time: one turn of the server for all of them. With everything at its limit
+/// an entry has about 70 KiB, so these are hardly more than a page.
+const SHOWN_AT_ONCE: usize = 16;
 
 /// A search under way.
 #[derive(Debug)]
@@ -75,7 +79,10 @@ enum Scan {
 enum Asked {
     Base(Place),
     Registry,
-    Show(Option<Fact>),
+    /// Entries by their names, each with what finding it tells.
+    Shows(Vec<Option<Fact>>),
+    /// The entry of a number.
+    Number,
     Entries,
     Groups(Name),
     Within,
@@ -111,8 +118,8 @@ struct Listed {
 pub(super) enum Step {
     /// Something was written or done: go on.
     On,
-    /// Ask this.
-    Ask(Request),
+    /// Ask these, all at once.
+    Ask(Vec<Request>),
     /// The page is full, and there may be more.
     PageFull,
     /// The end.
@@ -272,7 +279,31 @@ impl Running {
 
     fn ask(&mut self, asked: Asked, request: Request) -> Step {
         self.asked = Some(asked);
-        Step::Ask(request)
+        Step::Ask(vec![request])
+    }
+
+    /// Looks up an entry, and with it those that are to be looked up next.
+    fn show(&mut self, first: Task) -> Step {
+        let (mut requests, mut facts) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(task) = next {
+            let (name, fact) = match task {
+                Task::Lookup(Lookup::Name(name)) => (name, None),
+                Task::GroupOf(fact) => (fact.group.clone(), Some(fact)),
+                other => {
+                    self.lookups.push_front(other);
+                    break;
+                }
+            };
+            requests.push(Request::Show { name });
+            facts.push(fact);
+            next = match requests.len() < SHOWN_AT_ONCE {
+                true => self.lookups.pop_front(),
+                false => None,
+            };
+        }
+        self.asked = Some(Asked::Shows(facts));
+        Step::Ask(requests)
     }
 
     fn show_registry(&mut self, asked: Asked) -> Step {
@@ -294,17 +325,10 @@ impl Running {
                 self.show_registry(Asked::Base(place))
             }
             Task::Registry => self.show_registry(Asked::Registry),
-            Task::Lookup(Lookup::Name(name)) => self.ask(Asked::Show(None), Request::Show { name }),
+            show @ (Task::Lookup(Lookup::Name(_)) | Task::GroupOf(_)) => self.show(show),
             Task::Lookup(Lookup::Number(number)) => {
                 let registry = self.registry.clone();
-                self.ask(
-                    Asked::Show(None),
-                    Request::EntryOfNumber { registry, number },
-                )
-            }
-            Task::GroupOf(fact) => {
-                let name = fact.group.clone();
-                self.ask(Asked::Show(Some(fact)), Request::Show { name })
+                self.ask(Asked::Number, Request::EntryOfNumber { registry, number })
             }
             Task::Lookup(Lookup::Groups(who)) => self.ask_groups(who, None),
             Task::MoreGroups(who, after) => self.ask_groups(who, Some(after)),
@@ -467,11 +491,33 @@ impl Running {
         put_entry(out, self.id, &candidate.found.dn(), attributes);
     }
 
-    /// Takes the answer to what was asked.
-    pub(super) fn answer(&mut self, result: Result<Reply, Refusal>) -> Result<(), Outcome> {
-        let Some(asked) = self.asked.take() else {
-            return Err(odd());
-        };
+    /// Takes the answers to what was asked, in the order of the questions.
+    pub(super) fn answer(&mut self, results: Vec<Result<Reply, Refusal>>) -> Result<(), Outcome> {
+        match self.asked.take() {
+            Some(Asked::Shows(facts)) if facts.len() == results.len() => {
+                let mut shown = facts.into_iter().zip(results);
+                shown.try_for_each(|(fact, result)| self.shown(fact, result))
+            }
+            Some(asked) => self.answer_one(asked, only(results).ok_or_else(odd)?),
+            None => Err(odd()),
+        }
+    }
+
+    /// An entry that was looked up, if it is there.
+    fn shown(&mut self, fact: Option<Fact>, result: Result<Reply, Refusal>) -> Result<(), Outcome> {
+        match result {
+            Ok(Reply::Entry(view)) => {
+                self.registry_seen = true;
+                self.put(view, fact);
+                Ok(())
+            }
+            Ok(_) => Err(odd()),
+            Err(refusal) if refusal.kind == ErrorKind::NotFound => Ok(()),
+            Err(refusal) => Err(refused(&refusal)),
+        }
+    }
+
+    fn answer_one(&mut self, asked: Asked, result: Result<Reply, Refusal>) -> Result<(), Outcome> {
         match (asked, result) {
             (Asked::Base(Place::Registry(_)), Ok(Reply::Registry(view))) => {
                 self.registry_seen = true;
@@ -502,11 +548,7 @@ impl Running {
             {
                 return Err(no_such_object(&self.search.base));
             }
-            (Asked::Show(fact), Ok(Reply::Entry(view))) => {
-                self.registry_seen = true;
-                self.put(view, fact);
-            }
-            (Asked::Show(_), Err(refusal)) if refusal.kind == ErrorKind::NotFound => {}
+            (Asked::Number, result) => self.shown(None, result)?,
             (Asked::Entries, Ok(Reply::Entries { entries, next })) => {
                 self.registry_seen = true;
                 self.looked_at += entries.len();
@@ -701,48 +743,6 @@ impl Listed {
         self.after = next;
         Ok(())
     }
-}
-
-fn too_much_to_look_at() -> Outcome {
-    Outcome::new(
-        Code::AdminLimitExceeded,
-        "too many entries would have to be looked at: ask by uid, cn, mail or member",
-    )
-}
-
-fn too_many_groups() -> Outcome {
-    Outcome::new(Code::AdminLimitExceeded, "in too many groups to be shown")
-}
-
-/// An answer to another question: a fault of ours.
-pub(super) fn odd() -> Outcome {
-    Outcome::new(Code::Other, "something is wrong here, try another server")
-}
-
-/// With how far the name leads, where that is said by the name itself.
-pub(super) fn no_such_object(base: &str) -> Outcome {
-    let matched = match place(base) {
-        Ok(Place::Individual(name) | Place::Group(name)) => dn::of_registry(name.registry()),
-        Ok(Place::Root | Place::Registry(_) | Place::Nothing(_)) | Err(_) => String::new(),
-    };
-    Outcome {
-        matched,
-        ..Outcome::new(Code::NoSuchObject, "")
-    }
-}
-
-/// A refusal as LDAP says it.
-pub(super) fn refused(refusal: &Refusal) -> Outcome {
-    let code = match refusal.kind {
-        ErrorKind::Unavailable | ErrorKind::Unknown => Code::Unavailable,
-        ErrorKind::Conflict => Code::Busy,
-        ErrorKind::NotAuthenticated | ErrorKind::NotAllowed => Code::InsufficientAccessRights,
-        ErrorKind::NotFound => Code::NoSuchObject,
-        ErrorKind::TooLarge => Code::AdminLimitExceeded,
-        ErrorKind::Invalid => Code::UnwillingToPerform,
-        ErrorKind::Internal => Code::Other,
-    };
-    Outcome::new(code, refusal.why.clone())
 }
 
 /// The filter that programs read the schema with.

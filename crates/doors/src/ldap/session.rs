@@ -15,8 +15,9 @@ use super::message::{
     Proof, STARTTLS, Scope, Search, Unreadable, WHO_AM_I, notice_of_disconnection, parse,
     put_entry, put_extended, put_result, put_search_done,
 };
+use super::outcomes::{odd, only, refused};
 use super::schema::Posix;
-use super::search::{Running, Step, asks_for_everything, asks_for_schema, refused};
+use super::search::{Running, Step, asks_for_everything, asks_for_schema};
 use super::subschema::SUBSCHEMA;
 use crate::inbox::{Inbox, Residue};
 use crate::sasl::Credentials;
@@ -53,12 +54,12 @@ pub enum Output {
 pub enum Ask {
     /// Are these right? [`Session::logged_in`].
     Authenticate(Credentials),
-    /// [`Session::answer`].
-    Request {
+    /// [`Session::answer`], when all are answered. They don't depend on each other: ask them at once.
+    Requests {
         /// Who asks.
         speaker: Speaker,
         /// What.
-        request: Request,
+        requests: Vec<Request>,
     },
 }
 
@@ -206,23 +207,26 @@ impl Session {
         self.pump();
     }
 
-    /// Answers [`Ask::Request`].
-    pub fn answer(&mut self, result: Result<Reply, Refusal>) {
+    /// Answers [`Ask::Requests`], in their order.
+    pub fn answer(&mut self, results: Vec<Result<Reply, Refusal>>) {
         match self.open.take_if(|open| !matches!(open, Open::Bind(_))) {
             None | Some(Open::Bind(_)) => return,
             Some(Open::Search) => {
                 if let Some(mut running) = self.running.take() {
-                    match running.answer(result) {
+                    match running.answer(results) {
                         Ok(()) => self.running = Some(running),
                         Err(outcome) => self.search_ends(&running, &outcome),
                     }
                 }
             }
             Some(Open::Compare(id, mut comparing)) => {
-                let next = comparing.answer(result, &self.config.posix);
+                let next = match only(results) {
+                    Some(result) => comparing.answer(result, &self.config.posix),
+                    None => Next::Done(odd()),
+                };
                 self.compare_on(id, comparing, next);
             }
-            Some(Open::RootDse(id, search)) => self.root_dse(id, &search, result),
+            Some(Open::RootDse(id, search)) => self.root_dse(id, &search, only(results)),
         }
         self.pump();
     }
@@ -528,9 +532,9 @@ impl Session {
     fn search_on(&mut self, mut running: Box<Running>) {
         match running.step(&self.config.posix, self.now_ms, &mut self.out) {
             Step::On => self.running = Some(running),
-            Step::Ask(request) => {
+            Step::Ask(requests) => {
                 self.running = Some(running);
-                self.ask(Open::Search, request);
+                self.ask_all(Open::Search, requests);
             }
             Step::PageFull => {
                 let cookie = self.next_cookie;
@@ -559,9 +563,9 @@ impl Session {
         }
     }
 
-    fn root_dse(&mut self, id: i32, search: &Search, result: Result<Reply, Refusal>) {
+    fn root_dse(&mut self, id: i32, search: &Search, result: Option<Result<Reply, Refusal>>) {
         let outcome = match result {
-            Ok(Reply::Registries(registries)) => {
+            Some(Ok(Reply::Registries(registries))) => {
                 if asks_for_everything(&search.filter) {
                     let contexts = registries.iter().map(dn::of_registry).collect();
                     let attributes = super::root::attributes(contexts, &search.attributes)
@@ -578,8 +582,8 @@ impl Session {
                 }
                 Outcome::success()
             }
-            Ok(_) => super::search::odd(),
-            Err(refusal) => refused(&refusal),
+            Some(Err(refusal)) => refused(&refusal),
+            Some(Ok(_)) | None => odd(),
         };
         put_search_done(&mut self.out, id, &outcome, None);
     }
@@ -598,12 +602,16 @@ impl Session {
     }
 
     fn ask(&mut self, open: Open, request: Request) {
+        self.ask_all(open, vec![request]);
+    }
+
+    fn ask_all(&mut self, open: Open, requests: Vec<Request>) {
         let speaker = match &self.who {
             Some((_, speaker)) => speaker.clone(),
             None => Speaker::Anonymous,
         };
         self.open = Some(open);
-        self.ask = Some(Ask::Request { speaker, request });
+        self.ask = Some(Ask::Requests { speaker, requests });
     }
 
     fn result(&mut self, id: i32, tag: u8, outcome: &Outcome) {

@@ -364,6 +364,28 @@ fn the_groups_of_a_person_are_found_without_a_look_at_others() {
 }
 
 #[test]
+fn entries_that_are_looked_up_by_name_are_asked_for_together_and_never_too_many() {
+    let mut client = Client::logged_in();
+    client.people = 21;
+    client.turns.clear();
+    let several: Vec<u8> = (0..20)
+        .flat_map(|n| equal("uid", &format!("p{n}")))
+        .collect();
+    let people = found(&mut client, BASE, 2, &tlv(0xa1, &several));
+    let expected: Vec<String> = (0..20)
+        .map(|n| format!("uid=P{n},dc=pa,dc=example"))
+        .collect();
+    assert_eq!(people, expected);
+    assert_eq!(client.turns, [16, 4]);
+    // One that is not there hides none of the others; one that can't be asked about ends it.
+    let some = [equal("uid", "p3"), equal("uid", "p99"), equal("uid", "p4")].concat();
+    assert_eq!(found(&mut client, BASE, 2, &tlv(0xa1, &some)).len(), 2);
+    client.mood = Mood::CutOff;
+    let cut_off = search(1, BASE, 2, &tlv(0xa1, &some), &[], &[]);
+    assert_eq!(codes(&mut client, &cut_off), [UNAVAILABLE]);
+}
+
+#[test]
 fn the_people_of_a_group_are_found_by_its_list_and_not_by_a_look_at_everybody() {
     let mut client = Client::logged_in();
     client.people = 5_000;

@@ -176,6 +176,8 @@ pub(crate) struct Client {
     pub(crate) session: Session,
     pub(crate) sent: Vec<u8>,
     pub(crate) asked: Vec<Request>,
+    /// How many of them came at once.
+    pub(crate) turns: Vec<usize>,
     pub(crate) logins: Vec<String>,
     pub(crate) closed: bool,
     pub(crate) shook: bool,
@@ -193,6 +195,7 @@ impl Client {
             }),
             sent: Vec::new(),
             asked: Vec::new(),
+            turns: Vec::new(),
             logins: Vec::new(),
             closed: false,
             shook: false,
@@ -263,17 +266,19 @@ impl Client {
                         Ok(_) | Err(_) => Login::Wrong,
                     });
                 }
-                Some(Output::Ask(Ask::Request { speaker, request })) => {
+                Some(Output::Ask(Ask::Requests { speaker, requests })) => {
                     assert!(!self.session.wants_bytes());
-                    let reads_root = matches!(request, Request::RegistryList);
+                    let reads_root = matches!(requests.as_slice(), [Request::RegistryList]);
                     assert!(reads_root || speaker != Speaker::Anonymous);
                     if self.mood == Mood::Changed {
                         self.session.login_ended();
                         continue;
                     }
-                    self.asked.push(request.clone());
-                    let reply = self.answer(request);
-                    self.session.answer(reply);
+                    self.turns.push(requests.len());
+                    self.asked.extend(requests.iter().cloned());
+                    let replies = requests.into_iter().map(|request| self.answer(request));
+                    let replies = replies.collect();
+                    self.session.answer(replies);
                 }
             }
         }

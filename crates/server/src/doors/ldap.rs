@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use grapevine_doors::Tls;
 use grapevine_doors::ldap::{Ask, Config, Login, Output, Session};
 use grapevine_doors::sasl::channel::Channel;
@@ -85,16 +86,19 @@ impl<B: Backend> Dialogue for Ldap<B> {
                     Err(LoginFailure::NotNow) => Login::NotNow,
                 });
             }
-            Some(Ask::Request { speaker, request }) => {
+            Some(Ask::Requests { speaker, requests }) => {
                 let (core, limit) = (&self.context.core, self.context.limits.ask);
                 let stranger = speaker == Speaker::Anonymous;
                 if !stranger && !self.logins.still_hold(core, limit).await {
                     self.session.login_ended();
                     return;
                 }
-                let result = self.request(speaker, request).await;
+                let asked = requests
+                    .into_iter()
+                    .map(|request| self.request(speaker.clone(), request));
+                let results = join_all(asked).await;
                 self.tick();
-                self.session.answer(result);
+                self.session.answer(results);
             }
             None => {}
         }
