@@ -32,6 +32,7 @@ use crate::peers::Peer;
 use crate::registry::closures::Closures;
 use crate::registry::database::Database;
 use crate::registry::directory::{Asking, Hint, Memo};
+use crate::registry::filling::Filling;
 use crate::registry::keys::OwnKeys;
 use crate::registry::lockout::Lockout;
 use crate::registry::login::Verifying;
@@ -384,20 +385,20 @@ impl Server {
             let row = codec::decode_space_row(&value)?;
             let mut damaged = BTreeSet::new();
             if let SpaceId::Registry(registry) = &space {
-                let mut database = Database::new(registry.clone());
+                let mut filling = Filling::new(registry.clone());
                 let prefix = codec::space_prefix(&space);
                 let until = codec::after_prefix(&prefix);
                 self.each_row(Table::Cells, &prefix, &until, |key, value| {
                     let key = codec::read_cell_key(key.get(prefix.len()..).unwrap_or_default())?;
                     match codec::decode(&value) {
-                        Ok(cell) => database.fill(key, cell),
+                        Ok(cell) => filling.take(key, cell),
                         Err(_) => {
                             damaged.insert(key);
                         }
                     }
                     Ok(())
                 })?;
-                self.databases.insert(registry.clone(), database);
+                self.databases.insert(registry.clone(), filling.filled());
             }
             self.spaces.insert(
                 space,

@@ -27,11 +27,11 @@ const MOST_FORMER: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct Database {
     registry: RegistryName,
-    cells: BTreeMap<CellKey, Cell>,
+    pub(super) cells: BTreeMap<CellKey, Cell>,
     /// Living entries, and who claims which name.
     roll: Roll,
     /// Who is listed in which groups.
-    listed_in: ListedIn,
+    pub(super) listed_in: ListedIn,
     /// Nested groups by group and list: what a membership walk follows.
     nested: BTreeMap<(Incarnation, u16), BTreeSet<String>>,
     /// How many members each group has, so that to say so costs the same for any number.
@@ -47,8 +47,8 @@ pub(crate) struct Database {
     /// Groups.
     groups: BTreeSet<Incarnation>,
     /// Cells that are compared, and the XOR of their digests.
-    compared: u64,
-    digest: u64,
+    pub(super) compared: u64,
+    pub(super) digest: u64,
 }
 
 impl Database {
@@ -96,18 +96,6 @@ impl Database {
             return (Merge::Kept, None);
         }
         (Merge::Taken, self.replace(key, Some(cell)))
-    }
-
-    /// Takes in a cell that is read at the start: each once, in order of their keys.
-    pub(crate) fn fill(&mut self, key: CellKey, cell: Cell) {
-        if key.field == Field::Identity.number() {
-            self.merge(&key, &cell);
-            return;
-        }
-        let lives = self.lives(key.item);
-        self.index(&key, &cell);
-        self.count(&key, &cell, lives, u64::wrapping_add);
-        self.cells.insert(key, cell);
     }
 
     /// Forgets a cell.
@@ -233,6 +221,13 @@ impl Database {
     }
 
     fn index(&mut self, key: &CellKey, cell: &Cell) {
+        if let Some(listed) = self.index_all_but_whom(key, cell) {
+            self.listed_in.insert(key, &listed);
+        }
+    }
+
+    /// Indexes a cell; whom it lists, if it lists somebody, is left to be said to `listed_in`.
+    pub(super) fn index_all_but_whom(&mut self, key: &CellKey, cell: &Cell) -> Option<Listed> {
         let incarnation = Incarnation(key.item);
         if is_member(key, cell) {
             *self.member_counts.entry(incarnation).or_default() += 1;
@@ -250,21 +245,20 @@ impl Database {
             Some(Claim::Former(name, since)) => self.roll.had_name(name, since, incarnation),
             None => {}
         }
-        if let Some(listed) = listed_cell(key, cell) {
-            self.listed_in.insert(key, &listed);
-            if let Some(group) = nested_group(key, &listed) {
-                self.nested
-                    .entry((incarnation, key.field))
-                    .or_default()
-                    .insert(group);
-            }
-        }
         if let Some(value) = site_value(key, cell) {
             *self.sited.entry(incarnation).or_default() += 1;
             if let Some(until_ms) = leased_until(value) {
                 self.leases.insert((until_ms, key.clone()));
             }
         }
+        let listed = listed_cell(key, cell)?;
+        if let Some(group) = nested_group(key, &listed) {
+            self.nested
+                .entry((incarnation, key.field))
+                .or_default()
+                .insert(group);
+        }
+        Some(listed)
     }
 
     fn unindex(&mut self, key: &CellKey, cell: &Cell) {
@@ -581,6 +575,19 @@ impl<'a> Entry<'a> {
         self.database
             .cells
             .get(&element(self.incarnation, field, item))
+    }
+
+    /// The field of each of its cells, in order, from one field on.
+    pub(crate) fn fields_from(&self, field: u16) -> impl Iterator<Item = u16> + use<'a> {
+        let item = self.incarnation.0;
+        let first = CellKey {
+            item,
+            field,
+            element: Vec::new(),
+        };
+        (self.database.cells.range(first..))
+            .take_while(move |(key, _)| key.item == item)
+            .map(|(key, _)| key.field)
     }
 
     /// A list field from the element after `after`, in order: element and value.

@@ -15,7 +15,7 @@ use crate::codec::Listed;
 
 /// Whom (two halves), where (the number of a group's list), and the element's hash: the same entry
 /// may stand in one list under two of its names.
-type Row = (u64, u64, u32, u32);
+pub(super) type Row = (u64, u64, u32, u32);
 
 /// Whom a row is about: an incarnation, or the hash of a name without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,12 @@ pub(crate) struct ListedIn {
 impl ListedIn {
     /// A list has one more.
     pub(crate) fn insert(&mut self, key: &CellKey, listed: &Listed) {
+        let row = self.row(key, listed);
+        self.rows.insert(row);
+    }
+
+    /// The row of a cell, to be put in with many others.
+    pub(super) fn row(&mut self, key: &CellKey, listed: &Listed) -> Row {
         let list = (key.item, key.field);
         let number = match self.numbers.get(&list) {
             Some(number) => *number,
@@ -68,8 +74,15 @@ impl ListedIn {
             }
         };
         let whom = Whom::of(key, listed);
-        self.rows
-            .insert((whom.0, whom.1, number, hash(&key.element)));
+        (whom.0, whom.1, number, hash(&key.element))
+    }
+
+    /// Puts in many, in whatever order: at the start, when there is none yet.
+    pub(super) fn fill(&mut self, mut rows: Vec<Row>) {
+        debug_assert!(self.rows.is_empty(), "filled twice");
+        // Sorted in place, so that the set is built from it as it is: leaf by leaf, each full.
+        rows.sort_unstable();
+        self.rows = rows.into_iter().collect();
     }
 
     /// A list has one fewer.

@@ -8,6 +8,7 @@ pub(crate) mod connect;
 mod dangling;
 pub(crate) mod database;
 pub(crate) mod directory;
+pub(crate) mod filling;
 mod import;
 pub(crate) mod keys;
 mod listed_in;

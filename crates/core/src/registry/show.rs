@@ -5,7 +5,7 @@ use grapevine_model::{
 };
 
 use crate::codec;
-use crate::registry::database::Entry;
+use crate::registry::database::{Entry, list_field};
 use crate::registry::directory::{Eval, Memo, Need};
 use crate::server::Server;
 
@@ -16,13 +16,24 @@ impl Server {
     pub(crate) fn view(&self, entry: &Entry<'_>) -> Option<EntryView> {
         let name = entry.name()?;
         let database = self.database(name.registry())?;
+        // Most entries have few of these, and each look for one that is not there costs as much as for one that is.
+        let fields = entry.fields();
         let list = |list| -> Vec<Member> {
+            if !fields.has(list_field(list)) {
+                return Vec::new();
+            }
             entry
                 .members(list, None)
                 .take(MAX_SHOWN)
                 .map(|(member, listed)| self.shown(member, listed.incarnation))
                 .collect()
         };
+        let sites = fields.has(Field::InboxSite).then(|| entry.sites());
+        let forward = fields.has(Field::Forward).then(|| entry.forward());
+        let aliases = fields.has(Field::Alias).then(|| entry.aliases());
+        let connect = (fields.has(Field::ConnectSite)).then(|| self.shown_sites(entry));
+        let former = fields.has(Field::FormerName).then(|| entry.former());
+        let quota = fields.has(Field::Quota).then(|| entry.quota());
         let aside = database.aside(name.folded());
         Some(EntryView {
             kind: entry.kind(),
@@ -33,16 +44,16 @@ impl Server {
                 .single(Field::Remark)
                 .map(|r| String::from_utf8_lossy(r).into_owned())
                 .unwrap_or_default(),
-            sites: entry.sites(),
-            forward: entry.forward(),
-            aliases: entry.aliases(),
-            connect_sites: self.shown_sites(entry),
+            sites: sites.unwrap_or_default(),
+            forward: forward.unwrap_or_default(),
+            aliases: aliases.unwrap_or_default(),
+            connect_sites: connect.unwrap_or_default(),
             members: entry.member_count(),
             owners: list(GroupList::Owners),
             friends: list(GroupList::Friends),
             conflict: !database.has_its_name(entry),
-            former: entry.former(),
-            quota: entry.quota(),
+            former: former.unwrap_or_default(),
+            quota: quota.unwrap_or_default(),
             usage: None,
             posting: entry.posting(),
             aside: u32::try_from(aside.len()).unwrap_or(u32::MAX),
@@ -77,7 +88,44 @@ impl Server {
     }
 }
 
+/// Cells of one field that are passed one by one, before the rest of them is leapt over.
+const PASSED_BY_STEP: usize = 4;
+
+/// The fields, of those below 64, that an entry has cells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Fields(u64);
+
+impl Fields {
+    fn has(self, field: Field) -> bool {
+        1_u64
+            .checked_shl(u32::from(field.number()))
+            .is_some_and(|bit| self.0 & bit != 0)
+    }
+}
+
 impl Entry<'_> {
+    /// Which fields there are: costs as much as there are, and no more for those with many cells.
+    fn fields(&self) -> Fields {
+        let mut fields = 0;
+        let mut from = 0;
+        'leaps: loop {
+            let mut passed = 0;
+            for field in self.fields_from(from) {
+                let Some(bit) = 1_u64.checked_shl(u32::from(field)) else {
+                    break 'leaps;
+                };
+                passed = if fields & bit == 0 { 0 } else { passed + 1 };
+                fields |= bit;
+                if passed >= PASSED_BY_STEP {
+                    from = field.saturating_add(1);
+                    continue 'leaps;
+                }
+            }
+            break;
+        }
+        Fields(fields)
+    }
+
     /// How much its inbox may hold.
     pub(crate) fn quota(&self) -> Quota {
         self.single(Field::Quota)
@@ -97,6 +145,50 @@ impl Entry<'_> {
         match self.single(Field::Posting) {
             Some(value) => codec::decode(value).unwrap_or(PostingRule::Owners),
             None => PostingRule::Anyone,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use grapevine_model::{Cell, CellKey, Hlc, OriginId, Stamp};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codec::Identity;
+    use crate::registry::database::Database;
+
+    proptest! {
+        #[test]
+        fn the_fields_of_an_entry_are_those_of_its_cells(
+            cells in prop::collection::btree_set((2u16..90, 0u8..12), 0..80),
+            neighbours in prop::collection::btree_set(2u16..90, 0..5),
+        ) {
+            let stamp = Stamp { time: Hlc(1), origin: OriginId(1) };
+            let mut database = Database::new("pa".parse().unwrap());
+            let mut put = |item, field, element: Vec<u8>, value| {
+                let cell = Cell { stamp, dot: stamp, value: Some(value) };
+                database.merge(&CellKey { item, field, element }, &cell);
+            };
+            for (item, simple) in [(7, "a"), (8, "b")] {
+                let identity = Identity {
+                    kind: grapevine_model::EntryKind::Group,
+                    simple: simple.into(),
+                    created: stamp,
+                    named: stamp,
+                };
+                put(item, 1, Vec::new(), codec::encode(&identity));
+            }
+            for (field, element) in &cells {
+                put(7, *field, vec![*element], vec![1]);
+            }
+            for field in neighbours {
+                put(8, field, vec![0], vec![1]);
+            }
+            let fields = database.entry(Incarnation(7)).unwrap().fields();
+            let below = cells.iter().map(|(field, _)| *field).filter(|field| *field < 64);
+            let expected = below.fold(2, |all, field| all | 1u64 << field);
+            prop_assert_eq!(fields, Fields(expected));
         }
     }
 }
