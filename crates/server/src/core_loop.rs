@@ -306,49 +306,63 @@ impl CoreLoop {
 
     /// Closes the batch and carries out all effects. Gives the last commit issued, or 0.
     fn settle(&mut self) -> u64 {
-        self.core.flush();
         let mut issued = 0;
-        while let Some(effect) = self.core.poll_effect() {
-            match effect {
-                Effect::Commit { seq, ops, awaited } => {
-                    issued = seq;
-                    // The first commit after a start says where the core's numbers begin.
-                    if self.reported == 0 {
-                        self.reported = seq.saturating_sub(1);
-                    }
-                    self.commit(seq, ops, awaited);
-                }
-                Effect::Send { to, message } => self.peers.send(&to, message),
-                Effect::Reply { id, result, as_of } => self.reply(id, result, as_of),
-                Effect::Verify {
-                    ticket,
-                    hash,
-                    password,
-                    scram,
-                } => self.verify(ticket, hash, password, scram),
-                Effect::Sign { id, ticket } => {
-                    let signed = self.peers.sign(&ticket);
-                    self.reply(id, signed, None);
-                }
-                Effect::MakeKey => self.change_keys(KeyRing::make_next),
-                Effect::UseKey(key) => self.change_keys(move |keys| keys.use_next(&key)),
-                Effect::Report(order) => {
-                    let handle = self.handle.clone();
-                    self.runtime.spawn(reports::hand_in(handle, *order));
-                }
-                Effect::HandOver(order) => {
-                    let (relayer, handle) = (self.relayer.clone(), self.handle.clone());
-                    self.runtime.spawn(relayer.hand_over(handle, *order));
-                }
-                Effect::Discard { staged } => self.store.discard(staged),
-                Effect::Servers(servers) => self.peers.update(servers),
-                Effect::Scram(policy) => self.handle.offer_scram(policy),
-                Effect::Zone(zone) => self.zones.show(&zone),
-                Effect::ZoneGone(registry) => self.zones.hide(&registry),
-                Effect::Note(note) => log(&self.server, &note),
+        loop {
+            self.core.flush();
+            let mut verified = Vec::new();
+            while let Some(effect) = self.core.poll_effect() {
+                self.carry_out(effect, &mut issued, &mut verified);
+            }
+            if verified.is_empty() {
+                return issued;
+            }
+            let now = self.clock.now();
+            for input in verified {
+                self.core.handle(now, input);
             }
         }
-        issued
+    }
+
+    /// Carries out an effect. Passwords that were known to be right come back as inputs.
+    fn carry_out(&mut self, effect: Effect, issued: &mut u64, verified: &mut Vec<Input>) {
+        match effect {
+            Effect::Commit { seq, ops, awaited } => {
+                *issued = seq;
+                // The first commit after a start says where the core's numbers begin.
+                if self.reported == 0 {
+                    self.reported = seq.saturating_sub(1);
+                }
+                self.commit(seq, ops, awaited);
+            }
+            Effect::Send { to, message } => self.peers.send(&to, message),
+            Effect::Reply { id, result, as_of } => self.reply(id, result, as_of),
+            Effect::Verify {
+                ticket,
+                hash,
+                password,
+                scram,
+            } => verified.extend(self.verify(ticket, hash, password, scram)),
+            Effect::Sign { id, ticket } => {
+                let signed = self.peers.sign(&ticket);
+                self.reply(id, signed, None);
+            }
+            Effect::MakeKey => self.change_keys(KeyRing::make_next),
+            Effect::UseKey(key) => self.change_keys(move |keys| keys.use_next(&key)),
+            Effect::Report(order) => {
+                let handle = self.handle.clone();
+                self.runtime.spawn(reports::hand_in(handle, *order));
+            }
+            Effect::HandOver(order) => {
+                let (relayer, handle) = (self.relayer.clone(), self.handle.clone());
+                self.runtime.spawn(relayer.hand_over(handle, *order));
+            }
+            Effect::Discard { staged } => self.store.discard(staged),
+            Effect::Servers(servers) => self.peers.update(servers),
+            Effect::Scram(policy) => self.handle.offer_scram(policy),
+            Effect::Zone(zone) => self.zones.show(&zone),
+            Effect::ZoneGone(registry) => self.zones.hide(&registry),
+            Effect::Note(note) => log(&self.server, &note),
+        }
     }
 
     fn commit(&self, seq: u64, ops: Vec<grapevine_core::Op>, awaited: bool) {
@@ -408,13 +422,23 @@ impl CoreLoop {
         status.alarms.extend(alarm);
     }
 
+    /// Checks a password: elsewhere, as it takes its time; one that was right before under the same hash
+    /// is right at once.
     fn verify(
         &self,
         ticket: u64,
         hash: Option<Secret>,
         password: Secret,
         order: Option<ScramOrder>,
-    ) {
+    ) -> Option<Input> {
+        if order.is_none() && self.passwords.knows(hash.as_ref(), &password) {
+            return Some(Input::Verified {
+                ticket,
+                right: true,
+                rehashed: None,
+                scram: None,
+            });
+        }
         let (handle, passwords) = (self.handle.clone(), self.passwords.clone());
         self.runtime.spawn(async move {
             let (right, rehashed) = passwords.check_and_rehash(hash, password.clone()).await;
@@ -433,6 +457,7 @@ impl CoreLoop {
             };
             handle.input(verified).await;
         });
+        None
     }
 
     /// Changes the folder's keys away from this thread, and tells the core what is there then.

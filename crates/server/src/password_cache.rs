@@ -61,14 +61,18 @@ impl Passwords {
         self.check_and_rehash(hash, password).await.0
     }
 
+    /// Whether it was checked against this hash before, and right: a keyed hash, no work to speak of.
+    pub(crate) fn knows(&self, stored: Option<&Secret>, password: &Secret) -> bool {
+        stored.is_some_and(|hash| self.remembered(&self.mark(hash, password)))
+    }
+
     /// The same; where it is right and its hash is cheaper than one made now, a new one too.
     pub(crate) async fn check_and_rehash(
         &self,
         stored: Option<Secret>,
         password: Secret,
     ) -> (bool, Option<Secret>) {
-        let hash = stored.clone();
-        let mark = hash.as_ref().map(|hash| self.mark(hash, &password));
+        let mark = stored.as_ref().map(|hash| self.mark(hash, &password));
         if mark.is_some_and(|mark| self.remembered(&mark)) {
             return (true, None);
         }
@@ -153,10 +157,12 @@ mod tests {
         let passwords = Passwords::new(Cost::STANDARD).unwrap();
         let old = hash(Cost::STANDARD, &secret("violet-0")).unwrap();
         assert!(passwords.check(Some(old.clone()), secret("violet-0")).await);
-        let mark = passwords.mark(&old, &secret("violet-0"));
-        assert!(passwords.remembered(&mark));
+        assert!(passwords.knows(Some(&old), &secret("violet-0")));
+        assert!(!passwords.knows(Some(&old), &secret("violet-1")));
+        assert!(!passwords.knows(None, &secret("violet-0")));
         assert!(passwords.check(Some(old.clone()), secret("violet-0")).await);
         let new = hash(Cost::STANDARD, &secret("indigo-0")).unwrap();
+        assert!(!passwords.knows(Some(&new), &secret("violet-0")));
         assert!(!passwords.check(Some(new.clone()), secret("violet-0")).await);
         assert!(passwords.check(Some(new), secret("indigo-0")).await);
         assert!(!passwords.check(Some(old), secret("violet-1")).await);

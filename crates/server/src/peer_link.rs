@@ -3,6 +3,7 @@
 //!
 //! Must never keep what could not be sent for later: it would be stale, and the core asks again.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use grapevine_rpc::{
     MAX_CHUNK_BYTES, MAX_INLINE_BODY_BYTES, encode_body, encode_chunk, encode_peer, peers_client,
     v1::PeerFrame,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -23,7 +24,7 @@ use crate::peers::Queue;
 
 /// Pause after the first loss: a server that was restarted is back at once.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
-/// Longest pause: a server that comes back is found within this.
+/// Longest pause: a server that comes back is found within this, or when it calls by itself.
 const BACK_OFF_MOST: Duration = Duration::from_secs(2);
 /// What TLS says when the other side does not know our key (RFC 8446, section 6.2).
 const KEY_REFUSED: &str = "AccessDenied";
@@ -65,6 +66,8 @@ pub(crate) struct Link {
     pub(crate) channel: Channel,
     /// Ends it.
     pub(crate) gone: CancellationToken,
+    /// Is notified when the server has called: it is back, and what it missed can go to it at once.
+    pub(crate) called: Arc<Notify>,
 }
 
 impl Lane {
@@ -160,10 +163,10 @@ impl Link {
             self.core.input(Input::PeerLost { server }).await;
             tokio::select! {
                 () = self.gone.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+                () = self.called.notified() => pause = BACK_OFF_FIRST,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(BACK_OFF_MOST),
             }
             ends.clear();
-            pause = (pause * 2).min(BACK_OFF_MOST);
         }
     }
 

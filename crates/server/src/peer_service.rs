@@ -47,6 +47,7 @@ impl peers_server::Peers for PeerService {
             .peers
             .known(&from)
             .ok_or_else(|| Status::permission_denied("no longer a server of this Grapevine"))?;
+        self.peers.has_called(&from);
         let over = CancellationToken::new();
         let incoming = Incoming {
             core: self.core.clone(),

@@ -13,8 +13,8 @@ use grapevine_model::{
 use grapevine_rpc::Timeouts;
 use grapevine_rpc::tls::{KeyExpectation, TrustedKeys, changing_client_config};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
@@ -52,6 +52,8 @@ struct Peer {
     channel: Option<Channel>,
     /// Ends its connections, both ways.
     gone: CancellationToken,
+    /// It has called: it is there.
+    called: Arc<Notify>,
 }
 
 impl Peers {
@@ -154,6 +156,15 @@ impl Peers {
         held.get(server).map(|peer| peer.gone.clone())
     }
 
+    /// A server has called, so it can be reached: whoever waits before the next attempt waits no longer.
+    pub(crate) fn has_called(&self, server: &ServerName) {
+        let held = self.shared.servers.read();
+        let held = held.unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = held.get(server) {
+            peer.called.notify_one();
+        }
+    }
+
     /// The keys on record for a server, itself included.
     pub(crate) fn keys_of(&self, server: &ServerName) -> Vec<Vec<u8>> {
         if server == self.shared.core.server() {
@@ -206,6 +217,7 @@ impl Peers {
             queues: None,
             channel: None,
             gone: gone.clone(),
+            called: Arc::default(),
         };
         let server = peer.info.name.clone();
         let Some(address) = peer.info.doors.get(&Door::Rpc) else {
@@ -233,6 +245,7 @@ impl Peers {
                     server,
                     channel: channel.clone(),
                     gone,
+                    called: Arc::clone(&peer.called),
                 };
                 self.shared
                     .tasks
