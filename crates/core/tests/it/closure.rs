@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grapevine_model::{Check, ErrorKind, GroupList, Name, Reply, Request, Speaker};
+use grapevine_model::{
+    Check, EntryKind, ErrorKind, GroupList, ImportedEntry, MAX_IMPORTED_ENTRIES, Name, Reply,
+    Request, Speaker,
+};
 use proptest::prelude::*;
 
 use crate::harness::{Cluster, add, name, remove};
@@ -18,6 +21,53 @@ fn check(cluster: &mut Cluster, at: &str, group: &str, who: &str) -> bool {
         Reply::Check(Check::No) => false,
         other => panic!("{other:?}"),
     }
+}
+
+/// As `closure` has it.
+const MOST_VISITED: usize = 100_000;
+
+#[test]
+fn a_closure_beyond_its_bound_is_cannot_tell_and_never_a_no() {
+    let mut cluster = Cluster::new(1);
+    let groups = MOST_VISITED + 1;
+    // A chain of groups, each in the one before it: all are made first, so that each knows what it lists.
+    for with_members in [false, true] {
+        for some in (0..groups).collect::<Vec<_>>().chunks(MAX_IMPORTED_ENTRIES) {
+            let entries = some.iter().map(|n| {
+                let group = name(&format!("c{n}@pa"));
+                let mut entry = ImportedEntry::new(group, EntryKind::Group);
+                if with_members && n + 1 < groups {
+                    entry.members = vec![format!("c{}@pa", n + 1).parse().unwrap()];
+                }
+                entry
+            });
+            let import = Request::Import {
+                registry: "pa".parse().unwrap(),
+                entries: entries.collect(),
+            };
+            cluster.ok("s1", Speaker::Operator, import);
+        }
+    }
+    let last = format!("c{}@pa", groups - 1);
+    let add_last = add(&last, GroupList::Members, "birrell@pa");
+    cluster.ok("s1", Speaker::Operator, add_last);
+    // One group fewer is within the bound, and he is found at its end; another who is nowhere is surely not.
+    assert!(check(&mut cluster, "s1", "c1@pa", "birrell@pa"));
+    assert!(!check(&mut cluster, "s1", "c1@pa", "needham@pa"));
+    // Over the bound nothing is said that was not seen.
+    let ask = |who| Request::Check {
+        group: name("c0@pa"),
+        list: GroupList::Members,
+        who: name(who),
+    };
+    for who in ["birrell@pa", "needham@pa"] {
+        let refused = cluster.refused("s1", Speaker::Operator, ask(who));
+        assert_eq!(refused, ErrorKind::Unavailable, "{who}");
+    }
+    // Who is in what was visited is in.
+    let add_first = add("c0@pa", GroupList::Members, "needham@pa");
+    cluster.ok("s1", Speaker::Operator, add_first);
+    assert!(check(&mut cluster, "s1", "c0@pa", "needham@pa"));
 }
 
 const GROUPS: [&str; 6] = ["g0@pa", "g1@pa", "g2@pa", "g3@es", "g4@es", "g5@es"];
