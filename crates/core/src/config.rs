@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 /// Rows of the store that work without a deadline looks at in one turn: some milliseconds, so that
 /// nobody who asks something meanwhile notices.
 pub const ROWS_A_TURN: usize = 500;
+/// Groups that one closure may visit at one server: some tens of milliseconds, once, as what it reaches is remembered.
+pub const CLOSURE_GROUPS: usize = 100_000;
 use crate::delivery::routes::Routes;
 
 /// Who a server is and how patient.
@@ -21,6 +23,8 @@ pub struct Config {
     pub alone: Alone,
     /// Rows of the store that long work looks at in one turn: `ROWS_A_TURN`, but in simulations.
     pub rows_a_turn: usize,
+    /// Groups that one closure may visit here: `CLOSURE_GROUPS`, but in tests.
+    pub closure_groups: usize,
     /// Where mail for other systems goes.
     pub routes: Routes,
     /// Mistakes planted for tests that must find them.
@@ -37,6 +41,7 @@ impl Config {
             times: Times::default(),
             alone,
             rows_a_turn: ROWS_A_TURN,
+            closure_groups: CLOSURE_GROUPS,
             routes: Routes::default(),
             #[cfg(feature = "planted-faults")]
             planted: None,

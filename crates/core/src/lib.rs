@@ -20,7 +20,7 @@ mod replication;
 mod server;
 mod tables;
 
-pub use config::{Alone, Config, ROWS_A_TURN, Start, Times};
+pub use config::{Alone, CLOSURE_GROUPS, Config, ROWS_A_TURN, Start, Times};
 pub use delivery::routes::{
     Destination, DomainPattern, HandOver, HandOverOutcome, HandedOver, NextHop, Outside, Reached,
     Route, RoutedNames, Routes,

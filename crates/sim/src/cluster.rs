@@ -290,6 +290,7 @@ impl Cluster {
             times: self.options.times,
             alone: self.options.alone,
             rows_a_turn: self.options.rows_a_turn,
+            closure_groups: grapevine_core::CLOSURE_GROUPS,
             routes: self.options.routes.clone(),
             planted: self.options.planted,
         };

@@ -17,9 +17,6 @@ use crate::registry::directory::{Eval, Held, Hint, MOST_QUESTIONS, Memo, Need};
 use crate::registry::request::{Outcome, Stop};
 use crate::server::Server;
 
-/// Groups that one closure may visit at one server.
-const MOST_VISITED: usize = 100_000;
-
 impl Server {
     /// As far as the registries held here tell: is somebody in a list of a group?
     pub(crate) fn level(
@@ -124,7 +121,7 @@ impl Server {
         let mut elsewhere = BTreeSet::new();
         let mut frontier = vec![(group.clone(), list)];
         while let Some((group, list)) = frontier.pop() {
-            if visited.len() >= MOST_VISITED {
+            if visited.len() >= self.config.closure_groups {
                 reach.cut_short = true;
                 break;
             }

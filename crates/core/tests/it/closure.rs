@@ -8,7 +8,7 @@ use grapevine_model::{
 };
 use proptest::prelude::*;
 
-use crate::harness::{Cluster, add, name, remove};
+use crate::harness::{CLOSURE_GROUPS, Cluster, add, name, remove};
 
 fn check(cluster: &mut Cluster, at: &str, group: &str, who: &str) -> bool {
     let request = Request::Check {
@@ -23,13 +23,10 @@ fn check(cluster: &mut Cluster, at: &str, group: &str, who: &str) -> bool {
     }
 }
 
-/// As `closure` has it.
-const MOST_VISITED: usize = 100_000;
-
 #[test]
 fn a_closure_beyond_its_bound_is_cannot_tell_and_never_a_no() {
     let mut cluster = Cluster::new(1);
-    let groups = MOST_VISITED + 1;
+    let groups = CLOSURE_GROUPS + 1;
     // A chain of groups, each in the one before it: all are made first, so that each knows what it lists.
     for with_members in [false, true] {
         for some in (0..groups).collect::<Vec<_>>().chunks(MAX_IMPORTED_ENTRIES) {

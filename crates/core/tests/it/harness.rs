@@ -77,6 +77,9 @@ pub(crate) struct Cluster {
 /// How long mail for a full inbox is tried here.
 pub(crate) const OVER_QUOTA_MS: u64 = 10 * 60_000;
 
+/// A hundredth of what it is in earnest.
+pub(crate) const CLOSURE_GROUPS: usize = 1_000;
+
 pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
@@ -121,6 +124,7 @@ fn config(name: &str) -> Config {
         },
         alone: grapevine_core::Alone::Accept,
         rows_a_turn: grapevine_core::ROWS_A_TURN,
+        closure_groups: CLOSURE_GROUPS,
         routes: Default::default(),
         #[cfg(feature = "planted-faults")]
         planted: None,
