@@ -86,6 +86,8 @@ pub struct Times {
     pub outside_most_ms: u64,
     /// A message is reported as undeliverable after so long.
     pub give_up_ms: u64,
+    /// Its sender hears after so long that it waits; 0 for never.
+    pub delay_notice_ms: u64,
     /// A recipient whose inbox is full is waited for so long.
     pub over_quota_ms: u64,
     /// A remembered answer about a name serves so long.
@@ -133,6 +135,7 @@ impl Default for Times {
             outside_first_ms: 60_000,
             outside_most_ms: 3_600_000,
             give_up_ms: 5 * 24 * 3_600_000,
+            delay_notice_ms: 4 * 3_600_000,
             over_quota_ms: 24 * 3_600_000,
             hint_ms: 60_000,
             drift_ms: 2 * 3_600_000,

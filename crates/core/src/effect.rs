@@ -106,6 +106,8 @@ pub enum Input {
         /// Which.
         seq: u64,
     },
+    /// The server is about to be stopped in order: whoever has second copies goes on at once.
+    Leaving,
     /// The disk is nearly full, or no longer.
     DiskNearlyFull(bool),
 }
@@ -207,6 +209,11 @@ pub struct ReportOrder {
 pub enum ReportKind {
     /// What became of a message, for its sender (RFC 3464).
     Delivery,
+    /// That a message waits, for its sender (RFC 3464, `Action: delayed`).
+    Delay {
+        /// Until when it is tried, milliseconds since 1970.
+        retry_until_ms: u64,
+    },
     /// That a message waits for the word of a moderated group's owners, for them.
     Held {
         /// The group.
@@ -231,6 +238,8 @@ pub struct ReportLine {
     pub reason: String,
     /// The other mail system whose words the reason is, if they are such.
     pub remote: Option<String>,
+    /// What else whoever hears of it should know, for a person.
+    pub note: Option<String>,
 }
 
 /// What is logged, once, by the shell.

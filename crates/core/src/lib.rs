@@ -25,6 +25,7 @@ pub use delivery::routes::{
     Destination, DomainPattern, HandOver, HandOverOutcome, HandedOver, NextHop, Outside, Reached,
     Route, RoutedNames, Routes,
 };
+pub use delivery::suspend::{FAILURES_STALE_DAYS, SUSPEND_AFTER_DAYS};
 pub use effect::{Effect, Input, Note, NoteLevel, ReportKind, ReportLine, ReportOrder, Staged};
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;

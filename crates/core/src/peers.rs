@@ -148,6 +148,13 @@ impl Server {
                 self.take_custody_hold(from, message, held);
                 Ok(())
             }
+            PeerMessage::DelayTold { message } => {
+                self.take_delay_told(message);
+                Ok(())
+            }
+            PeerMessage::CustodyLeft { origin, messages } => {
+                self.take_custody_left(from, origin, messages)
+            }
             PeerMessage::CustodyEnded { origin, messages } => {
                 self.take_custody_ended(from, origin, messages)
             }
@@ -306,6 +313,7 @@ impl Server {
             self.send_beat(&peer);
         }
         self.forget_awaited();
+        self.tell_of_delays();
         let mut done = self.look_after_custody().and_then(|()| self.refill_on());
         if self.beats.is_multiple_of(SWEEP_BEATS) {
             self.ask_about_sites();

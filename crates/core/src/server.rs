@@ -574,6 +574,10 @@ impl Server {
                 self.ledger.committed(seq);
                 return;
             }
+            Input::Leaving => {
+                self.leave_in_order();
+                Ok(())
+            }
             Input::DiskNearlyFull(full) => {
                 if full && !self.disk_nearly_full {
                     self.alarm(

@@ -79,6 +79,12 @@ pub enum Field {
     RegistryQuota = 90,
     /// What becomes of mail for a registry's full inboxes.
     OverQuota = 91,
+    /// One day an element on which a list's copy for an outside member failed: the member's key, NUL, the day.
+    FailedDay = 321,
+    /// One outside member an element of a list, to whom nothing is sent.
+    Suspended = 322,
+    /// Who gets mail for names that a registry does not have.
+    CatchAll = 320,
     /// That a message is in the mailbox; the tombstone is its expunge.
     Message = 1000,
     /// A mailbox's ordered sites, kept in the mailbox itself (item 0).

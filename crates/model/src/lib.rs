@@ -25,6 +25,7 @@ mod request;
 mod seen;
 mod stamp;
 mod status;
+mod suspension;
 mod watch;
 mod zone;
 
@@ -53,8 +54,8 @@ pub use login::{
     MAX_LABEL_BYTES, Source, TICKET_PREFIX, Ticket,
 };
 pub use message::{
-    BodyInfo, Envelope, EnvelopeRecipient, MailboxEntry, Notify, ReportReason, ReturnContent,
-    Submission,
+    BodyInfo, Envelope, EnvelopeRecipient, MailboxEntry, Notify, ReportReason, ReportTells,
+    ReturnContent, Submission,
 };
 pub use moderation::{HeldPost, MAX_VERDICT_BYTES, Verdict};
 pub use name::{Member, Name, NameError, RegistryName};
@@ -66,8 +67,8 @@ pub use policy::{
     AlonePolicy, OverQuotaPolicy, PolicyChange, RegistryPolicy, ScramPolicy, StalePolicy,
 };
 pub use queue::{
-    DeadLetter, DeadLetterChange, MAX_QUEUE_PAGE, QueueAnswer, QueueAsk, QueueChange, QueueItem,
-    UnplugView,
+    DeadLetter, DeadLetterChange, DestinationView, MAX_QUEUE_PAGE, QueueAnswer, QueueAsk,
+    QueueChange, QueueItem, UnplugView,
 };
 pub use request::{
     Check, EntryChange, EntryView, GroupList, HolderSays, InboxListing, ListedMessage, MemberKind,
@@ -78,6 +79,7 @@ pub use stamp::{Hlc, Now, Stamp, StampError};
 pub use status::{
     PeerView, QueueView, ServerStatus, StorageView, TombstoneView, Trace, TraceRecipient,
 };
+pub use suspension::Suspended;
 pub use watch::{
     Changes, Course, Happened, MAX_TOKEN_CHARS, ResumeToken, ResumeTokenError, Since, WatchEvent,
     WatchTarget,

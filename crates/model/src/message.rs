@@ -110,6 +110,17 @@ pub struct ReportReason {
     pub about: MessageId,
     /// The keys of the recipients it reports.
     pub recipients: Vec<String>,
+    /// What it tells of them.
+    pub told: ReportTells,
+}
+
+/// What a report tells of its recipients, and so what it changes when it is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportTells {
+    /// Their end: nobody waits for them any more.
+    End,
+    /// That they wait: they go on waiting, and that is told once.
+    Delay,
 }
 
 /// What a mailbox keeps of a message: the value of its `Message` cell.

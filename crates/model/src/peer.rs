@@ -251,6 +251,18 @@ pub enum PeerMessage {
         /// Whether.
         held: bool,
     },
+    /// The sender of this message has heard that it waits: nobody is to tell it again.
+    DelayTold {
+        /// Which.
+        message: MessageId,
+    },
+    /// I am about to stop in order: go on with these, whose second copy you have.
+    CustodyLeft {
+        /// The life of the custodian's disk.
+        origin: OriginId,
+        /// Which.
+        messages: Vec<MessageId>,
+    },
     /// A message about registries, with what they are to the sender: one that was deleted and created
     /// again is another one. Older releases send the message alone.
     About {

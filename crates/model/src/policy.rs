@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::Quota;
 use crate::id::ServerName;
+use crate::name::Name;
 
 /// May a server take an update or a message of this registry with one copy, when no second server
 /// can be reached?
@@ -73,6 +74,8 @@ pub enum PolicyChange {
     Quota(Quota),
     /// What becomes of mail for a full inbox.
     OverQuota(OverQuotaPolicy),
+    /// Who gets mail for names that it does not have; nobody: it is refused.
+    CatchAll(Option<Name>),
     /// One more server among which the registrars may choose holders.
     Offer(ServerName),
     /// One fewer. With none left, all are offered.
@@ -92,6 +95,8 @@ pub struct RegistryPolicy {
     pub quota: Quota,
     /// What becomes of mail for a full inbox.
     pub over_quota: OverQuotaPolicy,
+    /// Who gets mail for names that it does not have.
+    pub catch_all: Option<Name>,
     /// The servers offered to its registrars; none named: all.
     pub offered: Vec<ServerName>,
 }

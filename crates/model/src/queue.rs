@@ -58,6 +58,8 @@ pub enum QueueAsk {
         /// After this, the end of the answer before.
         after: Option<MessageId>,
     },
+    /// Which other mail systems is there mail for, and how are they?
+    Destinations,
     /// What would be lost, and what delayed, if that server died now?
     Unplug {
         /// Which server; the one that is asked knows more of itself than of others.
@@ -71,7 +73,10 @@ impl QueueAsk {
     pub const fn is_change(&self) -> bool {
         match self {
             Self::Change { .. } | Self::DeadLetter { .. } | Self::Replay { .. } => true,
-            Self::List { .. } | Self::DeadLetters { .. } | Self::Unplug { .. } => false,
+            Self::List { .. }
+            | Self::DeadLetters { .. }
+            | Self::Destinations
+            | Self::Unplug { .. } => false,
         }
     }
 }
@@ -142,6 +147,25 @@ pub struct DeadLetter {
     pub len: u64,
 }
 
+/// Another mail system that there is mail for at one server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationView {
+    /// A domain, or the place of a route.
+    pub destination: String,
+    /// Messages for it.
+    pub messages: u64,
+    /// Their recipients there.
+    pub recipients: u64,
+    /// Messages that are being handed over.
+    pub under_way: u64,
+    /// How often in a row it could not be reached.
+    pub failures: u32,
+    /// Milliseconds until something is tried there; none while something is under way.
+    pub next_ms: Option<u64>,
+    /// Why it could not be reached, or why its first recipient waits.
+    pub reason: String,
+}
+
 /// What one server knows of what depends on one server alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnplugView {
@@ -199,6 +223,8 @@ pub enum QueueAnswer {
         /// Where the next page begins; none after the last.
         next: Option<String>,
     },
+    /// The other mail systems, those with the most recipients first.
+    Destinations(Vec<DestinationView>),
     /// What would be lost.
     Unplug(UnplugView),
 }

@@ -26,6 +26,7 @@ use crate::queue::{QueueAnswer, QueueAsk};
 use crate::seen::Seen;
 use crate::stamp::Stamp;
 use crate::status::{ServerStatus, Trace};
+use crate::suspension::Suspended;
 use crate::watch::{Changes, Since, WatchTarget};
 
 /// Who speaks, as the shell or a peer has authenticated it.
@@ -132,6 +133,8 @@ pub enum EntryChange {
     },
     /// Somebody leaves a group by the token in a copy that he got; nothing else is asked of him.
     Unsubscribe(Unsubscribe),
+    /// Copies go to an outside member again who was suspended.
+    Resume(Name),
     /// One more in a list of a group.
     ListAdd(GroupList, Member),
     /// One fewer.
@@ -697,6 +700,8 @@ pub struct EntryView {
     pub usage: Option<Usage>,
     /// Who may post to it.
     pub posting: PostingRule,
+    /// Its outside members to whom nothing is sent, the first hundred; for its owners and registrars.
+    pub suspended: Vec<Suspended>,
     /// Other entries that stand aside because this one has the name.
     pub aside: u32,
 }

@@ -34,6 +34,8 @@ const DEFAULT_CONNECTIONS: usize = 500;
 const DEFAULT_CONNECTIONS_PER_ADDRESS: usize = 100;
 /// RFC 5321 4.5.4.1: "the give-up time generally needs to be at least 4-5 days".
 const DEFAULT_GIVE_UP_HOURS: u64 = 5 * 24;
+/// As long as most mail systems wait with their first notice (sendmail's and Exim's defaults): an outage over lunch tells nobody.
+const DEFAULT_DELAY_NOTICE_HOURS: u64 = 4;
 /// A month: a machine that is mended or moved comes back sooner.
 const DEFAULT_RETENTION_DAYS: u64 = 30;
 /// A shorter absence is everyday: a refresh fetches whole copies.
@@ -121,6 +123,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "connections",
             "connections_per_address",
             "give_up_hours",
+            "delay_notice_hours",
             "ticket_hours",
             "retention_days",
             "key_days",
@@ -162,6 +165,7 @@ The configuration (TOML; every key is optional):
     connections = 500        at each door for mail programs
     connections_per_address = 100
     give_up_hours = 120      after so long a message is reported as undeliverable
+    delay_notice_hours = 4   after so long its sender is told that it waits; 0 for never
     ticket_hours = 8         a ticket (`grapevine login`) serves so long; at most 720
     retention_days = 30      a server silent for so long fetches its copies anew (2 to 3650)
     key_days = 90            the server's own key is replaced after so long; 0 for never
@@ -248,6 +252,8 @@ pub(crate) struct Limits {
     pub(crate) connections_per_address: usize,
     /// After so long a message is reported as undeliverable.
     pub(crate) give_up_hours: u64,
+    /// Its sender hears after so long that it waits; 0 for never.
+    pub(crate) delay_notice_hours: u64,
     /// A ticket serves so long.
     pub(crate) ticket_hours: u64,
     /// Servers that are silent for so long are not waited for when deletions are forgotten.
@@ -319,6 +325,7 @@ struct LimitsTable {
     connections: Option<usize>,
     connections_per_address: Option<usize>,
     give_up_hours: Option<u64>,
+    delay_notice_hours: Option<u64>,
     ticket_hours: Option<u64>,
     retention_days: Option<u64>,
     key_days: Option<u64>,
@@ -501,6 +508,7 @@ impl LimitsTable {
                 DEFAULT_CONNECTIONS_PER_ADDRESS,
             )?,
             give_up_hours,
+            delay_notice_hours: (self.delay_notice_hours).unwrap_or(DEFAULT_DELAY_NOTICE_HOURS),
             ticket_hours,
             retention_days,
             key_days: self.key_days.unwrap_or(DEFAULT_KEY_DAYS),

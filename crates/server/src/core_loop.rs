@@ -507,6 +507,7 @@ fn kind_of(input: &Input) -> &'static str {
         Input::HandedOver(_) => "handed_over",
         Input::Committed { .. } => "committed",
         Input::DiskNearlyFull(_) => "disk",
+        Input::Leaving => "leaving",
         Input::Keys { .. } => "keys",
     }
 }

@@ -98,6 +98,8 @@ impl Lane {
             | PeerMessage::Custody(_)
             | PeerMessage::CustodyHeld { .. }
             | PeerMessage::CustodyHold { .. }
+            | PeerMessage::CustodyLeft { .. }
+            | PeerMessage::DelayTold { .. }
             | PeerMessage::CustodyEnded { .. }
             | PeerMessage::CustodyAsk { .. }
             | PeerMessage::Deposit { .. }

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use grapevine_core::{ReportLine, ReportOrder};
+use grapevine_core::{ReportKind, ReportLine, ReportOrder};
 use grapevine_model::ServerName;
 use mail_parser::DateTime;
 
@@ -157,6 +157,7 @@ fn head(order: &ReportOrder, reporter: Reporter<'_>, boundary: &str, now_ms: u64
         Outcome::Failed => "Undelivered mail: your message was not delivered",
         Outcome::Delivered => "Delivered mail: your message was delivered",
         Outcome::Mixed => "Mail report: your message was delivered to some, not to others",
+        Outcome::Waits => "Delayed mail: your message is not delivered yet",
     };
     format!(
         "From: Mail Delivery System <MAILER-DAEMON@{hostname}>\r\n\
@@ -184,10 +185,14 @@ enum Outcome {
     Failed,
     Delivered,
     Mixed,
+    Waits,
 }
 
 impl Outcome {
     fn of(order: &ReportOrder) -> Self {
+        if retry_until_ms(order).is_some() {
+            return Self::Waits;
+        }
         let delivered = order.lines.iter().filter(|line| line.delivered).count();
         if delivered == 0 {
             Self::Failed
@@ -199,17 +204,32 @@ impl Outcome {
     }
 }
 
+/// Until when a message that waits is tried; none where the report tells of an end.
+fn retry_until_ms(order: &ReportOrder) -> Option<u64> {
+    match order.kind {
+        ReportKind::Delay { retry_until_ms } => Some(retry_until_ms),
+        ReportKind::Delivery | ReportKind::Held { .. } => None,
+    }
+}
+
 /// For a person.
 fn text_part(order: &ReportOrder, reporter: Reporter<'_>) -> String {
     let mut text = format!(
         "Your message of {} was taken by this mail system.\r\n",
         mail_date(order.accepted_ms)
     );
-    for (delivered, lead) in [
-        (
-            false,
-            "It could not be delivered to the following, and will not be tried again:",
+    let not_delivered = match retry_until_ms(order) {
+        None => {
+            "It could not be delivered to the following, and will not be tried again:".to_owned()
+        }
+        Some(until_ms) => format!(
+            "It is not delivered to the following yet. It will be tried further until\r\n{}; \
+             you need not send it again, and will hear what becomes of it only if it fails:",
+            mail_date(until_ms)
         ),
+    };
+    for (delivered, lead) in [
+        (false, not_delivered.as_str()),
         (true, "It was delivered to the following:"),
     ] {
         let lines: Vec<&ReportLine> = order
@@ -230,6 +250,10 @@ fn text_part(order: &ReportOrder, reporter: Reporter<'_>) -> String {
             let _ = write!(text, "  {name}\r\n");
             if !reason.is_empty() {
                 let _ = write!(text, "      {reason}\r\n");
+            }
+            if let Some(note) = &line.note {
+                let note = one_line(note, REASON_MAX_CHARS);
+                let _ = write!(text, "      {note}\r\n");
             }
         }
         if lines.len() > LISTED_MAX {
@@ -285,11 +309,12 @@ fn status_part(order: &ReportOrder, reporter: Reporter<'_>) -> String {
         let name = line.name.to_string();
         let kind = if name.is_ascii() { "rfc822" } else { "utf-8" };
         field(&mut status, "Final-Recipient", &format!("{kind}; {name}"));
-        let action = match (line.delivered, &line.remote) {
-            (true, None) => "delivered",
+        let action = match (line.delivered, &line.remote, retry_until_ms(order)) {
+            (_, _, Some(_)) => "delayed",
+            (true, None, None) => "delivered",
             // Into a system that will not report (RFC 3464 2.3.3).
-            (true, Some(_)) => "relayed",
-            (false, _) => "failed",
+            (true, Some(_), None) => "relayed",
+            (false, _, None) => "failed",
         };
         field(&mut status, "Action", action);
         field(
@@ -311,6 +336,9 @@ fn status_part(order: &ReportOrder, reporter: Reporter<'_>) -> String {
                 "Diagnostic-Code",
                 &format!("{whose}; {reason}"),
             );
+        }
+        if let Some(until_ms) = retry_until_ms(order) {
+            field(&mut status, "Will-Retry-Until", &mail_date(until_ms));
         }
     }
     status
@@ -407,6 +435,7 @@ mod tests {
             status: "5.1.1".into(),
             reason: reason.into(),
             remote: None,
+            note: None,
         }
     }
 
@@ -434,6 +463,7 @@ mod tests {
                 reports: Some(ReportReason {
                     about: id(1),
                     recipients: Vec::new(),
+                    told: grapevine_model::ReportTells::End,
                 }),
             },
             about: id(1),
@@ -578,6 +608,36 @@ mod tests {
             }
         }
         assert!(text.contains("Status: 5.0.0\r\n"));
+    }
+
+    #[test]
+    fn a_notice_of_a_delay_says_why_and_until_when_and_brings_the_header_back() {
+        let mut order = order(vec![line(
+            "away@pa.example",
+            "no inbox site can be reached",
+        )]);
+        order.lines[0].status = "4.0.0".into();
+        order.kind = ReportKind::Delay {
+            retry_until_ms: NOW_MS + 116 * 3_600_000,
+        };
+        let bytes = composed(&order, Original::Beginning(b"Subject: hi\r\n\r\nsecret"));
+        let whole = String::from_utf8(bytes.clone()).unwrap();
+        assert!(whole.contains("\r\nSubject: Delayed mail"), "{whole}");
+        assert!(!whole.contains("secret") && whole.contains("Subject: hi"));
+        let parts = parts(&bytes);
+        let status = std::str::from_utf8(&parts[1].1).unwrap();
+        let recipient = status.split("\r\n\r\n").nth(1).unwrap();
+        assert_eq!(
+            recipient.trim_end(),
+            "Final-Recipient: rfc822; away@pa.example\r\n\
+             Action: delayed\r\n\
+             Status: 4.0.0\r\n\
+             Diagnostic-Code: x-grapevine; no inbox site can be reached\r\n\
+             Will-Retry-Until: Sat, 28 Nov 2026 00:38:00 +0000"
+        );
+        let text = std::str::from_utf8(&parts[0].1).unwrap();
+        assert!(text.contains("need not send it again"), "{text}");
+        assert!(!text.contains("will not be tried again"), "{text}");
     }
 
     #[test]

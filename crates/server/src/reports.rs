@@ -43,7 +43,9 @@ async fn try_hand_in(handle: &CoreHandle, order: ReportOrder) -> Result<(), Refu
             Some((bytes, Extent::Whole)) => Original::Whole(bytes),
         };
         let bytes = match &order.kind {
-            ReportKind::Delivery => report::compose(&order, reporter, original, wall_ms()),
+            ReportKind::Delivery | ReportKind::Delay { .. } => {
+                report::compose(&order, reporter, original, wall_ms())
+            }
             ReportKind::Held { group, post } => {
                 held_notice::compose(&order, (group, post), reporter, original, wall_ms())
             }

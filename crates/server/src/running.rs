@@ -190,6 +190,7 @@ pub(crate) fn server_info(
 fn core_config(config: &Config, record: ServerRecord, identity: &Identity) -> CoreConfig {
     let mut core = CoreConfig::new(server_info(config, record, identity), config.alone);
     core.times.give_up_ms = config.limits.give_up_hours.saturating_mul(3_600_000);
+    core.times.delay_notice_ms = (config.limits.delay_notice_hours).saturating_mul(3_600_000);
     core.times.retention_ms = config.limits.retention_days.saturating_mul(24 * 3_600_000);
     core.times.key_ms = config.limits.key_days.saturating_mul(DAY_MS);
     core.times.key_notice_ms = config.limits.key_notice_hours.saturating_mul(3_600_000);

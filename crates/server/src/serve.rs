@@ -37,6 +37,8 @@ use crate::rpc_service::{ClientService, Entrance};
 use crate::running::{Claim, Running};
 use crate::socket;
 
+/// The word to the deputies is on its way within this: a round trip on most networks.
+const LEAVING: Duration = Duration::from_millis(250);
 /// What is under way when the server stops may go on for so long; the doors' own grace is shorter.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 /// Requests of one connection at once: more wait in their connection, and nobody else's.
@@ -120,7 +122,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         }
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    open.close().await;
+    open.close(&running.core).await;
     running.stop().await;
     let _ = std::fs::remove_file(DataFolder::at(&config.data).admin_socket());
     tracing::info!(%server, "stopped");
@@ -301,20 +303,27 @@ impl Open {
     }
 
     /// Takes no more connections and lets what is under way end.
-    async fn close(self) {
-        for (stop, tasks) in [(self.stop, self.tasks), (self.stop_rpc, self.rpc_tasks)] {
-            stop.cancel();
-            tasks.close();
-            if tokio::time::timeout(DRAIN_LIMIT, tasks.wait())
-                .await
-                .is_err()
-            {
-                tracing::warn!(
-                    left = tasks.len(),
-                    "some connections did not end in time; they are cut"
-                );
-            }
-        }
+    async fn close(self, core: &CoreHandle) {
+        end(self.stop, self.tasks).await;
+        // Nothing new comes by a door any more: the deputies go on with what waits here, while there is
+        // still a way to tell them.
+        core.input(Input::Leaving).await;
+        tokio::time::sleep(LEAVING).await;
+        end(self.stop_rpc, self.rpc_tasks).await;
+    }
+}
+
+async fn end(stop: CancellationToken, tasks: TaskTracker) {
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(DRAIN_LIMIT, tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            left = tasks.len(),
+            "some connections did not end in time; they are cut"
+        );
     }
 }
 

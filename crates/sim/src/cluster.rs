@@ -99,6 +99,8 @@ pub struct OrderedReport {
     pub about: MessageId,
     /// The recipients that it says were not reached, with the reason.
     pub failed: Vec<(Name, String)>,
+    /// The recipients that it says go on waiting.
+    pub delayed: Vec<Name>,
     /// Where it goes; none ends in the dead letters.
     pub to: Vec<Name>,
     /// Whether the core said that it is accepted; it may be, too, when it could not say so any more.

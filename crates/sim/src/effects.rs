@@ -4,7 +4,7 @@
 //! commit is the core's promise (the barrier), and a crash right after an effect is how it is
 //! tested here.
 
-use grapevine_core::{Effect, NoteLevel, ReportOrder, Staged};
+use grapevine_core::{Effect, NoteLevel, ReportKind, ReportOrder, Staged};
 use grapevine_model::{BodyInfo, PeerMessage, Refusal, Reply, RequestId, Secret, ServerName};
 
 use crate::cluster::{Cluster, OrderedReport};
@@ -295,15 +295,23 @@ impl Cluster {
         let mut submission = order.submission;
         submission.body = self.new_body();
         let to = submission.envelope.recipients.iter();
+        let (waits, names) = match order.kind {
+            ReportKind::Delay { .. } => {
+                let names = order.lines.iter().map(|line| line.name.clone());
+                (true, names.collect())
+            }
+            ReportKind::Delivery | ReportKind::Held { .. } => (false, Vec::new()),
+        };
         let report = OrderedReport {
             report: submission.id.unwrap_or(order.about),
             about: order.about,
             failed: order
                 .lines
                 .iter()
-                .filter(|line| !line.delivered)
+                .filter(|line| !line.delivered && !waits)
                 .map(|line| (line.name.clone(), line.reason.clone()))
                 .collect(),
+            delayed: names,
             to: to.map(|recipient| recipient.name.clone()).collect(),
             accepted: false,
         };

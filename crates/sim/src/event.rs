@@ -28,6 +28,10 @@ pub enum Ask {
 
 /// What a client knows in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an answer is moved from its event to its client, and few are there at a time"
+)]
 pub enum Outcome {
     /// Done.
     Done(Reply),
@@ -135,6 +139,10 @@ pub(crate) enum Event {
 
 /// What the users of a cluster are told.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an answer is moved from its event to its client, and few are there at a time"
+)]
 pub enum Occurrence {
     /// Nothing that concerns them.
     Quiet,

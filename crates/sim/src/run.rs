@@ -36,6 +36,8 @@ const LOOKS_AT_REST: u32 = 3;
 const MOST_QUEUED_TOLD: u32 = 10;
 /// The longest pause between two tries in a run: its time is short.
 const RETRY_MOST_MS: u64 = 10_000;
+/// After so long a sender hears that its message waits: some outages of a run are longer.
+const DELAY_NOTICE_MS: u64 = 12_000;
 
 /// The shortest retention in a run: shorter than cuts may last, longer than any pause of a server.
 const SHORT_RETENTION_MS: u64 = 8_000;
@@ -135,6 +137,8 @@ fn times(patience: Patience, dice: &mut Dice) -> Times {
             Patience::Endless => 5 * 24 * 3_600_000,
             Patience::Minutes => dice.between(20_000, 60_000),
         },
+        // Senders are told soon: a notice is no end, whatever becomes of it.
+        delay_notice_ms: DELAY_NOTICE_MS,
         hint_ms: dice.between(1_000, 20_000),
         history_ms: 3_600_000,
         orphan_ms: 60_000,

@@ -212,6 +212,7 @@ fn is_changed(view: &EntryView, change: &EntryChange) -> Option<bool> {
         | EntryChange::AppPasswordRemove(_)
         | EntryChange::Judge { .. }
         | EntryChange::Unsubscribe(_)
+        | EntryChange::Resume(_)
         | EntryChange::Join
         | EntryChange::Leave => None,
     }

@@ -4,8 +4,8 @@
 //! message; the same id with another body is refused.
 
 use grapevine_model::{
-    CustodyRecord, ErrorKind, Hlc, MessageId, PeerMessage, Refusal, Reply, RequestId, ServerName,
-    Speaker, Submission,
+    CustodyRecord, ErrorKind, Hlc, MessageId, PeerMessage, Refusal, Reply, ReportTells, RequestId,
+    ServerName, Speaker, Submission,
 };
 
 use crate::config::Alone;
@@ -50,8 +50,14 @@ impl Server {
         };
         if let Some(reports) = &submission.reports {
             let about = reports.about;
-            for key in &reports.recipients {
-                self.recipient_done(about, key, "reported", format!("report {message}"))?;
+            match reports.told {
+                ReportTells::End => {
+                    for key in &reports.recipients {
+                        let report = format!("report {message}");
+                        self.recipient_done(about, key, "reported", report)?;
+                    }
+                }
+                ReportTells::Delay => self.delay_was_told(about),
             }
             self.saving.insert(about);
         }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::config::Alone;
+use crate::delivery::delay::DelayNotice;
 use crate::registry::directory::Memo;
 use crate::registry::request::{Job, ReplyTo};
 use crate::server::{Server, Timer};
@@ -121,6 +122,8 @@ pub(crate) struct Trying {
     pub(crate) reporting_until_ms: u64,
     /// The inbox that a deposit under way is for.
     pub(crate) inbox: Option<Incarnation>,
+    /// It can be read already; a second copy is still to be made.
+    pub(crate) readable: bool,
 }
 
 /// The stored part.
@@ -162,6 +165,8 @@ pub(crate) struct Custody {
     pub(crate) waiting: Vec<ReplyTo>,
     /// Recipients handed over by another custodian, to be confirmed with the yes.
     pub(crate) handed_by: Vec<(ServerName, Vec<String>)>,
+    /// Whether its sender has heard that it waits.
+    pub(crate) delay: DelayNotice,
     /// The row has changed since it was last written.
     dirty: bool,
 }
@@ -189,6 +194,7 @@ impl Custody {
             since_ms,
             waiting: Vec::new(),
             handed_by: Vec::new(),
+            delay: DelayNotice::Due,
             dirty: true,
         }
     }
@@ -302,6 +308,7 @@ impl Server {
                     } else {
                         reason
                     };
+                    self.count_failure(message, &key, "4.4.7", &reason)?;
                     self.recipient_failed(
                         message,
                         &key,

@@ -260,6 +260,43 @@ impl Server {
         Ok(())
     }
 
+    /// This server is stopped in order: the deputies go on at once, not after its silence.
+    pub(crate) fn leave_in_order(&mut self) {
+        let mut left: BTreeMap<ServerName, Vec<MessageId>> = BTreeMap::new();
+        for (message, custody) in &self.custodies {
+            if let Some(deputy) = custody.deputy.as_ref().filter(|_| custody.held) {
+                left.entry(deputy.clone()).or_default().push(*message);
+            }
+        }
+        let origin = self.clock.origin();
+        for (deputy, messages) in left {
+            for messages in messages.chunks(MOST_ASKED) {
+                let messages = messages.to_vec();
+                self.send(&deputy, PeerMessage::CustodyLeft { origin, messages });
+            }
+        }
+    }
+
+    /// A custodian that is being stopped leaves these to this server, its deputy.
+    pub(crate) fn take_custody_left(
+        &mut self,
+        from: &ServerName,
+        origin: OriginId,
+        messages: Vec<MessageId>,
+    ) -> Result<(), Damaged> {
+        let of_this_life = |message: &MessageId| {
+            let held = self.deputies.get(&(from.clone(), *message));
+            held.is_some_and(|held| held.record.origin == origin)
+        };
+        let left = messages.into_iter().filter(of_this_life);
+        let left = left.map(|message| (from.clone(), message)).collect();
+        if let Some(peer) = self.peers.get_mut(from) {
+            // No deputy any more, until it says otherwise.
+            peer.accepts = false;
+        }
+        self.take_over(left)
+    }
+
     fn take_over(&mut self, orphaned: Vec<(ServerName, MessageId)>) -> Result<(), Damaged> {
         for key in orphaned {
             let Some(held) = self.deputies.get(&key) else {

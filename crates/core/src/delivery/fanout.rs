@@ -398,6 +398,9 @@ impl Server {
             .collect();
         let last = page.last().map(|(member, _)| member.key());
         let more = page.len() == PAGE;
+        let page = (page.into_iter())
+            .filter(|(member, meant)| meant.is_some() || !entry.is_suspended(&member.key()))
+            .collect();
         let (pages, others) = self.sort_out(&row, page);
         if more {
             row.after = last;

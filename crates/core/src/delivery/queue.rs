@@ -53,6 +53,7 @@ impl Server {
                 to,
                 after,
             } => self.replay(*message, (*since_ms, of.as_ref()), to.as_ref(), *after)?,
+            QueueAsk::Destinations => Ok(QueueAnswer::Destinations(self.destinations())),
             QueueAsk::Unplug { server } => self.unplug(server).map(QueueAnswer::Unplug),
         };
         Ok(answer.map(Reply::Queue).into())

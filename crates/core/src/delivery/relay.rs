@@ -72,6 +72,17 @@ impl Relay {
         });
     }
 
+    /// How a destination is: hand-overs under way, failures in a row, when it is tried again, and why.
+    pub(crate) fn state_of(&self, destination: &Destination) -> Option<(usize, u32, u64, &str)> {
+        let queue = self.queues.get(destination)?;
+        let reason = if queue.failures > 0 {
+            queue.reason.as_str()
+        } else {
+            ""
+        };
+        Some((queue.under_way, queue.failures, queue.again_ms, reason))
+    }
+
     /// Whether a recipient waits for its turn or is being handed over.
     pub(crate) fn is_busy(&self, message: MessageId, key: &str) -> bool {
         self.busy.contains(&(message, key.to_owned()))

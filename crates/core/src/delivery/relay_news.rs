@@ -241,6 +241,12 @@ impl Server {
         by: Option<String>,
         reason: String,
     ) {
+        // What this server says itself is of the message, but for a domain that takes no mail.
+        if (by.is_some() || status.starts_with("5.1."))
+            && let Err(damaged) = self.count_failure(message, key, &status, &reason)
+        {
+            self.damaged(damaged);
+        }
         let Some(custody) = self.custodies.get_mut(&message) else {
             return;
         };

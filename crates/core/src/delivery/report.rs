@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use grapevine_model::{
     CustodyRecord, Envelope, EnvelopeRecipient, HeldPost, Hlc, MessageId, Name, Notify,
-    RegistryName, ReportReason, ReturnContent, Speaker, Submission,
+    RegistryName, ReportReason, ReportTells, ReturnContent, Speaker, Submission,
 };
 
 use crate::delivery::custody::{OutsideEnd, Pending, Stage};
@@ -18,7 +18,7 @@ use crate::server::Server;
 use crate::tables::Damaged;
 
 /// A report that was ordered is handed in within this, or it is ordered again.
-const REPORT_WITHIN_MS: u64 = 60_000;
+pub(super) const REPORT_WITHIN_MS: u64 = 60_000;
 
 impl Server {
     /// Orders a report about all recipients of a message that are due for one.
@@ -79,6 +79,7 @@ impl Server {
                 status,
                 reason,
                 remote,
+                note: self.suspension_note(pending.list.as_ref(), &pending.name),
             });
             keys.push(key.clone());
         }
@@ -133,6 +134,7 @@ impl Server {
             reports: Some(ReportReason {
                 about: record.message,
                 recipients: keys,
+                told: ReportTells::End,
             }),
         };
         self.ledger.emit(Effect::Report(Box::new(ReportOrder {

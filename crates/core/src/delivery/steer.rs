@@ -115,6 +115,7 @@ impl Server {
                 }
                 _ => match self.routed(&name) {
                     Some(destination) => self.relay(message, key, destination)?,
+                    None if self.caught(memo, (message, key), &pending)? => {}
                     None => self.no_way(message, key, &name)?,
                 },
             },
@@ -234,26 +235,41 @@ impl Server {
                         self.offer(&partner, &space);
                     }
                 }
-                self.partners(&space).len() + 1
+                let mut sites = vec![self.config.server.clone()];
+                sites.extend(self.partners(&space));
+                sites
             }
             None => return,
         };
-        self.recipient_stored(message, key, copies, sites);
+        self.recipient_stored(message, key, copies, &sites);
     }
 
-    fn recipient_stored(&mut self, message: MessageId, key: &str, copies: u8, sites: usize) {
-        let enough = usize::from(copies) >= INBOX_COPIES.min(sites) || self.planted_one_copy;
+    fn recipient_stored(
+        &mut self,
+        message: MessageId,
+        key: &str,
+        copies: u8,
+        sites: &[ServerName],
+    ) {
+        // No site is known where nobody can say now which they are.
+        let needed = if sites.is_empty() {
+            INBOX_COPIES
+        } else {
+            INBOX_COPIES.min(sites.len())
+        };
+        let enough = usize::from(copies) >= needed || self.planted_one_copy;
         if !enough {
+            let custody = self.custodies.get_mut(&message);
+            if let Some(trying) = custody.and_then(|custody| custody.trying.get_mut(key)) {
+                trying.readable = true;
+            }
             self.recipient_waits(
                 message,
                 key,
                 "in one inbox site; the second copy is still to be made".into(),
             );
-        } else if let Err(damaged) = self.recipient_delivered(
-            message,
-            key,
-            &format!("{copies} inbox sites").replace("255", "its"),
-        ) {
+        } else if let Err(damaged) = self.recipient_delivered(message, key, &places(copies, sites))
+        {
             self.damaged(damaged);
         }
     }
@@ -308,11 +324,11 @@ impl Server {
                 // How many sites there are is known where the deposit was steered from.
                 let sites = name
                     .and_then(|n| match self.resolve(&Memo::new(), &n) {
-                        Ok(Resolution::Individual { sites, .. }) => Some(sites.len()),
+                        Ok(Resolution::Individual { sites, .. }) => Some(sites),
                         _ => None,
                     })
-                    .unwrap_or(INBOX_COPIES);
-                self.recipient_stored(message, key, copies, sites);
+                    .unwrap_or_default();
+                self.recipient_stored(message, key, copies, &sites);
             }
             DepositOutcome::NotHere => {
                 if let Some(name) = name {
@@ -457,6 +473,16 @@ impl Server {
     /// Damage met on the way: logged once; what was under way is tried again later.
     pub(crate) fn damaged(&mut self, damaged: Damaged) {
         self.alarm(damaged.to_string());
+    }
+}
+
+/// Where the copies are, for whoever traces the message: its sender may be shown nothing there.
+fn places(copies: u8, sites: &[ServerName]) -> String {
+    match usize::from(copies) {
+        // The answer of a site that had it already.
+        _ if sites.is_empty() => "its inbox sites".into(),
+        copies if copies < sites.len() => format!("{copies} of {}", list(sites)),
+        _ => list(sites),
     }
 }
 

@@ -201,7 +201,9 @@ impl Server {
             | EntryChange::Rename(_)
             | EntryChange::FormerRemove(_)
             | EntryChange::Quota(_) => registrar()?,
-            EntryChange::Posting(_) => self.is_owner(memo, speaker, name)?,
+            EntryChange::Posting(_) | EntryChange::Resume(_) => {
+                self.is_owner(memo, speaker, name)?
+            }
             // The token is the right.
             EntryChange::Unsubscribe(_) => true,
             EntryChange::Judge { .. } => self.may_judge(memo, speaker, name)?,

@@ -10,6 +10,7 @@ use grapevine_model::{
 };
 
 use crate::codec::{self, Identity, Listed};
+use crate::delivery::suspend::forget_failures;
 use crate::registry::database::{element, list_field, single};
 use crate::registry::directory::{Eval, Memo, Need};
 use crate::registry::listing::may_read;
@@ -429,6 +430,7 @@ impl Server {
             EntryChange::Posting(_)
             | EntryChange::Judge { .. }
             | EntryChange::Unsubscribe(_)
+            | EntryChange::Resume(_)
             | EntryChange::ListAdd(..)
             | EntryChange::ListRemove(..)
             | EntryChange::Join
@@ -590,6 +592,7 @@ impl Server {
                     Err(refusal) => return Ok(Err(refusal)),
                 }
             }
+            EntryChange::Resume(member) => forget_failures(&entry, &member.key()),
             EntryChange::ListAdd(list, member) => {
                 let listed = self.listed(memo, member)?;
                 let known = match member {
@@ -624,9 +627,15 @@ impl Server {
                     Err(Need::Unavailable(_)) if there => None,
                     Err(need) => return Err(need),
                 };
+                let gone = match list {
+                    // Who comes again begins anew.
+                    GroupList::Members => forget_failures(&entry, &member.key()),
+                    GroupList::Owners | GroupList::Friends => Vec::new(),
+                };
                 self.elements_for(name, *list, member, meant)
                     .into_iter()
                     .map(|key| Change::delete(element(incarnation, list_field(*list), key)))
+                    .chain(gone)
                     .collect()
             }
             EntryChange::Join | EntryChange::Leave => {
@@ -686,9 +695,17 @@ impl Server {
             return Ok(Err(Refusal::not_found(name)));
         };
         let usage = self.shown_usage(memo, speaker, &entry)?;
+        let suspended = self.shown_suspended(memo, speaker, &entry)?;
         Ok(self
             .view(&entry)
-            .map(|view| Reply::Entry(Box::new(EntryView { usage, ..view })))
+            .map(|view| {
+                let view = EntryView {
+                    usage,
+                    suspended,
+                    ..view
+                };
+                Reply::Entry(Box::new(view))
+            })
             .ok_or_else(|| Refusal::not_found(name)))
     }
 

@@ -94,6 +94,13 @@ impl Server {
                 wanted.over_quota = *policy;
                 Change::put(single(group, Field::OverQuota), codec::encode(policy))
             }
+            PolicyChange::CatchAll(to) => {
+                if let Some(to) = to {
+                    self.may_catch_all(registry, to)?;
+                }
+                wanted.catch_all.clone_from(to);
+                Change::put(single(group, Field::CatchAll), codec::encode(to))
+            }
             PolicyChange::Offer(server) => {
                 self.server_incarnation(server)?;
                 if !wanted.offered.contains(server) {
@@ -151,6 +158,7 @@ pub(super) fn policy_of(entry: &Entry<'_>) -> RegistryPolicy {
         scram: scram_policy_of(entry),
         quota: read(entry, Field::RegistryQuota),
         over_quota: read(entry, Field::OverQuota),
+        catch_all: read(entry, Field::CatchAll),
         offered: servers_in(entry, Field::Offered),
     }
 }

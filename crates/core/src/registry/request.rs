@@ -665,7 +665,11 @@ impl Server {
                     self.may_go_outside(speaker, name)
                 }
                 _ if self.routed(name).is_some() => Ok(Reply::Ok),
-                _ => Err(Refusal::not_found(name)),
+                _ => match self.catcher(memo, &plain)? {
+                    // It has a name: this does not come back here.
+                    Some(to) => self.check_recipient(memo, speaker, &to)?,
+                    None => Err(Refusal::not_found(name)),
+                },
             },
         })
     }

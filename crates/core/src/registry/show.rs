@@ -1,7 +1,7 @@
 //! An entry as it is shown: everything but its secrets.
 
 use grapevine_model::{
-    EntryView, Field, GroupList, Incarnation, Member, PostingRule, Quota, Speaker, Usage,
+    EntryView, Field, GroupList, Incarnation, Member, PostingRule, Quota, Speaker, Suspended, Usage,
 };
 
 use crate::codec;
@@ -56,9 +56,27 @@ impl Server {
             quota: quota.unwrap_or_default(),
             usage: None,
             posting: entry.posting(),
+            suspended: Vec::new(),
             aside: u32::try_from(aside.len()).unwrap_or(u32::MAX),
             name,
         })
+    }
+
+    /// The outside members of a group to whom nothing is sent, for who may change it.
+    pub(super) fn shown_suspended(
+        &self,
+        memo: &Memo,
+        speaker: &Speaker,
+        entry: &Entry<'_>,
+    ) -> Eval<Vec<Suspended>> {
+        let (Some(name), Some(_)) = (entry.name(), entry.suspended().next()) else {
+            return Ok(Vec::new());
+        };
+        match self.is_owner(memo, speaker, &name) {
+            Ok(true) => Ok(entry.suspended().take(MAX_SHOWN).collect()),
+            Ok(false) | Err(Need::Unavailable(_)) => Ok(Vec::new()),
+            Err(need) => Err(need),
+        }
     }
 
     /// What somebody's inbox holds, for himself and his registrars, where it is here.

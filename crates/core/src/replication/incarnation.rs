@@ -86,6 +86,8 @@ fn registries_of(message: &PeerMessage) -> Vec<&RegistryName> {
         | PeerMessage::CustodyEnded { .. }
         | PeerMessage::CustodyAsk { .. }
         | PeerMessage::CustodyHold { .. }
+        | PeerMessage::CustodyLeft { .. }
+        | PeerMessage::DelayTold { .. }
         | PeerMessage::OutsideAsk { .. }
         | PeerMessage::OutsideDone { .. }
         | PeerMessage::Deposit { .. }

@@ -542,3 +542,28 @@ fn what_waited_long_for_a_server_goes_on_within_seconds_of_its_return() {
     }
     cluster.assert_settled();
 }
+
+#[test]
+fn a_sender_sees_where_each_recipients_copies_are() {
+    let mut cluster = Cluster::new(4);
+    for (who, sites) in [("ann@pa", ["s3", "s2"]), ("bob@pa", ["s1", "s4"])] {
+        cluster.individual(who);
+        let change = EntryChange::Sites(sites.map(server).to_vec());
+        let name = name(who);
+        cluster.ok("s1", Speaker::Operator, Request::Change { name, change });
+    }
+    cluster.pass(3_000);
+    let message = cluster.submit("s1", "birrell@pa", &["ann@pa", "bob@pa"], "hello");
+    cluster.pass(5_000);
+    let sender = cluster.login("birrell@pa");
+    let Reply::Trace(trace) = cluster.ok("s1", sender, Request::Trace { message }) else {
+        panic!()
+    };
+    let told = trace.recipients.iter();
+    let mut told: Vec<_> = told
+        .map(|r| (r.name.to_string(), format!("{} {}", r.state, r.reason)))
+        .collect();
+    told.sort();
+    let at = |who: &str, sites: &str| (who.to_owned(), format!("deposited {sites}"));
+    assert_eq!(told, [at("ann@pa", "s3, s2"), at("bob@pa", "s1, s4")]);
+}

@@ -8,8 +8,8 @@ use grapevine_core::{
 };
 use grapevine_model::{
     AsOf, BodyInfo, Door, EntryChange, Envelope, ErrorKind, GroupList, Member, MessageId, Name,
-    Now, OriginId, PeerMessage, Refusal, Reply, Request, RequestId, Secret, Seen, ServerInfo,
-    ServerName, ServerRole, Source, Speaker, Submission, Ticket,
+    Now, OriginId, PeerMessage, Refusal, RegistryName, Reply, Request, RequestId, Secret, Seen,
+    ServerInfo, ServerName, ServerRole, Source, Speaker, Submission, Ticket,
 };
 
 type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
@@ -72,6 +72,18 @@ pub(crate) struct Cluster {
     /// A mistake that servers started from now on make.
     #[cfg(feature = "planted-faults")]
     pub(crate) planted: Option<grapevine_core::Planted>,
+    /// Where mail for other systems goes, of servers started from now on.
+    pub(crate) routes: grapevine_core::Routes,
+    /// What was handed over to them, in order.
+    pub(crate) handed: Vec<grapevine_core::HandOver>,
+    /// Addresses there that are refused, and with what status.
+    pub(crate) refuses: BTreeMap<Name, String>,
+    /// Addresses there that are put off.
+    pub(crate) later: BTreeSet<Name>,
+    /// Domains that do not answer.
+    pub(crate) silent: BTreeSet<RegistryName>,
+    /// How patient servers started from now on are.
+    pub(crate) times: grapevine_core::Times,
 }
 
 /// How long mail for a full inbox is tried here.
@@ -105,6 +117,14 @@ fn doors(name: &str) -> BTreeMap<Door, String> {
     }
 }
 
+pub(crate) fn times() -> grapevine_core::Times {
+    grapevine_core::Times {
+        // Ten minutes instead of a day: passed beat by beat.
+        over_quota_ms: OVER_QUOTA_MS,
+        ..Default::default()
+    }
+}
+
 fn config(name: &str) -> Config {
     let info = ServerInfo {
         name: server(name),
@@ -117,11 +137,7 @@ fn config(name: &str) -> Config {
     Config {
         server: server(name),
         info,
-        times: grapevine_core::Times {
-            // Ten minutes instead of a day: passed beat by beat.
-            over_quota_ms: OVER_QUOTA_MS,
-            ..Default::default()
-        },
+        times: times(),
         alone: grapevine_core::Alone::Accept,
         rows_a_turn: grapevine_core::ROWS_A_TURN,
         closure_groups: CLOSURE_GROUPS,
@@ -140,6 +156,11 @@ impl Cluster {
     /// Servers s1..sn, founded and joined, with the registry `pa` on all of them, its registrar and
     /// two individuals.
     pub(crate) fn new(servers: usize) -> Self {
+        Self::with(servers, times())
+    }
+
+    /// The same, more or less patient.
+    pub(crate) fn with(servers: usize, times: grapevine_core::Times) -> Self {
         let mut cluster = Self {
             nodes: BTreeMap::new(),
             now: Now {
@@ -160,6 +181,12 @@ impl Cluster {
             alarms_expected: false,
             #[cfg(feature = "planted-faults")]
             planted: None,
+            routes: Default::default(),
+            handed: Vec::new(),
+            refuses: BTreeMap::new(),
+            later: BTreeSet::new(),
+            silent: BTreeSet::new(),
+            times,
         };
         cluster.start(
             "s1",
@@ -257,6 +284,8 @@ impl Cluster {
         let own = (name.as_bytes().to_vec(), None);
         let keys = self.keys.entry(server(name)).or_insert(own).clone();
         config.info.public_key = keys.0;
+        config.times = self.times;
+        config.routes = self.routes.clone();
         #[cfg(feature = "planted-faults")]
         {
             config.planted = self.planted;
@@ -479,8 +508,7 @@ impl Cluster {
                 });
                 self.known.insert(at.clone(), known.collect());
             }
-            // No server of these tests has a route.
-            Effect::HandOver(order) => panic!("{order:?}"),
+            Effect::HandOver(order) => self.hand_over(at, *order),
             Effect::Scram(_) | Effect::Zone(_) | Effect::ZoneGone(_) => {}
             Effect::Note(note) => {
                 assert!(
@@ -490,6 +518,58 @@ impl Cluster {
                 );
             }
         }
+    }
+
+    /// Other systems answer at once.
+    fn hand_over(&mut self, at: &ServerName, order: grapevine_core::HandOver) {
+        let by = "mx.outside.example".to_owned();
+        let silent = (order.recipients.iter()).any(|to| self.silent.contains(to.name.registry()));
+        let outcomes = order.recipients.iter().map(|to| {
+            if silent || self.later.contains(&to.name) {
+                return grapevine_core::HandOverOutcome::Later("451 4.7.1 greylisted".into());
+            }
+            match self.refuses.get(&to.name) {
+                Some(status) => grapevine_core::HandOverOutcome::Refused {
+                    status: status.clone(),
+                    by: Some(by.clone()),
+                    reason: format!("550 {status} not {}", to.name),
+                },
+                None => grapevine_core::HandOverOutcome::Taken {
+                    by: by.clone(),
+                    reply: "250 taken".into(),
+                    reports: false,
+                },
+            }
+        });
+        let handed = grapevine_core::HandedOver {
+            id: order.id,
+            reached: match silent {
+                true => grapevine_core::Reached::No("no answer".into()),
+                false => grapevine_core::Reached::Yes,
+            },
+            outcomes: outcomes.collect(),
+        };
+        self.handed.push(order);
+        self.input(at, Input::HandedOver(handed));
+    }
+
+    /// All servers start again, with a route to everybody else.
+    pub(crate) fn open_to_the_world(&mut self) {
+        self.routes = grapevine_core::Routes(vec![grapevine_core::Route {
+            domain: grapevine_core::DomainPattern::Any,
+            names: Default::default(),
+            next: grapevine_core::NextHop::Exchangers,
+            at_once: 4,
+        }]);
+        for at in self
+            .nodes
+            .keys()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+        {
+            self.start(&at, Start::Resume);
+        }
+        self.pass(5_000);
     }
 
     /// Lets time pass.

@@ -10,13 +10,17 @@
 )]
 
 mod access;
+mod catch_all;
 mod catching_up;
 mod closure;
 mod compare;
+mod delays;
 mod delivery;
 mod harness;
 mod import;
+mod inboxes;
 mod keys;
+mod leaving;
 mod list_scale;
 mod listing;
 mod lists;
@@ -38,4 +42,5 @@ mod registries;
 mod retained;
 mod scram;
 mod services;
+mod suspension;
 mod watch;

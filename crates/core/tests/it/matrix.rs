@@ -105,6 +105,7 @@ fn right_to_change(name: &Name, change: &EntryChange) -> Right {
             Right::Only(&["owner", "namesake"])
         }
         EntryChange::Remark(_)
+        | EntryChange::Resume(_)
         | EntryChange::Posting(_)
         | EntryChange::ListAdd(..)
         | EntryChange::ListRemove(..) => match name.to_string().as_str() {
@@ -176,6 +177,7 @@ fn right(request: &Request) -> Right {
                 PolicyChange::Alone(_)
                 | PolicyChange::Stale(_)
                 | PolicyChange::Scram(_)
+                | PolicyChange::CatchAll(_)
                 | PolicyChange::OverQuota(_),
             ..
         }

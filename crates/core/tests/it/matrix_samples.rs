@@ -185,6 +185,7 @@ fn changes() -> Vec<Request> {
                 proof: [0; 16],
             }),
         ),
+        change("g^@es", EntryChange::Resume(name("ann@outside.example"))),
         change("g^@es", EntryChange::Join),
         change("g^@es", EntryChange::Leave),
         change("lone^@es", EntryChange::Remark("r".into())),
@@ -371,6 +372,7 @@ fn about_registries() -> Vec<Request> {
             octets: Some(1 << 30),
             messages: None,
         })),
+        policy(PolicyChange::CatchAll(None)),
         policy(PolicyChange::OverQuota(
             grapevine_model::OverQuotaPolicy::Refuse,
         )),

@@ -106,6 +106,8 @@ fn what_nobody_approves_goes_back_when_its_time_is_over() {
     cluster.reports.clear();
     cluster.keep_effects = false;
     cluster.pass(expires_ms - cluster.now.wall_ms - 3_600_000);
+    let told = cluster.reports.remove(0);
+    assert!(matches!(told.kind, ReportKind::Delay { .. }), "{told:?}");
     assert!(cluster.reports.is_empty(), "not before it was said");
     cluster.pass(2 * 3_600_000);
     assert!(

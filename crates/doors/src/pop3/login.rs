@@ -4,7 +4,7 @@
 
 use grapevine_model::ScramPolicy;
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Extent, Listed, Mailbox};
 use super::reply::{self, Reason, Reply};
 use super::session::{Answer, Ask, Open, Phase, Scram, Session};
 use crate::Tls;
@@ -53,14 +53,18 @@ impl Session {
 
     pub(super) fn login_answered(&mut self, answer: Answer) {
         match answer {
-            Answer::Mailbox(entries) => {
+            Answer::Mailbox(Listed { entries, extent }) => {
                 let mailbox = Mailbox::new(entries);
                 let (messages, bytes) = mailbox.totals();
                 self.mailbox = Some(mailbox);
                 self.write(|out| {
-                    out.extend_from_slice(
-                        format!("+OK {messages} messages ({bytes} octets)\r\n").as_bytes(),
-                    )
+                    // POP3 has no word for it that programs know: what follows +OK is for people.
+                    let missing = match extent {
+                        Extent::Whole => "",
+                        Extent::Partial => "; a server cannot be reached now, and may have more",
+                    };
+                    let text = format!("+OK {messages} messages ({bytes} octets){missing}\r\n");
+                    out.extend_from_slice(text.as_bytes());
                 });
             }
             Answer::No(refusal) => {
@@ -113,8 +117,8 @@ impl Session {
             Scram::Proof(challenged) => challenged
                 .proof(line)
                 .map(|proof| self.ask(Ask::ScramFinish(proof), Open::ScramFinish)),
-            Scram::End(entries) if line.is_empty() => {
-                return self.login_answered(Answer::Mailbox(entries));
+            Scram::End(listed) if line.is_empty() => {
+                return self.login_answered(Answer::Mailbox(listed));
             }
             Scram::End(_) => Err(SaslError::Malformed),
         };
@@ -135,8 +139,8 @@ impl Session {
 
     pub(super) fn scram_finished(&mut self, answer: Answer) {
         match answer {
-            Answer::Proved { signature, entries } => {
-                self.scram_wants(&scram::last(&signature), Scram::End(entries));
+            Answer::Proved { signature, listed } => {
+                self.scram_wants(&scram::last(&signature), Scram::End(listed));
             }
             other => self.scram_refused(other),
         }

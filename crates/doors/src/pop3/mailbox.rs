@@ -22,6 +22,34 @@ enum Mark {
     Deleted,
 }
 
+/// What is in a mailbox, as far as can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// The messages, in order.
+    pub entries: Vec<Entry>,
+    /// Whether these are all.
+    pub extent: Extent,
+}
+
+/// How much of a mailbox is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    #[default]
+    Whole,
+    /// A place that can't be reached now may have more.
+    Partial,
+}
+
+impl From<Vec<Entry>> for Listed {
+    fn from(entries: Vec<Entry>) -> Self {
+        Self {
+            entries,
+            extent: Extent::Whole,
+        }
+    }
+}
+
 /// A unique id that POP3 can't carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a unique id is 1 to 70 printable ASCII characters without spaces")]

@@ -14,7 +14,7 @@ mod session;
 mod top;
 
 pub use limits::{AUTH_LINE_BYTES, COMMAND_LINE_BYTES, Limits};
-pub use mailbox::{BadUidl, Entry};
+pub use mailbox::{BadUidl, Entry, Extent, Listed};
 pub use reply::{Reason, Refusal, greeting_of_refusal};
 pub use retrieve::Flow;
 pub use session::{Answer, Ask, Config, Output, Session};

@@ -13,7 +13,7 @@ use super::limits::{
     AUTH_LINE_BYTES, COMMAND_LINE_BYTES, Limits, SILENCE_BEFORE_LOGIN_MS, SILENCE_MS,
 };
 use super::listing::Column;
-use super::mailbox::{Entry, Mailbox};
+use super::mailbox::{Listed, Mailbox};
 use super::reply::{self, Refusal, Reply};
 use super::retrieve::Retrieval;
 use crate::inbox::{Inbox, Residue};
@@ -80,7 +80,7 @@ pub enum Ask {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Logged in; these are the messages, in order.
-    Mailbox(Vec<Entry>),
+    Mailbox(Listed),
     /// How to prove the password.
     Challenge(Challenge),
     /// The proof is right; these are the messages, in order.
@@ -88,7 +88,7 @@ pub enum Answer {
         /// The server's own proof.
         signature: [u8; 32],
         /// The messages.
-        entries: Vec<Entry>,
+        listed: Listed,
     },
     /// Deleted.
     Deleted,
@@ -136,7 +136,7 @@ pub(super) enum Scram {
     First(Variant),
     Proof(Challenged),
     /// Nothing: the proof was right, and the mailbox opens.
-    End(Vec<Entry>),
+    End(Listed),
 }
 
 /// The open question.

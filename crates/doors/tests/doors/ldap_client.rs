@@ -328,6 +328,7 @@ impl Client {
             former: Vec::new(),
             quota: Default::default(),
             usage: None,
+            suspended: Vec::new(),
             posting: Default::default(),
             aside: 0,
         })

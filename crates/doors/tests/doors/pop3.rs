@@ -245,6 +245,22 @@ fn refused_logins_say_why_in_codes() {
 }
 
 #[test]
+fn a_mailbox_of_which_a_site_is_missing_is_said_to_be_partial_at_the_login() {
+    let mut client = Client::new(Tls::Active);
+    client.feed(b"USER a\r\nPASS partly\r\nSTAT\r\n");
+    let sent = client.sent();
+    assert!(
+        sent.ends_with(
+            "+OK 0 messages (0 octets); a server cannot be reached now, and may have more\r\n\
+             +OK 0 0\r\n"
+        ),
+        "{sent}"
+    );
+    let whole = three();
+    assert!(!whole.sent().contains("cannot be reached"));
+}
+
+#[test]
 fn the_third_wrong_password_ends_the_session() {
     let mut client = Client::new(Tls::Active);
     client.feed(

@@ -1,7 +1,7 @@
 //! A shell for a POP3 session, without sockets: answers by rule, records what happened, and checks what must hold at every step.
 
 use grapevine_doors::pop3::{
-    Answer, Ask, Config, Entry, Flow, Limits, Output, Reason, Refusal, Session,
+    Answer, Ask, Config, Entry, Extent, Flow, Limits, Listed, Output, Reason, Refusal, Session,
 };
 use grapevine_doors::{READ_BYTES, Tls};
 
@@ -180,8 +180,13 @@ impl Client {
                         self.stored
                             .iter()
                             .map(|stored| Entry::new(stored.uidl, size(&stored.body)).unwrap())
-                            .collect(),
+                            .collect::<Vec<_>>()
+                            .into(),
                     ),
+                    "partly" => Answer::Mailbox(Listed {
+                        entries: Vec::new(),
+                        extent: Extent::Partial,
+                    }),
                     "busy" => Answer::No(Refusal::new(Reason::InUse, "Mailbox is in use")),
                     "later" => Answer::No(Refusal::try_later("No inbox site can be reached")),
                     _ => Answer::No(Refusal::bad_credentials()),
@@ -197,7 +202,7 @@ impl Client {
                 let answer = if proof.proof == crate::scram::PROOF {
                     Answer::Proved {
                         signature: crate::scram::SIGNATURE,
-                        entries: Vec::new(),
+                        listed: Listed::default(),
                     }
                 } else {
                     Answer::No(Refusal::bad_credentials())

@@ -127,6 +127,11 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
             message: id_bytes(*message),
             held: *held,
         }),
+        PeerMessage::DelayTold { message } => Wired::DelayTold(id_bytes(*message)),
+        PeerMessage::CustodyLeft { origin, messages } => Wired::CustodyLeft(v1::CustodyOf {
+            origin: origin.0,
+            messages: ids_bytes(messages),
+        }),
         PeerMessage::CustodyEnded { origin, messages } => Wired::CustodyEnded(v1::CustodyOf {
             origin: origin.0,
             messages: ids_bytes(messages),
@@ -324,6 +329,13 @@ impl TryFrom<v1::peer_message::Message> for PeerMessage {
             Wired::CustodyHold(of) => Self::CustodyHold {
                 message: message_id(&of.message)?,
                 held: of.held,
+            },
+            Wired::DelayTold(id) => Self::DelayTold {
+                message: message_id(&id)?,
+            },
+            Wired::CustodyLeft(of) => Self::CustodyLeft {
+                origin: OriginId(of.origin),
+                messages: message_ids(&of.messages)?,
             },
             Wired::CustodyEnded(of) => Self::CustodyEnded {
                 origin: OriginId(of.origin),

@@ -1,8 +1,8 @@
 //! The queue, dead letters and what depends on one server, on the wire.
 
 use grapevine_model::{
-    DeadLetter, DeadLetterChange, MessageId, QueueAnswer, QueueAsk, QueueChange, QueueItem,
-    UnplugView,
+    DeadLetter, DeadLetterChange, DestinationView, MessageId, QueueAnswer, QueueAsk, QueueChange,
+    QueueItem, UnplugView,
 };
 
 use super::request::value_text;
@@ -61,6 +61,7 @@ impl From<&QueueAsk> for v1::QueueAsk {
                 to: to.as_ref().map(ToString::to_string),
                 after: after.map(id_bytes),
             }),
+            QueueAsk::Destinations => Ask::Destinations(v1::Nothing {}),
             QueueAsk::Unplug { server } => Ask::Unplug(server.to_string()),
         };
         Self { ask: Some(ask) }
@@ -133,6 +134,7 @@ impl TryFrom<v1::QueueAsk> for QueueAsk {
                 to: optional(replay.to.as_ref())?,
                 after: optional_message(replay.after)?,
             },
+            Ask::Destinations(_) => Self::Destinations,
             Ask::Unplug(which) => Self::Unplug {
                 server: server(&which)?,
             },
@@ -200,6 +202,36 @@ impl TryFrom<v1::DeadLetter> for DeadLetter {
     }
 }
 
+impl From<&DestinationView> for v1::DestinationView {
+    fn from(view: &DestinationView) -> Self {
+        Self {
+            destination: view.destination.clone(),
+            messages: view.messages,
+            recipients: view.recipients,
+            under_way: view.under_way,
+            failures: view.failures,
+            next_ms: view.next_ms,
+            reason: view.reason.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::DestinationView> for DestinationView {
+    type Error = WireError;
+
+    fn try_from(view: v1::DestinationView) -> Wire<Self> {
+        Ok(Self {
+            destination: value_text(view.destination)?,
+            messages: view.messages,
+            recipients: view.recipients,
+            under_way: view.under_way,
+            failures: view.failures,
+            next_ms: view.next_ms,
+            reason: value_text(view.reason)?,
+        })
+    }
+}
+
 impl From<&UnplugView> for v1::UnplugView {
     fn from(view: &UnplugView) -> Self {
         Self {
@@ -251,6 +283,9 @@ impl From<&QueueAnswer> for v1::QueueAnswer {
                 letters: letters.iter().map(Into::into).collect(),
                 next: next.clone(),
             }),
+            QueueAnswer::Destinations(all) => Answer::Destinations(v1::DestinationViews {
+                destinations: all.iter().map(Into::into).collect(),
+            }),
             QueueAnswer::Unplug(view) => Answer::Unplug(view.into()),
         };
         Self {
@@ -278,6 +313,7 @@ impl TryFrom<v1::QueueAnswer> for QueueAnswer {
                 letters: all(page.letters)?,
                 next: page.next,
             },
+            Answer::Destinations(views) => Self::Destinations(all(views.destinations)?),
             Answer::Unplug(view) => Self::Unplug(view.try_into()?),
         })
     }

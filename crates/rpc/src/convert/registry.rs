@@ -167,6 +167,16 @@ impl TryFrom<v1::StalePolicy> for StalePolicy {
     }
 }
 
+fn catch_all(to: Option<&Name>) -> v1::CatchAll {
+    v1::CatchAll {
+        name: to.map(Name::to_string).unwrap_or_default(),
+    }
+}
+
+fn read_catch_all(to: &v1::CatchAll) -> Wire<Option<Name>> {
+    (!to.name.is_empty()).then(|| name(&to.name)).transpose()
+}
+
 pub(super) fn encode_policy_change(
     registry: &RegistryName,
     change: &PolicyChange,
@@ -182,6 +192,7 @@ pub(super) fn encode_policy_change(
             PolicyChange::OverQuota(policy) => {
                 Wired::OverQuota(v1::OverQuotaPolicy::from(*policy).into())
             }
+            PolicyChange::CatchAll(to) => Wired::CatchAll(catch_all(to.as_ref())),
             PolicyChange::Offer(server) => Wired::Offer(server.to_string()),
             PolicyChange::Withdraw(server) => Wired::Withdraw(server.to_string()),
         }),
@@ -196,6 +207,7 @@ pub(super) fn decode_policy_change(change: v1::PolicyChange) -> Wire<(RegistryNa
         Wired::Scram(policy) => PolicyChange::Scram(scram(policy)?),
         Wired::Quota(quota) => PolicyChange::Quota(quota.into()),
         Wired::OverQuota(policy) => PolicyChange::OverQuota(over_quota(policy)?),
+        Wired::CatchAll(to) => PolicyChange::CatchAll(read_catch_all(&to)?),
         Wired::Offer(which) => PolicyChange::Offer(server(&which)?),
         Wired::Withdraw(which) => PolicyChange::Withdraw(server(&which)?),
     };
@@ -211,6 +223,7 @@ impl From<&RegistryPolicy> for v1::RegistryPolicy {
             scram: v1::ScramPolicy::from(policy.scram).into(),
             quota: Some((&policy.quota).into()),
             over_quota: v1::OverQuotaPolicy::from(policy.over_quota).into(),
+            catch_all: policy.catch_all.as_ref().map(|to| catch_all(Some(to))),
         }
     }
 }
@@ -224,6 +237,10 @@ impl TryFrom<v1::RegistryPolicy> for RegistryPolicy {
             scram: scram(policy.scram)?,
             quota: policy.quota.map(Into::into).unwrap_or_default(),
             over_quota: over_quota(policy.over_quota)?,
+            catch_all: match &policy.catch_all {
+                Some(to) => read_catch_all(to)?,
+                None => None,
+            },
             stale: policy
                 .stale
                 .map(TryInto::try_into)

@@ -238,6 +238,7 @@ impl From<&EntryChange> for v1::EntryChange {
                     },
                 }),
                 EntryChange::Unsubscribe(token) => Wired::Unsubscribe(token.token()),
+                EntryChange::Resume(name) => Wired::Resume(name.to_string()),
                 EntryChange::ListAdd(list, who) => Wired::ListAdd(member(list, who)),
                 EntryChange::ListRemove(list, who) => Wired::ListRemove(member(list, who)),
                 EntryChange::Join => Wired::Join(v1::Nothing {}),
@@ -281,6 +282,7 @@ impl TryFrom<v1::EntryChange> for EntryChange {
                 Unsubscribe::from_token(&token)
                     .ok_or_else(|| WireError::invalid("a token of a list can't be read"))?,
             ),
+            Wired::Resume(who) => Self::Resume(name(&who)?),
             Wired::ListAdd(v1::ListMember { list: of, member }) => {
                 Self::ListAdd(list(of)?, parsed(&member)?)
             }

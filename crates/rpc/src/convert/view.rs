@@ -2,7 +2,7 @@
 
 use grapevine_model::{
     Conflict, Dangle, Dangling, EntryKind, EntryView, HeldPost, HolderSays, InboxListing, ListCopy,
-    ListedMessage, PeerView, QueueView, SeenView, ServerStatus, TombstoneView, Trace,
+    ListedMessage, PeerView, QueueView, SeenView, ServerStatus, Suspended, TombstoneView, Trace,
     TraceRecipient, Unsubscribe,
 };
 
@@ -35,6 +35,7 @@ impl From<&EntryView> for v1::EntryView {
             quota: Some((&view.quota).into()),
             usage: view.usage.map(Into::into),
             posting: Some((&view.posting).into()),
+            suspended: view.suspended.iter().map(Into::into).collect(),
             aside: view.aside,
         }
     }
@@ -67,7 +68,30 @@ impl TryFrom<v1::EntryView> for EntryView {
                 .map(TryInto::try_into)
                 .transpose()?
                 .unwrap_or_default(),
+            suspended: all(view.suspended)?,
             aside: view.aside,
+        })
+    }
+}
+
+impl From<&Suspended> for v1::Suspended {
+    fn from(suspended: &Suspended) -> Self {
+        Self {
+            member: suspended.member.to_string(),
+            since_ms: suspended.since_ms,
+            reason: suspended.reason.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::Suspended> for Suspended {
+    type Error = WireError;
+
+    fn try_from(suspended: v1::Suspended) -> Wire<Self> {
+        Ok(Self {
+            member: name(&suspended.member)?,
+            since_ms: suspended.since_ms,
+            reason: suspended.reason,
         })
     }
 }

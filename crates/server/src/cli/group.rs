@@ -89,6 +89,13 @@ pub(crate) enum GroupCommand {
         #[arg(required = true)]
         members: Vec<Member>,
     },
+    /// Send copies again to an outside member to whom they failed for days (`group show` says so).
+    Resume {
+        /// Of which group.
+        group: Name,
+        /// Whom.
+        member: Name,
+    },
     /// Join a group whose friend you are.
     Join {
         /// Which.
@@ -184,6 +191,9 @@ pub(super) async fn run(command: GroupCommand, globals: &Globals) -> Result<Done
         GroupCommand::Rename(args) => names::rename(globals, args).await?,
         GroupCommand::Posting(args) => names::posting(globals, args).await?,
         GroupCommand::Held { group } => held(globals, group).await?,
+        GroupCommand::Resume { group, member } => {
+            one(globals, group, EntryChange::Resume(member)).await?;
+        }
         GroupCommand::Approve { group, message } => {
             let verdict = Verdict::Approve;
             one(globals, group, EntryChange::Judge { message, verdict }).await?;

@@ -37,6 +37,8 @@ pub(crate) struct QueueArgs {
 enum QueueCommand {
     /// List the recipients that wait, with reasons and next times (the default).
     List,
+    /// List the other mail systems that there is mail for: how much, when they are tried next, and why not yet.
+    Destinations,
     /// Try a message, or all of them, now.
     Retry {
         /// Which; all without it.
@@ -86,6 +88,7 @@ pub(super) async fn run(args: QueueArgs, globals: &Globals) -> Result<(), Failur
     let letter = |message, change| QueueAsk::DeadLetter { message, change };
     match args.command.unwrap_or(QueueCommand::List) {
         QueueCommand::List => list(&session, args.message).await,
+        QueueCommand::Destinations => destinations(&session).await,
         QueueCommand::Retry { message } => {
             let ask = change(message, QueueChange::Retry);
             done(&session, ask, message, "tried now").await
@@ -277,6 +280,55 @@ pub(crate) fn item_json(item: &QueueItem) -> Value {
         "held": item.held,
         "deputy": item.deputy,
     })
+}
+
+async fn destinations(session: &Session) -> Result<(), Failure> {
+    let answers = ask_all(session, QueueAsk::Destinations).await?;
+    let mut found = Vec::new();
+    for (server, answer) in answers.told {
+        let QueueAnswer::Destinations(all) = answer else {
+            return Err(odd());
+        };
+        found.extend(all.into_iter().map(|view| (server.clone(), view)));
+    }
+    found.sort_by(|a, b| a.1.destination.cmp(&b.1.destination));
+    if session.json {
+        let rows = found
+            .iter()
+            .map(|(server, view)| told_by(server, json!(view)));
+        let rows: Vec<Value> = rows.collect();
+        print_json(&json!({ "destinations": rows, "unreachable": silent_json(&answers.silent) }));
+        return Ok(());
+    }
+    if found.is_empty() {
+        say("nothing waits for other mail systems");
+    } else {
+        let header = [
+            "destination",
+            "at",
+            "messages",
+            "recipients",
+            "failed",
+            "next in",
+            "why",
+        ];
+        let mut table = Table::new(&header);
+        for (server, view) in &found {
+            let next = view.next_ms.map_or_else(|| "under way".to_owned(), span);
+            table.row([
+                printable(&view.destination),
+                server.to_string(),
+                view.messages.to_string(),
+                view.recipients.to_string(),
+                view.failures.to_string(),
+                next,
+                printable(&view.reason),
+            ]);
+        }
+        table.print();
+    }
+    say_silent(&answers.silent);
+    Ok(())
 }
 
 async fn dead(session: &Session) -> Result<(), Failure> {

@@ -119,6 +119,12 @@ pub(crate) enum RegistryCommand {
         /// Mail for a full inbox waits and is reported after a time, or is refused at once.
         #[arg(long, value_enum)]
         over_quota: Option<OverQuotaWord>,
+        /// Who gets mail for names that the registry does not have: a group or an individual of any registry.
+        #[arg(long, value_name = "NAME")]
+        catch_all: Option<Name>,
+        /// Nobody does: such mail is refused.
+        #[arg(long, conflicts_with = "catch_all")]
+        no_catch_all: bool,
         /// Offer a server to the registrars as a holder (for owners of gv@gv); none offered: all are.
         #[arg(long, value_name = "SERVER")]
         offer: Vec<ServerName>,
@@ -290,6 +296,8 @@ pub(super) async fn run(command: RegistryCommand, globals: &Globals) -> Result<(
             messages,
             unlimited,
             over_quota,
+            catch_all,
+            no_catch_all,
             offer,
             withdraw,
         } => {
@@ -302,6 +310,9 @@ pub(super) async fn run(command: RegistryCommand, globals: &Globals) -> Result<(
             .chain(scram.map(|word| PolicyChange::Scram(word.into())))
             .chain(quota.map(PolicyChange::Quota))
             .chain(over_quota.map(|word| PolicyChange::OverQuota(word.into())))
+            .chain(
+                (no_catch_all || catch_all.is_some()).then_some(PolicyChange::CatchAll(catch_all)),
+            )
             .chain(offer.into_iter().map(PolicyChange::Offer))
             .chain(withdraw.into_iter().map(PolicyChange::Withdraw));
             let requests = changes.map(|change| Request::RegistryPolicy {

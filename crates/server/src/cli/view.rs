@@ -36,6 +36,10 @@ pub(super) fn print_entry(view: &EntryView) {
             line("owners", joined(&view.owners));
             line("friends", joined(&view.friends));
             line("posting", posting(&view.posting));
+            for gone in &view.suspended {
+                let text = format!("{}: {}", gone.member, gone.reason);
+                line("suspended", text);
+            }
         }
     }
     line("incarnation", view.incarnation.to_string());
@@ -98,6 +102,7 @@ pub(crate) fn entry_json(view: &EntryView) -> Value {
         "quota": view.quota,
         "usage": view.usage,
         "posting": view.posting,
+        "suspended": view.suspended,
         "aside": view.aside,
     })
 }
@@ -139,6 +144,9 @@ pub(super) fn print_registry(view: &RegistryView) {
         OverQuotaPolicy::Refuse => "mail is refused",
     };
     say(format_args!("  full inboxes  {full}"));
+    if let Some(to) = &view.policy.catch_all {
+        say(format_args!("  unknown names {to} gets their mail"));
+    }
     if !view.policy.offered.is_empty() {
         say(format_args!(
             "  offered       {}",

@@ -43,7 +43,8 @@ impl Dialogue for Plain {
         // A slow server: the client's silence is not counted meanwhile.
         tokio::time::sleep(Duration::from_secs(90)).await;
         self.mailbox_open = true;
-        self.session.answer(pop3::Answer::Mailbox(Vec::new()));
+        self.session
+            .answer(pop3::Answer::Mailbox(Vec::new().into()));
     }
     fn wants_bytes(&self) -> bool {
         self.session.wants_bytes()

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use grapevine_doors::Tls;
 use grapevine_doors::pop3::{
-    Answer, Ask, Config, Entry, Flow, Limits, Output, Reason, Refusal, Session,
+    Answer, Ask, Config, Entry, Extent, Flow, Limits, Listed, Output, Reason, Refusal, Session,
 };
 use grapevine_doors::sasl::Credentials;
 use grapevine_doors::sasl::channel::Channel;
@@ -73,7 +73,7 @@ impl<B: Backend> Pop3<B> {
             .await;
         match authenticated {
             Ok((name, speaker)) => match self.open_mailbox(name, speaker).await {
-                Ok(entries) => Answer::Mailbox(entries),
+                Ok(listed) => Answer::Mailbox(listed),
                 Err(refusal) => Answer::No(refusal),
             },
             Err(failure) => Answer::No(failed(failure)),
@@ -90,18 +90,20 @@ impl<B: Backend> Pop3<B> {
             return Answer::No(failed(LoginFailure::NotNow));
         };
         match self.open_mailbox(name.clone(), speaker.clone()).await {
-            Ok(entries) => Answer::Proved { signature, entries },
+            Ok(listed) => Answer::Proved { signature, listed },
             Err(refusal) => Answer::No(refusal),
         }
     }
 
-    async fn open_mailbox(&mut self, name: Name, speaker: Speaker) -> Result<Vec<Entry>, Refusal> {
+    async fn open_mailbox(&mut self, name: Name, speaker: Speaker) -> Result<Listed, Refusal> {
         let listed = self
             .request(speaker.clone(), Request::InboxList { name: name.clone() })
             .await;
         match listed {
             Ok(Reply::Inbox(listing)) => {
+                let mut extent = Extent::Whole;
                 if listing.partial {
+                    extent = Extent::Partial;
                     tracing::debug!(%name, "an inbox site can't be reached: the listing may lack messages");
                     metrics::counter!("grapevine_pop3_partial_listings_total").increment(1);
                 }
@@ -118,7 +120,7 @@ impl<B: Backend> Pop3<B> {
                     sites: listing.sites,
                     lists: lists.collect(),
                 });
-                Ok(entries)
+                Ok(Listed { entries, extent })
             }
             Ok(other) => Err(odd(&other)),
             Err(refusal) => Err(refused(&refusal)),

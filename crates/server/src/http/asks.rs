@@ -52,6 +52,7 @@ impl Call {
                     bodies::Policy::Scram(policy) => PolicyChange::Scram(policy),
                     bodies::Policy::Quota(quota) => PolicyChange::Quota(quota.into()),
                     bodies::Policy::OverQuota(policy) => PolicyChange::OverQuota(policy),
+                    bodies::Policy::CatchAll(to) => PolicyChange::CatchAll(to),
                     bodies::Policy::Offer(server) => PolicyChange::Offer(server),
                     bodies::Policy::Withdraw(server) => PolicyChange::Withdraw(server),
                 },

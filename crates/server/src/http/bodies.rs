@@ -58,6 +58,7 @@ pub(super) enum Policy {
     Scram(ScramPolicy),
     Quota(Quota),
     OverQuota(OverQuotaPolicy),
+    CatchAll(Option<Name>),
     Offer(ServerName),
     Withdraw(ServerName),
 }

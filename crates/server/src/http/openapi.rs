@@ -139,6 +139,10 @@ fn common_schemas() -> Value {
     let maybe_number = || json!({ "type": ["integer", "null"] });
     let list = || json!({ "enum": ["members", "owners", "friends"] });
     let any = || json!({});
+    let suspended = || {
+        let one = json!({ "member": text(), "since_ms": number(), "reason": text() });
+        json!({ "type": "array", "items": object(&["member", "since_ms", "reason"], one) })
+    };
     json!({
         "Document": { "type": "object" },
         "Login": closed(&[], json!({ "life_ms": maybe_number() })),
@@ -154,6 +158,7 @@ fn common_schemas() -> Value {
             closed(&["scram"], json!({ "scram": { "enum": ["off", "on"] } })),
             closed(&["quota"], json!({ "quota": reference("Quota") })),
             closed(&["over-quota"], json!({ "over-quota": { "enum": ["later", "refuse"] } })),
+            closed(&["catch-all"], json!({ "catch-all": maybe_text() })),
             closed(&["offer"], json!({ "offer": text() })),
             closed(&["withdraw"], json!({ "withdraw": text() })),
         ] },
@@ -175,6 +180,7 @@ fn common_schemas() -> Value {
             "sites": texts(), "forward": texts(), "aliases": texts(), "connect_sites": texts(), "members": number(),
             "owners": texts(), "friends": texts(), "conflict": yes_or_no(), "former": texts(), "quota": reference("Quota"), "usage": { "type": ["object", "null"] },
             "posting": reference("PostingRule"), "aside": number(),
+            "suspended": suspended(),
         })),
         "Entries": object(&["entries"], json!({ "entries": { "type": "array", "items": reference("Entry") }, "next": maybe_text() })),
         "Members": object(&["members"], json!({ "members": texts(), "next": maybe_text() })),

@@ -97,6 +97,7 @@ pub(super) fn reply(call: &Call, reply: &Reply) -> Result<Response, Problem> {
             return Ok(json(value, headers, link(call, next.as_deref())?));
         }
         Reply::Queue(QueueAnswer::Changed(number)) => json!({ "changed": number }),
+        Reply::Queue(QueueAnswer::Destinations(all)) => json!({ "destinations": all }),
         Reply::Queue(QueueAnswer::Unplug(view)) => json!(view),
         Reply::Inbox(listing) => listing_json(&call.param("name")?, listing),
         other => {

@@ -27,6 +27,7 @@ mod killed;
 mod ldap;
 mod ldap_crate;
 mod limits;
+mod list_relay;
 mod logins;
 mod machines;
 mod mail;

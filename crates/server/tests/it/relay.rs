@@ -19,7 +19,7 @@ use crate::wire::{Pop, Smtp};
 const BIRRELL: &str = "birrell@pa.example";
 
 /// A pair whose servers have this at the end of their configuration, and LMTP there.
-fn pair_with(tables: &str, lmtp: impl Fn(&Path) -> String) -> (Grapevine, TempDir) {
+pub(crate) fn pair_with(tables: &str, lmtp: impl Fn(&Path) -> String) -> (Grapevine, TempDir) {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("d");
     Grapevine::up_in(&dir, 2).stop();
@@ -59,7 +59,7 @@ fn in_inbox(grapevine: &Grapevine, who: &str, parts: &[&str]) -> Option<String> 
         .find(|text| parts.iter().all(|part| text.contains(part)))
 }
 
-fn wait_for_inbox(grapevine: &Grapevine, who: &str, parts: &[&str]) -> String {
+pub(crate) fn wait_for_inbox(grapevine: &Grapevine, who: &str, parts: &[&str]) -> String {
     let mut found = None;
     wait_for(&format!("{parts:?} in the inbox of {who}"), || {
         found = in_inbox(grapevine, who, parts);

@@ -393,6 +393,7 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
                 quota: Default::default(),
                 usage: None,
                 posting: Default::default(),
+                suspended: Vec::new(),
                 aside: 0,
             }))),
             None => Err(Refusal::not_found(name)),

@@ -165,6 +165,9 @@ pub(super) fn delivery_message() -> BoxedStrategy<PeerMessage> {
         message_id().prop_map(|message| PeerMessage::CustodyHeld { message }),
         (message_id(), any::<bool>())
             .prop_map(|(message, held)| PeerMessage::CustodyHold { message, held }),
+        message_id().prop_map(|message| PeerMessage::DelayTold { message }),
+        (origin(), ids())
+            .prop_map(|(origin, messages)| PeerMessage::CustodyLeft { origin, messages }),
         (origin(), ids())
             .prop_map(|(origin, messages)| PeerMessage::CustodyEnded { origin, messages }),
         (origin(), ids())

@@ -112,6 +112,23 @@ fn letter() -> BoxedStrategy<DeadLetter> {
         .boxed()
 }
 
+fn destination() -> BoxedStrategy<grapevine_model::DestinationView> {
+    let counts = (any::<[u64; 3]>(), any::<u32>());
+    (text(), text(), counts, option::of(any::<u64>()))
+        .prop_map(|(destination, reason, (counts, failures), next_ms)| {
+            grapevine_model::DestinationView {
+                destination,
+                messages: counts[0],
+                recipients: counts[1],
+                under_way: counts[2],
+                failures,
+                next_ms,
+                reason,
+            }
+        })
+        .boxed()
+}
+
 fn unplug() -> BoxedStrategy<UnplugView> {
     (
         any::<bool>(),
@@ -144,6 +161,7 @@ pub(super) fn answer() -> BoxedStrategy<QueueAnswer> {
             .prop_map(|(replayed, next)| QueueAnswer::Replayed { replayed, next }),
         (vec(letter(), 0..3), option::of(text()))
             .prop_map(|(letters, next)| QueueAnswer::DeadLetters { letters, next }),
+        vec(destination(), 0..3).prop_map(QueueAnswer::Destinations),
         unplug().prop_map(QueueAnswer::Unplug),
     ]
     .boxed()

@@ -138,14 +138,22 @@ pub(super) fn entry() -> BoxedStrategy<EntryView> {
         any::<u64>(),
         any::<Option<u32>>(),
     );
-    let more = (names(), quota(), posting(), any::<u32>());
+    let suspended = (name(), any::<u64>(), text()).prop_map(|(member, since_ms, reason)| {
+        grapevine_model::Suspended {
+            member,
+            since_ms,
+            reason,
+        }
+    });
+    let suspended = proptest::collection::vec(suspended, 0..3);
+    let more = (names(), quota(), posting(), any::<u32>(), suspended);
     (what, places, people, more)
         .prop_map(
             |(
                 (name, kind, incarnation, remark, conflict),
                 (sites, forward, aliases, connect_sites),
                 (members, owners, friends, created_ms, number),
-                (former, quota, posting, aside),
+                (former, quota, posting, aside, former_suspended),
             )| EntryView {
                 name,
                 kind,
@@ -165,6 +173,7 @@ pub(super) fn entry() -> BoxedStrategy<EntryView> {
                 quota,
                 usage: (aside % 2 == 0).then(|| Usage::of(aside.into())),
                 posting,
+                suspended: former_suspended,
                 aside,
             },
         )
@@ -460,15 +469,16 @@ pub(super) fn reply_about_servers() -> BoxedStrategy<Reply> {
 pub(super) fn policy() -> BoxedStrategy<RegistryPolicy> {
     (
         (alone(), stale(), scram(), servers()),
-        (quota(), over_quota()),
+        (quota(), over_quota(), option::of(name())),
     )
         .prop_map(
-            |((alone, stale, scram, offered), (quota, over_quota))| RegistryPolicy {
+            |((alone, stale, scram, offered), (quota, over_quota, catch_all))| RegistryPolicy {
                 alone,
                 stale,
                 scram,
                 quota,
                 over_quota,
+                catch_all,
                 offered,
             },
         )

@@ -103,6 +103,7 @@ pub(super) fn change() -> BoxedStrategy<EntryChange> {
             verdict: reject.map_or(Verdict::Approve, Verdict::Reject),
         }),
         unsubscribe().prop_map(EntryChange::Unsubscribe),
+        name().prop_map(EntryChange::Resume),
         (list(), member()).prop_map(|(list, who)| EntryChange::ListAdd(list, who)),
         (list(), member()).prop_map(|(list, who)| EntryChange::ListRemove(list, who)),
         Just(EntryChange::Join),
@@ -367,6 +368,7 @@ pub(super) fn policy_change() -> BoxedStrategy<PolicyChange> {
     prop_oneof![
         quota().prop_map(PolicyChange::Quota),
         over_quota().prop_map(PolicyChange::OverQuota),
+        option::of(name()).prop_map(PolicyChange::CatchAll),
         alone().prop_map(PolicyChange::Alone),
         stale().prop_map(PolicyChange::Stale),
         scram().prop_map(PolicyChange::Scram),
