@@ -34,6 +34,7 @@ mod moderation;
 mod moved;
 mod names;
 mod news;
+mod others;
 mod posting;
 mod queue;
 mod quotas;
