@@ -289,7 +289,12 @@ impl Server {
             held.is_some_and(|held| held.record.origin == origin)
         };
         let left = messages.into_iter().filter(of_this_life);
-        let left = left.map(|message| (from.clone(), message)).collect();
+        let left: Vec<_> = left.map(|message| (from.clone(), message)).collect();
+        let count = left.len();
+        self.note_info(
+            format!("{from} stops in order: {count} of its messages go on here"),
+            None,
+        );
         if let Some(peer) = self.peers.get_mut(from) {
             // No deputy any more, until it says otherwise.
             peer.accepts = false;

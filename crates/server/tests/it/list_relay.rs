@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::client::Person;
 use crate::grapevine::{Grapevine, wait_for};
 use crate::http::done;
 use crate::http_client::Client;
@@ -135,5 +136,49 @@ fn copies_of_a_list_leave_once_for_each_destination_in_its_name_and_its_owners_h
     assert_eq!(reply.code, 250, "{reply:?}");
     wait_for_inbox(&grapevine, "needham", &["Subject: it bounced"]);
     assert_eq!((far.taken().len(), near.taken().len()), (2, 2), "each once");
+    grapevine.expect_no_errors();
+}
+
+#[test]
+fn a_server_that_is_told_to_stop_leaves_its_mail_to_its_deputy_before_it_goes() {
+    let sink = Sink::open(Manner::default());
+    let port = sink.port;
+    drop(sink);
+    let tables = format!(
+        "[[routes]]\ndomain = '*'\nto = 'smtp:127.0.0.1:{port}'\n[relay]\nretry_seconds = 1\nretry_most_minutes = 1\n"
+    );
+    let (grapevine, _temp) = pair_with(&tables, |_| "off".into());
+    let mut smtp = Smtp::submission(&grapevine, 0, "birrell");
+    for n in 0..3 {
+        let text = format!("From: birrell@pa.example\r\nSubject: waits {n}\r\n\r\nhello\r\n");
+        let reply = smtp.data("birrell@pa.example", "ann@far.example", text.as_bytes());
+        assert_eq!(reply.code, 250, "{reply:?}");
+    }
+    drop(smtp);
+    let person = Person::at(&grapevine);
+    wait_for("the deputy to have them", || {
+        person.json(&["status"])["servers"][1]["queue"]["deputy_for"] == 3
+    });
+    let waiting = person.json(&["queue", "destinations", "--as", "registrar@pa.example"]);
+    let one = &waiting["destinations"][0];
+    assert_eq!(
+        (&one["messages"], &one["recipients"]),
+        (&json!(3), &json!(3)),
+        "{waiting}"
+    );
+    assert_eq!(
+        one["destination"],
+        json!(format!("127.0.0.1:{port}")),
+        "{waiting}"
+    );
+
+    nix::sys::signal::kill(grapevine.pid(0), nix::sys::signal::Signal::SIGTERM).unwrap();
+    wait_for("the deputy to be told", || {
+        grapevine
+            .logs()
+            .contains("s1 stops in order: 3 of its messages go on here")
+    });
+    let sink = Sink::open_at(port, Manner::default());
+    wait_for("the deputy to hand them over", || sink.taken().len() == 3);
     grapevine.expect_no_errors();
 }
