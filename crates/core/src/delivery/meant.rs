@@ -73,7 +73,7 @@ impl Server {
     }
 
     /// What became of an entry, as a holder of its registry says; none where none can be asked.
-    fn life_of(
+    pub(crate) fn life_of(
         &self,
         memo: &Memo,
         registry: &RegistryName,

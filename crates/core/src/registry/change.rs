@@ -605,19 +605,7 @@ impl Server {
                 if !known {
                     return Ok(Err(Refusal::not_found(member)));
                 }
-                if self
-                    .entry(name)
-                    .and_then(|e| e.listed(*list, &member.key()))
-                    .as_ref()
-                    == Some(&listed)
-                {
-                    Vec::new()
-                } else {
-                    vec![Change::put(
-                        element(incarnation, list_field(*list), member.key()),
-                        codec::encode(&listed),
-                    )]
-                }
+                self.enlist(memo, (name, *list), &member.key(), &listed)?
             }
             EntryChange::ListRemove(list, member) => {
                 let there = entry.listed(*list, &member.key()).is_some();
@@ -655,8 +643,7 @@ impl Server {
                         incarnation: Some(*is),
                         group: false,
                     };
-                    let key = element(incarnation, Field::Member, who.key());
-                    vec![Change::put(key, codec::encode(&listed))]
+                    self.enlist(memo, (name, GroupList::Members), &who.key(), &listed)?
                 } else {
                     let who = Member::Name(who.clone());
                     self.elements_for(name, GroupList::Members, &who, Some(*is))

@@ -12,7 +12,7 @@ use grapevine_model::{
 };
 
 use crate::registry::access::listed;
-use crate::registry::closures::Reach;
+use crate::registry::closures::{Reach, Sought};
 use crate::registry::directory::{Eval, Held, Hint, MOST_QUESTIONS, Memo, Need};
 use crate::registry::request::{Outcome, Stop};
 use crate::server::Server;
@@ -39,8 +39,7 @@ impl Server {
         };
         let key = (root, list);
         if let Some(reach) = self.closures.borrow().reach(key)
-            && let Some((before, found)) = reach.answers.get(who)
-            && *before == as_whom
+            && let Some(found) = reach.answers.get(&Sought::new(who, as_whom))
             && self.all_readable(reach)
         {
             let elsewhere = if *found {
@@ -98,7 +97,8 @@ impl Server {
             };
             (found, elsewhere)
         };
-        self.closures.borrow_mut().found(key, who, as_whom, found);
+        let sought = Sought::new(who, as_whom);
+        self.closures.borrow_mut().found(key, sought, found);
         Answer::Level { found, elsewhere }
     }
 

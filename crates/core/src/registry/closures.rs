@@ -37,8 +37,21 @@ pub(crate) struct Reach {
     pub(crate) elsewhere: Vec<(Name, Option<Incarnation>)>,
     /// There is more: over the limit, or in a registry that may not be read now.
     pub(crate) cut_short: bool,
-    /// Who was looked for, as whom, and whether he was found.
-    pub(crate) answers: BTreeMap<Name, (Option<Incarnation>, bool)>,
+    /// Who was looked for, and whether he was found.
+    pub(crate) answers: BTreeMap<Sought, bool>,
+}
+
+/// Who is looked for: an entry, whichever of its names was said, or an outside address.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sought {
+    Entry(Incarnation),
+    Outside(Name),
+}
+
+impl Sought {
+    pub(crate) fn new(who: &Name, as_whom: Option<Incarnation>) -> Self {
+        as_whom.map_or_else(|| Self::Outside(who.clone()), Self::Entry)
+    }
 }
 
 /// All that is remembered.
@@ -75,7 +88,7 @@ impl Closures {
     }
 
     /// Remembers whether somebody was found.
-    pub(crate) fn found(&mut self, key: Key, who: &Name, as_whom: Option<Incarnation>, yes: bool) {
+    pub(crate) fn found(&mut self, key: Key, sought: Sought, yes: bool) {
         if self.answers >= MOST_ANSWERS {
             for reach in self.reached.values_mut() {
                 reach.answers.clear();
@@ -83,7 +96,7 @@ impl Closures {
             self.answers = 0;
         }
         if let Some(reach) = self.reached.get_mut(&key) {
-            let before = reach.answers.insert(who.clone(), (as_whom, yes));
+            let before = reach.answers.insert(sought, yes);
             self.answers += usize::from(before.is_none());
         }
     }
@@ -105,13 +118,22 @@ impl Closures {
         if in_list {
             let keys = self.by_group.get(&incarnation).cloned().unwrap_or_default();
             let group = is_group(key, new) || old.is_some_and(|old| is_group(key, old));
-            let who = std::str::from_utf8(&key.element)
+            let named = std::str::from_utf8(&key.element)
                 .ok()
                 .and_then(|text| text.parse::<Member>().ok());
+            // Whoever was or is meant, by whichever of his names he was looked for.
+            let cells = old.into_iter().chain([new]);
+            let meant = cells.filter_map(|cell| listed_cell(key, cell)?.incarnation);
+            let meant: Vec<Sought> = meant.map(Sought::Entry).collect();
             for of in keys {
-                match &who {
+                match &named {
                     _ if group => self.forget(of),
-                    Some(Member::Name(who)) => self.forget_answer(of, who),
+                    Some(Member::Name(who)) => {
+                        self.forget_answer(of, &Sought::Outside(who.clone()));
+                        for sought in &meant {
+                            self.forget_answer(of, sought);
+                        }
+                    }
                     // A wildcard is about many.
                     Some(Member::Anyone | Member::AnyoneIn(_)) | None => self.forget_answers(of),
                 }
@@ -157,9 +179,9 @@ impl Closures {
         }
     }
 
-    fn forget_answer(&mut self, key: Key, who: &Name) {
+    fn forget_answer(&mut self, key: Key, sought: &Sought) {
         if let Some(reach) = self.reached.get_mut(&key)
-            && reach.answers.remove(who).is_some()
+            && reach.answers.remove(sought).is_some()
         {
             self.answers = self.answers.saturating_sub(1);
         }

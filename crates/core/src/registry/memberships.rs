@@ -7,13 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    Answer, Depth, EntryKind, ErrorKind, GroupList, Incarnation, Member, MemberKind, Name,
+    Answer, Depth, EntryKind, ErrorKind, GroupList, Incarnation, Life, Member, MemberKind, Name,
     Question, Refusal, RegistryName, Reply, Resolution, Speaker,
 };
 
-use crate::registry::database::list_field;
+use crate::codec::{self, Listed};
+use crate::registry::database::{element, list_field};
 use crate::registry::directory::{Eval, Held, MOST_QUESTIONS, Memo, Need};
 use crate::registry::listed_in::Whom;
+use crate::replication::push::Change;
 use crate::server::Server;
 
 /// Groups in one answer between servers: with the longest names a few hundred KiB.
@@ -237,6 +239,52 @@ impl Server {
             }
             Member::Anyone | Member::AnyoneIn(_) => member,
         }
+    }
+
+    /// What puts somebody into a list of a group. Whoever was listed by that name before he was renamed stays, under his
+    /// present name.
+    pub(crate) fn enlist(
+        &self,
+        memo: &Memo,
+        (group, list): (&Name, GroupList),
+        key: &str,
+        listed: &Listed,
+    ) -> Eval<Vec<Change>> {
+        let Some(entry) = self.entry(group) else {
+            return Ok(Vec::new());
+        };
+        let put = |key: &str, listed: &Listed| {
+            let key = element(entry.incarnation, list_field(list), key);
+            Change::put(key, codec::encode(listed))
+        };
+        let before = entry.listed(list, key);
+        if before.as_ref() == Some(listed) {
+            return Ok(Vec::new());
+        }
+        let mut changes = vec![put(key, listed)];
+        let Some((before, meant, name)) = before.and_then(|before| {
+            let meant = before.incarnation?;
+            let name: Name = before.spelling.parse().ok()?;
+            (listed.incarnation != Some(meant)).then_some((before, meant, name))
+        }) else {
+            return Ok(changes);
+        };
+        if self.held(name.registry()) == Held::Unknown {
+            return Ok(changes);
+        }
+        match self.life_of(memo, name.registry(), meant)? {
+            Some(Life::Lives(now)) if now.key() != key => {
+                let spelling = now.to_string();
+                changes.push(put(&now.key(), &Listed { spelling, ..before }));
+            }
+            Some(Life::Gone | Life::Aside | Life::Absent) => {}
+            Some(Life::Lives(_) | Life::Unheard) | None => {
+                let why =
+                    format!("nobody can tell now whom the group lists as {name}; try again later");
+                return Err(Need::Unavailable(why));
+            }
+        }
+        Ok(changes)
     }
 
     /// Which elements of a group's list stand for somebody: under this name, or under another name

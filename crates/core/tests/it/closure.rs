@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    Check, EntryKind, ErrorKind, GroupList, ImportedEntry, MAX_IMPORTED_ENTRIES, Name, Reply,
-    Request, Speaker,
+    Check, EntryChange, EntryKind, ErrorKind, GroupList, ImportedEntry, MAX_IMPORTED_ENTRIES, Name,
+    Reply, Request, Speaker,
 };
 use proptest::prelude::*;
 
@@ -280,4 +280,28 @@ fn a_change_in_a_registry_held_elsewhere_is_seen_within_the_stated_time() {
         cluster.refused("s1", Speaker::Operator, request),
         ErrorKind::Unavailable
     );
+}
+
+#[test]
+fn who_is_taken_out_under_one_of_his_names_is_out_under_all_of_them() {
+    let mut cluster = world();
+    let alias = Request::Change {
+        name: name("needham@pa"),
+        change: EntryChange::AliasAdd(name("roger@pa")),
+    };
+    cluster.ok("s1", Speaker::Operator, alias);
+    let of = ["needham@pa", "roger@pa"];
+    for listed in of {
+        let change = add("g0@pa", GroupList::Members, listed);
+        cluster.ok("s1", Speaker::Operator, change);
+        // Both answers are remembered now.
+        for who in of {
+            assert!(check(&mut cluster, "s1", "g0@pa", who), "{listed} {who}");
+        }
+        let change = remove("g0@pa", GroupList::Members, "needham@pa");
+        cluster.ok("s1", Speaker::Operator, change);
+        for who in of {
+            assert!(!check(&mut cluster, "s1", "g0@pa", who), "{listed} {who}");
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! Members of registries held elsewhere: the entry that was listed, not whoever has its name now.
 
-use grapevine_model::{Check, EntryChange, GroupList, Reply, Request, Speaker};
+use grapevine_model::{Check, Depth, EntryChange, GroupList, Reply, Request, Speaker};
 
-use crate::harness::{Cluster, add, name, server};
+use crate::harness::{Cluster, add, name, remove, server};
+use crate::memberships::{groups, member_of};
 
 /// `es` at the first server alone; `g^@pa`, at both, has a list and a person of it.
 fn world() -> Cluster {
@@ -61,6 +62,31 @@ fn a_list_elsewhere_that_was_renamed_gives_its_right_under_its_new_name() {
     cluster.group("far^@es", &["needham@pa"], &[]);
     assert_eq!(is_member(&mut cluster, "birrell@pa"), [true, true]);
     assert_eq!(is_member(&mut cluster, "needham@pa"), [false, false]);
+}
+
+#[test]
+fn a_person_elsewhere_keeps_memberships_under_a_new_name_and_the_old_name_brings_none() {
+    let mut cluster = world();
+    change(&mut cluster, "n@es", EntryChange::Rename(name("m@es")));
+    assert_eq!(is_member(&mut cluster, "m@es"), [true, true]);
+    cluster.individual("n@es");
+    assert_eq!(is_member(&mut cluster, "m@es"), [true, true]);
+    assert_eq!(is_member(&mut cluster, "n@es"), [false, false]);
+    for at in ["s1", "s2"] {
+        let of = |who: &str| member_of(who, GroupList::Members, Depth::Direct);
+        assert_eq!(groups(&mut cluster, at, of("m@es")), ["g^@pa"], "{at}");
+        assert!(groups(&mut cluster, at, of("n@es")).is_empty(), "{at}");
+    }
+    // Taken out by either name's bearer, each for himself.
+    let new = add("g^@pa", GroupList::Members, "n@es");
+    cluster.ok("s2", Speaker::Operator, new);
+    assert_eq!(is_member(&mut cluster, "n@es"), [true, true]);
+    assert_eq!(is_member(&mut cluster, "m@es"), [true, true]);
+    let old = remove("g^@pa", GroupList::Members, "m@es");
+    cluster.ok("s2", Speaker::Operator, old);
+    assert_eq!(is_member(&mut cluster, "m@es"), [false, false]);
+    assert_eq!(is_member(&mut cluster, "n@es"), [true, true]);
+    cluster.assert_settled();
 }
 
 #[test]

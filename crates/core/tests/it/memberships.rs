@@ -4,7 +4,7 @@ use grapevine_model::{Depth, ErrorKind, GroupList, Reply, Request, Speaker};
 
 use crate::harness::{Cluster, add, name, remove};
 
-fn member_of(who: &str, list: GroupList, depth: Depth) -> Request {
+pub(crate) fn member_of(who: &str, list: GroupList, depth: Depth) -> Request {
     Request::MemberOf {
         name: name(who),
         list,
@@ -14,7 +14,7 @@ fn member_of(who: &str, list: GroupList, depth: Depth) -> Request {
     }
 }
 
-fn groups(cluster: &mut Cluster, at: &str, request: Request) -> Vec<String> {
+pub(crate) fn groups(cluster: &mut Cluster, at: &str, request: Request) -> Vec<String> {
     match cluster.ok(at, Speaker::Operator, request) {
         Reply::Members {
             members,
