@@ -539,7 +539,7 @@ impl Pair {
         let now = self.now();
         self.nodes[1].start(Start::Resume, now);
         self.pass(5_000);
-        self.counted = |message| matches!(message, PeerMessage::Compare { .. });
+        self.counted = |message| matches!(meant(message), PeerMessage::Compare { .. });
         (self.frames, self.bytes) = (0, 0);
         let (begun, busy) = (self.elapsed(), processor_time());
         self.last_sent = begun;
@@ -583,7 +583,7 @@ impl Pair {
             self.ask(0, Request::Change { name, change }).unwrap();
         }
         self.pass(5_000);
-        self.counted = |message| !matches!(message, PeerMessage::Beat(_));
+        self.counted = |message| !matches!(meant(message), PeerMessage::Beat(_));
         (self.frames, self.bytes) = (0, 0);
         self.cut = false;
         let first = self.digests(0).unwrap();
@@ -657,6 +657,14 @@ fn name(text: &str) -> Name {
 
 fn registry() -> RegistryName {
     REGISTRY.parse().unwrap()
+}
+
+/// A message without the word which incarnation of a registry it is about.
+fn meant(message: &PeerMessage) -> &PeerMessage {
+    match message {
+        PeerMessage::About { message, .. } => message,
+        other => other,
+    }
 }
 
 /// How long this thread has been on a processor; by the clock where the system does not say.
