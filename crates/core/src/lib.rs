@@ -12,6 +12,7 @@ mod delivery;
 mod effect;
 mod ledger;
 mod mailbox;
+mod mistakes;
 mod peers;
 #[cfg(feature = "planted-faults")]
 mod planted;

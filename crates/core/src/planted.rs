@@ -52,11 +52,19 @@ pub enum Planted {
     OldLivesTaken,
     /// A holder is asked before it has fetched anything, and may be left as the only one (P4).
     TrafficFirst,
+    /// What a server leaves it drops before the others have it (P1, P4).
+    DroppedEarly,
+    /// A moderated list asks nobody (P8).
+    ModerationSkipped,
+    /// A deleted message still counts (quotas).
+    UsageDrifts,
+    /// Who is renamed is not found by his old name any more (P1).
+    RenameForgets,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::ReplyBeforeDurable,
         Self::AcceptBeforeDeputy,
         Self::WallClockStamps,
@@ -81,5 +89,9 @@ impl Planted {
         Self::OutsideNotAsked,
         Self::OldLivesTaken,
         Self::TrafficFirst,
+        Self::DroppedEarly,
+        Self::ModerationSkipped,
+        Self::UsageDrifts,
+        Self::RenameForgets,
     ];
 }

@@ -28,6 +28,7 @@ use crate::delivery::steer::Deposits;
 use crate::effect::{Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
 use crate::mailbox::Sitings;
+use crate::mistakes::Mistakes;
 use crate::peers::Peer;
 use crate::registry::closures::Closures;
 use crate::registry::database::Database;
@@ -198,6 +199,7 @@ pub struct Server {
     pub(crate) planted_outside_not_asked: bool,
     pub(crate) planted_old_lives: bool,
     pub(crate) planted_traffic_first: bool,
+    pub(crate) mistakes: Mistakes,
 }
 
 impl Server {
@@ -318,6 +320,7 @@ impl Server {
             planted_outside_not_asked: false,
             planted_old_lives: false,
             planted_traffic_first: false,
+            mistakes: Mistakes::default(),
         };
         #[cfg(feature = "planted-faults")]
         server.plant();
@@ -374,6 +377,7 @@ impl Server {
             Some(Planted::TrafficFirst) => self.planted_traffic_first = true,
             Some(Planted::CompareTrusts) => self.planted_compare_trusts = true,
             Some(Planted::WatchByTime) => self.planted_watch_by_time = true,
+            Some(planted) => self.mistakes.plant(planted),
         }
     }
 

@@ -71,7 +71,8 @@ enum JobKind {
         tries: u32,
     },
     List,
-    DeleteMail(Vec<MessageId>),
+    /// Which, and whether the server that is asked is a site.
+    DeleteMail(Vec<MessageId>, bool),
     Write(WriteId),
     CheckStable(Name, Name, Check),
     CheckClub(Name, Name),
@@ -352,11 +353,12 @@ impl Client {
                 tries,
             } => self.submitted(stage, asked, submission, sent, tries, outcome),
             JobKind::List => self.listed(stage, asked, outcome),
-            JobKind::DeleteMail(ids) => {
+            JobKind::DeleteMail(ids, is_site) => {
                 if let Outcome::Done(Reply::Written(written)) = outcome {
                     let deletion = Deletion {
                         at_us: stage.cluster.now_us(),
                         node,
+                        is_site,
                         copies: written.copies,
                         disks_lost: asked.disks_lost,
                     };
@@ -403,7 +405,8 @@ impl Client {
                 note(stage, removed_stays_removed::NAME, found);
             }
             JobKind::Truth(question, truth) => {
-                let found = answered(&format!("{question} at node {node}"), &truth, outcome);
+                let question = format!("{question} at node {node}");
+                let found = answered(stage.world, &question, &truth, outcome);
                 note(stage, unknown_is_never_empty::NAME, found);
             }
             JobKind::CreateLate(name) => {
@@ -476,7 +479,7 @@ impl Client {
                 note(stage, "answers fit", Some(what));
             }
             Outcome::Refused(refusal) => {
-                if sent.never.is_empty() && !sent.passing {
+                if sent.never.is_empty() && sent.either.is_empty() && !sent.passing {
                     let question = format!(
                         "{} submits to {:?}: {}",
                         self.person.name, sent.recipients, refusal.why
@@ -534,19 +537,22 @@ impl Client {
         }
         let name = self.person.name.clone();
         stage.oracle.deletes(&name, &messages);
-        let kind = JobKind::DeleteMail(messages.clone());
+        let me = &stage.cluster.nodes()[self.server].name;
+        let is_site = listing.sites.contains(me);
+        let kind = JobKind::DeleteMail(messages.clone(), is_site);
         self.request(stage, kind, Request::InboxDelete { name, messages });
     }
 }
 
-fn answered(question: &str, truth: &Truth, outcome: &Outcome) -> Option<String> {
+fn answered(world: &World, question: &str, truth: &Truth, outcome: &Outcome) -> Option<String> {
     match (truth, outcome) {
         (Truth::Ok, Outcome::Done(Reply::Ok))
         | (Truth::LoggedIn, Outcome::Done(Reply::Authenticated(_)))
         | (_, Outcome::NotSent | Outcome::Unknown) => None,
         (Truth::Members(all), Outcome::Done(Reply::Members { members, .. })) => {
             let said = members.iter().filter_map(|member| match member {
-                Member::Name(name) => Some(name.clone()),
+                // Listed under their present names.
+                Member::Name(name) => Some(world.first_name(name).unwrap_or(name).clone()),
                 Member::Anyone | Member::AnyoneIn(_) => None,
             });
             let said: std::collections::BTreeSet<Name> = said.collect();

@@ -626,10 +626,16 @@ impl Cluster {
         if !alive && !self.dice.chance(SAID_ALL_PERMILLE) {
             return;
         }
+        let (after_us, again_us) = self.outside.answers_after(order, &mut self.dice);
         let handed = self.outside.receive(order, &mut self.dice);
-        let at_us = self.now_us() + self.dice.between(1_000, 500_000);
-        self.queue
-            .plan(at_us, Event::HandedOver { node, life, handed });
+        let now_us = self.now_us();
+        if let Some(again_us) = again_us {
+            let handed = handed.clone();
+            let again = Event::HandedOver { node, life, handed };
+            self.queue.plan(now_us + again_us, again);
+        }
+        let answer = Event::HandedOver { node, life, handed };
+        self.queue.plan(now_us + after_us, answer);
     }
 
     /// The core hears what keys are in the folder.

@@ -9,7 +9,7 @@ use grapevine_model::{BodyInfo, PeerMessage, Refusal, Reply, RequestId, Secret, 
 
 use crate::cluster::{Cluster, OrderedReport};
 use crate::event::{CallId, Event, NodeIndex, Outcome};
-use crate::node::{Fate, Moment};
+use crate::node::{Doom, Fate, Moment, Step};
 
 /// More effects than this from one input are a loop.
 const MAX_EFFECTS: usize = 200_000;
@@ -28,28 +28,45 @@ pub fn hash(password: &str) -> Secret {
     Secret(format!("{HASH_PREFIX}{password}"))
 }
 
-/// What the doom of a machine looks for in an effect.
-fn moment(effect: &Effect) -> Option<Moment> {
-    match effect {
-        Effect::Reply { result, .. } => match result {
-            Ok(Reply::Accepted { copies, .. }) if *copies >= 2 => Some(Moment::Accepted),
-            Ok(Reply::Written(written)) if written.copies >= 2 => Some(Moment::Written),
-            _ => None,
-        },
-        Effect::Send { .. } => Some(Moment::Sent),
-        Effect::Commit { .. } => Some(Moment::Commit),
-        Effect::Verify { .. }
-        | Effect::Sign { .. }
-        | Effect::MakeKey
-        | Effect::UseKey(_)
-        | Effect::Report(_)
-        | Effect::HandOver(_)
-        | Effect::Discard { .. }
-        | Effect::Servers(_)
-        | Effect::Scram(_)
-        | Effect::Zone(_)
-        | Effect::ZoneGone(_)
-        | Effect::Note(_) => None,
+/// Whether an effect is what the doom of a machine waits for.
+fn fits(moment: Moment, effect: &Effect) -> bool {
+    match (moment, effect) {
+        (Moment::Accepted, Effect::Reply { result, .. }) => {
+            matches!(result, Ok(Reply::Accepted { copies, .. }) if *copies >= 2)
+        }
+        (Moment::Written, Effect::Reply { result, .. }) => {
+            matches!(result, Ok(Reply::Written(written)) if written.copies >= 2)
+        }
+        (Moment::Step(step), effect) => step_of(effect) == Some(step),
+        (Moment::Sent, Effect::Send { .. })
+        | (Moment::Commit, Effect::Commit { .. })
+        | (Moment::Nth(0), _) => true,
+        (
+            Moment::Accepted | Moment::Written | Moment::Sent | Moment::Commit | Moment::Nth(_),
+            _,
+        ) => false,
+    }
+}
+
+/// Which step of a message's way an effect is, if it is one.
+fn step_of(effect: &Effect) -> Option<Step> {
+    let message = match effect {
+        Effect::Send { message, .. } => message,
+        Effect::HandOver(_) => return Some(Step::Outside),
+        Effect::Report(_) => return Some(Step::Report),
+        _ => return None,
+    };
+    match message {
+        PeerMessage::Body { .. } => Some(Step::Body),
+        PeerMessage::Custody(_) => Some(Step::Custody),
+        PeerMessage::CustodyHeld { .. } => Some(Step::Held),
+        PeerMessage::Hand(_) => Some(Step::Hand),
+        PeerMessage::Handed { .. } => Some(Step::Handed),
+        PeerMessage::Deposit { .. } => Some(Step::Deposit),
+        PeerMessage::Deposited { .. } => Some(Step::Deposited),
+        PeerMessage::CustodyEnded { .. } => Some(Step::Ended),
+        PeerMessage::Pushes(_) => Some(Step::Push),
+        _ => None,
     }
 }
 
@@ -65,7 +82,15 @@ impl Cluster {
                 return;
             };
             let doom = self.nodes[node].doom;
-            let fate = doom.filter(|doom| moment(&effect) == Some(doom.after));
+            let fate = doom.filter(|doom| fits(doom.after, &effect));
+            self.nodes[node].effects += 1;
+            if let Some(Doom {
+                after: Moment::Nth(left),
+                ..
+            }) = &mut self.nodes[node].doom
+            {
+                *left = left.saturating_sub(1);
+            }
             self.effect(node, effect);
             if let Some(doom) = fate {
                 self.nodes[node].doom = None;

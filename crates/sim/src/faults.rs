@@ -9,7 +9,7 @@ use crate::dice::Dice;
 use crate::disk::DiskSpeed;
 use crate::event::NodeIndex;
 use crate::network::{Cut, Weather};
-use crate::node::{Doom, Fate, Moment};
+use crate::node::{Doom, Fate, Moment, Step};
 
 /// Something that goes wrong, or is mended.
 #[derive(Debug, Clone)]
@@ -91,10 +91,10 @@ pub(crate) fn plan(dice: &mut Dice, nodes: usize, start_us: u64, length_us: u64)
             Fault::Destroy(node(dice))
         } else {
             let doom = Doom {
-                after: if dice.chance(700) {
-                    Moment::Accepted
-                } else {
-                    Moment::Written
+                after: match dice.below(10) {
+                    0..4 => Moment::Accepted,
+                    4..6 => Moment::Written,
+                    _ => any_step(dice),
                 },
                 fate: Fate::Destroy,
             };
@@ -142,12 +142,17 @@ pub(crate) fn plan(dice: &mut Dice, nodes: usize, start_us: u64, length_us: u64)
 }
 
 fn any_moment(dice: &mut Dice) -> Moment {
-    match dice.below(4) {
+    match dice.below(8) {
         0 => Moment::Accepted,
         1 => Moment::Written,
         2 => Moment::Sent,
-        _ => Moment::Commit,
+        3 => Moment::Commit,
+        _ => any_step(dice),
     }
+}
+
+fn any_step(dice: &mut Dice) -> Moment {
+    Moment::Step(Step::ALL[dice.index(Step::ALL.len())])
 }
 
 fn cut(dice: &mut Dice, nodes: usize) -> Fault {

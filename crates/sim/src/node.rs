@@ -35,6 +35,8 @@ pub struct Node {
     pub(crate) next_key: Option<Vec<u8>>,
     /// What is to befall it at its next fitting effect.
     pub(crate) doom: Option<Doom>,
+    /// Effects that its servers have ordered so far.
+    pub effects: u64,
     /// Disks lost for good on this machine.
     pub disks_lost: u32,
     /// Whether its operator has given it up: it will not come back.
@@ -63,6 +65,54 @@ pub enum Moment {
     Sent,
     /// A commit was handed to the disk.
     Commit,
+    /// This step of a message's way was taken.
+    Step(Step),
+    /// Any effect, after so many others.
+    Nth(u32),
+}
+
+/// A step of a message's way from one server to another, or out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A body went to another server.
+    Body,
+    /// A deputy was asked for.
+    Custody,
+    /// A deputy has said that it has it.
+    Held,
+    /// A recipient was handed to a holder of its registry.
+    Hand,
+    /// A holder has said that it has taken the recipient over.
+    Handed,
+    /// A deposit was asked for.
+    Deposit,
+    /// An inbox site has said what became of a deposit.
+    Deposited,
+    /// A deputy was told that all is done.
+    Ended,
+    /// A mailbox's news went to its other site.
+    Push,
+    /// A message was handed over to another mail system.
+    Outside,
+    /// A report was ordered.
+    Report,
+}
+
+impl Step {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Body,
+        Self::Custody,
+        Self::Held,
+        Self::Hand,
+        Self::Handed,
+        Self::Deposit,
+        Self::Deposited,
+        Self::Ended,
+        Self::Push,
+        Self::Outside,
+        Self::Report,
+    ];
 }
 
 /// What befalls a machine.
@@ -93,6 +143,7 @@ impl Node {
             known: BTreeMap::new(),
             next_key: None,
             doom: None,
+            effects: 0,
             disks_lost: 0,
             gone: false,
             timer_calls: (0, 0),

@@ -14,6 +14,7 @@ use crate::event::{NodeIndex, Outcome};
 use crate::invariants;
 use crate::invariants::leases::Registration;
 use crate::invariants::removed_stays_removed::IN;
+use crate::world::World;
 
 /// A message that somebody has submitted.
 #[derive(Debug, Clone)]
@@ -32,6 +33,11 @@ pub struct Sent {
     pub outside: BTreeSet<Name>,
     /// Recipients that never exist: reported, if it is accepted.
     pub never: BTreeSet<Name>,
+    /// The individuals who must get it, or whose sender must have a report: by a name that they have
+    /// at times, or into a mailbox that may be full.
+    pub either: BTreeSet<Name>,
+    /// The moderated lists that it is for.
+    pub forums: BTreeSet<Name>,
     /// Whether one of the recipients comes and goes.
     pub passing: bool,
     /// The yes, if there was one.
@@ -69,6 +75,8 @@ pub struct Deletion {
     pub at_us: u64,
     /// Whose yes.
     pub node: NodeIndex,
+    /// Whether it was a site of the mailbox then: another one passes it on.
+    pub is_site: bool,
     /// On how many disks.
     pub copies: u8,
     /// How many disks had been lost, anywhere, when it was asked for: whoever was asked may have
@@ -201,6 +209,28 @@ pub struct Founded {
     pub entries: Vec<Entered>,
 }
 
+/// What owners have said of a post to a moderated list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// Somebody said yes, or may have.
+    pub perhaps_yes: bool,
+    /// Somebody said no, or may have.
+    pub perhaps_no: bool,
+    /// A yes was acknowledged.
+    pub surely_yes: bool,
+}
+
+/// The loss of all sites of some mailboxes at one moment, when all was at rest.
+#[derive(Debug, Clone)]
+pub struct SitesLost {
+    /// When.
+    pub at_us: u64,
+    /// Whose mailboxes.
+    pub owners: BTreeSet<Name>,
+    /// Messages of which other servers have kept a copy after delivery, and for whom each was.
+    pub kept: BTreeSet<(MessageId, Name)>,
+}
+
 /// The oracle.
 #[derive(Debug, Default)]
 pub struct Oracle {
@@ -220,6 +250,14 @@ pub struct Oracle {
     stamps: BTreeMap<OriginId, Vec<(u64, Stamp)>>,
     /// The individuals in each list that never changes: a report about a list explains them all.
     pub closures: BTreeMap<Name, BTreeSet<Name>>,
+    /// The first names of those who have others at times, by these.
+    pub other_names: BTreeMap<Name, Name>,
+    /// Moderated lists: their members, and who may post unasked.
+    pub forums: BTreeMap<Name, (BTreeSet<Name>, Name)>,
+    /// What was said of posts to them.
+    pub judged: BTreeMap<MessageId, Judged>,
+    /// Mailboxes that lost all their sites, if any did.
+    pub sites_lost: Option<SitesLost>,
     /// Whether messages were submitted without an id, so that unknown ids may turn up.
     pub nameless: bool,
     /// What was found.
@@ -227,12 +265,41 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// An oracle that knows the lists that never change.
-    pub fn new(closures: BTreeMap<Name, BTreeSet<Name>>) -> Self {
+    /// An oracle that knows what never changes.
+    pub fn new(world: &World) -> Self {
+        let forums = world.forums();
+        let lists = forums.iter();
+        let lists = lists.map(|(forum, (members, _))| (forum.clone(), members.clone()));
         Self {
-            closures,
+            closures: world.closures.clone().into_iter().chain(lists).collect(),
+            other_names: world.other_names(),
+            forums,
             ..Self::default()
         }
+    }
+
+    /// A steward is about to say this of a post.
+    pub fn judges(&mut self, message: MessageId, yes: bool) {
+        let judged = self.judged.entry(message).or_default();
+        judged.perhaps_yes |= yes;
+        judged.perhaps_no |= !yes;
+    }
+
+    /// A steward was heard.
+    pub fn judged(&mut self, message: MessageId, yes: bool) {
+        self.judged.entry(message).or_default().surely_yes |= yes;
+    }
+
+    /// Whether a member of a moderated list may have got this by it.
+    pub(crate) fn is_let_in(&self, sent: &Sent, message: MessageId, member: &Name) -> bool {
+        let judged = self.judged.get(&message).copied().unwrap_or_default();
+        let mut lists = sent
+            .forums
+            .iter()
+            .filter_map(|forum| self.forums.get(forum));
+        lists.any(|(members, owner)| {
+            members.contains(member) && (judged.perhaps_yes || sent.from == *owner)
+        })
     }
 
     /// Notes a violation.
@@ -276,14 +343,17 @@ impl Oracle {
         let found = invariants::one_copy::listing(mailbox, asked_us, node, listing, cluster)
             .into_iter()
             .map(|what| (invariants::one_copy::NAME, what));
-        let strangers = listing.messages.iter().filter_map(|listed| {
-            invariants::nobody_else::listed(&self.sent, self.nameless, owner, listed)
-                .map(|what| (invariants::nobody_else::NAME, what))
-        });
-        let found: Vec<_> = found.chain(strangers).collect();
+        let found: Vec<_> = found.collect();
         mailbox
             .seen
             .extend(listing.messages.iter().map(|listed| listed.message));
+        let strangers = listing.messages.iter().filter_map(|listed| {
+            invariants::nobody_else::listed(self, owner, listed)
+                .map(|what| (invariants::nobody_else::NAME, what))
+        });
+        let counted = invariants::quotas::listed(listing);
+        let counted = counted.map(|what| (invariants::quotas::NAME, what));
+        let found: Vec<_> = found.into_iter().chain(strangers).chain(counted).collect();
         for (invariant, what) in found {
             self.violation(now_us, invariant, format!("{owner}: {what}"));
         }

@@ -16,6 +16,10 @@ pub const DOMAINS: [&str; 3] = ["well.example", "closed.example", "fickle.exampl
 /// The one name that no domain outside has.
 const NOBODY: &str = "nobody";
 
+/// A fickle destination may think so long about a message: longer than RFC 5321 lets a sender wait
+/// for most answers.
+const LATEST_ANSWER_US: u64 = 90_000_000;
+
 /// How a domain outside is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
@@ -37,6 +41,8 @@ pub struct OutsideWorld {
     moods: BTreeMap<String, Mood>,
     /// How often each message was taken for each recipient.
     pub taken: BTreeMap<(MessageId, Name), u32>,
+    /// How often it was taken, or refused, and the sender never heard of that.
+    pub unheard: BTreeMap<(MessageId, Name), u32>,
 }
 
 impl Default for OutsideWorld {
@@ -45,6 +51,7 @@ impl Default for OutsideWorld {
         Self {
             moods: DOMAINS.map(str::to_owned).into_iter().zip(moods).collect(),
             taken: BTreeMap::new(),
+            unheard: BTreeMap::new(),
         }
     }
 }
@@ -53,6 +60,24 @@ impl OutsideWorld {
     /// A domain changes.
     pub fn set(&mut self, domain: &str, mood: Mood) {
         self.moods.insert(domain.to_owned(), mood);
+    }
+
+    /// When a destination answers, from now on, in microseconds, and whether it does so twice.
+    pub(crate) fn answers_after(&self, order: &HandOver, dice: &mut Dice) -> (u64, Option<u64>) {
+        let domain = order.recipients.first().map(|r| r.name.registry().as_str());
+        let mood = domain.and_then(|domain| self.moods.get(domain));
+        if mood != Some(&Mood::Fickle) {
+            return (dice.between(1_000, 500_000), None);
+        }
+        let first_us = match dice.chance(200) {
+            true => dice.between(500_000, LATEST_ANSWER_US),
+            false => dice.between(1_000, 500_000),
+        };
+        let again = dice.chance(100);
+        (
+            first_us,
+            again.then(|| first_us + dice.between(1, 5_000_000)),
+        )
     }
 
     /// Nothing is fickle or gone any more.
@@ -72,7 +97,16 @@ impl OutsideWorld {
         let mood = match mood {
             Some(Mood::Fickle) => match dice.below(10) {
                 0..4 => Mood::Well,
-                4..7 => Mood::Later,
+                4..6 => Mood::Later,
+                // It takes it, and the connection breaks before it can say so.
+                6 => {
+                    for one in &order.recipients {
+                        self.answer(order.message, one, Mood::Well);
+                        let place = (order.message, one.name.clone());
+                        *self.unheard.entry(place).or_default() += 1;
+                    }
+                    Mood::Gone
+                }
                 _ => Mood::Gone,
             },
             Some(mood) => mood,

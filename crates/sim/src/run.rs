@@ -16,9 +16,11 @@ use crate::faults::{self, Plan};
 use crate::founders::{self, Founder};
 use crate::invariants;
 use crate::keeper::Keeper;
+use crate::losses;
 use crate::movers::Mover;
 use crate::oracle::{Accepted, Oracle, Sent};
 use crate::services::{self, Instance};
+use crate::stewards::Steward;
 use crate::view::{self, Patience};
 use crate::watcher::Watcher;
 use crate::world::{self, Person, World};
@@ -41,6 +43,11 @@ const DELAY_NOTICE_MS: u64 = 12_000;
 
 /// The shortest retention in a run: shorter than cuts may last, longer than any pause of a server.
 const SHORT_RETENTION_MS: u64 = 8_000;
+/// After so long what is kept has been offered again.
+const REFILLED_MS: u64 = 150_000;
+/// In so many in a thousand of the runs in which nothing is given up, somebody's sites all lose their
+/// disks in the end.
+const SITES_LOST_PERMILLE: u64 = 0;
 /// So many in a thousand of the runs that may have one have it.
 const SHORT_RETENTION_PERMILLE: u64 = 700;
 
@@ -54,6 +61,8 @@ const WATCHERS: ActorIndex = 3_000;
 const FOUNDERS: ActorIndex = 5_000;
 /// Those who change holders.
 const MOVERS: ActorIndex = 6_000;
+/// The stewards.
+const STEWARDS: ActorIndex = 7_000;
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +148,7 @@ fn times(patience: Patience, dice: &mut Dice) -> Times {
         },
         // Senders are told soon: a notice is no end, whatever becomes of it.
         delay_notice_ms: DELAY_NOTICE_MS,
+        over_quota_ms: dice.between(5_000, 40_000),
         hint_ms: dice.between(1_000, 20_000),
         history_ms: 3_600_000,
         orphan_ms: 60_000,
@@ -170,6 +180,7 @@ struct Run {
     watchers: Vec<Watcher>,
     founders: Vec<Founder>,
     movers: Vec<Mover>,
+    stewards: Vec<Steward>,
     keeper: Keeper,
     plan: Plan,
     dice: Dice,
@@ -180,7 +191,7 @@ impl Run {
     fn new(
         seed: u64,
         mut cluster: Cluster,
-        world: World,
+        mut world: World,
         mut dice: Dice,
         patience: Patience,
     ) -> Self {
@@ -217,6 +228,7 @@ impl Run {
             })
             .collect();
         let moved = nodes > 2 && own.chance(600);
+        world.holders_move = moved;
         let movers: Vec<Mover> = world
             .registries
             .iter()
@@ -227,11 +239,21 @@ impl Run {
                 Mover::new(MOVERS + number, registry.name.clone(), dice, pace_us)
             })
             .collect();
+        let stewards: Vec<Steward> = world
+            .registries
+            .iter()
+            .enumerate()
+            .map(|(number, registry)| {
+                let dice = own.fork(30 + number as u64);
+                Steward::new(STEWARDS + number, registry.clone(), dice, pace_us)
+            })
+            .collect();
         let actors = (0..clients.len()).chain(INSTANCES..INSTANCES + instances.len());
         for me in actors {
             cluster.wake_in(me, dice.below(pace_us));
         }
         let late = (FOUNDERS..FOUNDERS + founders.len()).chain(MOVERS..MOVERS + movers.len());
+        let late = late.chain(STEWARDS..STEWARDS + stewards.len());
         for me in late {
             cluster.wake_in(me, own.below(pace_us));
         }
@@ -251,7 +273,7 @@ impl Run {
         }
         Self {
             watchers,
-            oracle: Oracle::new(world.closures.clone()),
+            oracle: Oracle::new(&world),
             keeper: Keeper::new(KEEPER, dice.fork(3)),
             cluster,
             world,
@@ -259,6 +281,7 @@ impl Run {
             instances,
             founders,
             movers,
+            stewards,
             plan,
             dice,
             patience,
@@ -287,9 +310,18 @@ impl Run {
         for mover in &mut self.movers {
             mover.stop();
         }
+        for steward in &mut self.stewards {
+            steward.stop();
+        }
         self.keeper.hurry(&mut self.cluster);
         let mut not_quiet = self.settle();
         let others = self.late_people();
+        if not_quiet.is_none() && self.lose_sites() {
+            not_quiet = self.settle();
+            // Offers that were not taken are repeated after a minute.
+            self.cluster.run_for(REFILLED_MS);
+            not_quiet = not_quiet.or_else(|| self.settle());
+        }
         if not_quiet.is_none() {
             self.last_mail(&others);
             not_quiet = self.settle();
@@ -336,6 +368,11 @@ impl Run {
             Occurrence::Quiet => {}
             Occurrence::Woken { actor: FAULTS } => self.faults_due(),
             Occurrence::Woken { actor: KEEPER } => self.keeper.woken(&mut self.cluster),
+            Occurrence::Woken { actor } if actor >= STEWARDS => {
+                if let Some(steward) = self.stewards.get_mut(actor - STEWARDS) {
+                    steward.woken(&mut stage);
+                }
+            }
             Occurrence::Woken { actor } if actor >= MOVERS => {
                 if let Some(mover) = self.movers.get_mut(actor - MOVERS) {
                     mover.woken(&mut stage);
@@ -366,6 +403,15 @@ impl Run {
                 call,
                 outcome,
             } => self.keeper.ended(&mut self.cluster, call, outcome),
+            Occurrence::Ended {
+                actor,
+                call,
+                outcome,
+            } if actor >= STEWARDS => {
+                if let Some(steward) = self.stewards.get_mut(actor - STEWARDS) {
+                    steward.ended(&mut stage, call, &outcome);
+                }
+            }
             Occurrence::Ended {
                 actor,
                 call,
@@ -434,6 +480,23 @@ impl Run {
         }
     }
 
+    /// In some runs everybody's patience is tried once more.
+    fn lose_sites(&mut self) -> bool {
+        if !self.patience.is_endless() || !self.dice.chance(SITES_LOST_PERMILLE) {
+            return false;
+        }
+        let mut stage = Stage {
+            cluster: &mut self.cluster,
+            oracle: &mut self.oracle,
+            world: &self.world,
+        };
+        let lost = losses::lose_sites(&mut stage, &mut self.dice);
+        if lost {
+            self.keeper.hurry(&mut self.cluster);
+        }
+        lost
+    }
+
     fn faults_due(&mut self) {
         let now_us = self.cluster.now_us();
         while self.plan.first().is_some_and(|(at_us, _)| *at_us <= now_us) {
@@ -452,6 +515,7 @@ impl Run {
             || self.watchers.iter().any(|watcher| !watcher.is_idle())
             || self.founders.iter().any(|founder| !founder.is_idle())
             || self.movers.iter().any(|mover| !mover.is_idle())
+            || self.stewards.iter().any(|steward| !steward.is_idle())
             || !self.keeper.is_idle()
         {
             if self.cluster.now_us() > until_us {
@@ -461,6 +525,13 @@ impl Run {
         }
         let mut at_rest = 0;
         loop {
+            for steward in &self.stewards {
+                steward.approve_all(&mut Stage {
+                    cluster: &mut self.cluster,
+                    oracle: &mut self.oracle,
+                    world: &self.world,
+                });
+            }
             let waiting = self.waiting();
             match waiting {
                 None if at_rest + 1 >= LOOKS_AT_REST => return None,
@@ -573,6 +644,8 @@ impl Run {
             .world
             .everybody()
             .into_iter()
+            // Their mailboxes may be full.
+            .filter(|person| !self.world.is_small(&person.name))
             .chain(others)
             .cloned()
             .collect();
@@ -610,6 +683,8 @@ impl Run {
                     outside: std::collections::BTreeSet::new(),
                     never: std::collections::BTreeSet::new(),
                     passing: false,
+                    either: std::collections::BTreeSet::new(),
+                    forums: std::collections::BTreeSet::new(),
                     accepted: None,
                 },
             );

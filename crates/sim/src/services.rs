@@ -283,7 +283,8 @@ fn judge(
         question: format!("{pool} at node {node}"),
         asked_us,
         answered_us: cluster.now_us(),
-        origin: cluster.nodes()[node].origin,
+        // Where holders move, whoever is asked may pass the question on.
+        origin: cluster.nodes()[node].origin.filter(|_| !world.holders_move),
         spread_us: cluster.clocks_differ_us(),
         lasting: &lasting,
     };

@@ -114,11 +114,17 @@ impl Letter {
             outside: BTreeSet::new(),
             never: BTreeSet::new(),
             passing: false,
+            either: BTreeSet::new(),
+            forums: BTreeSet::new(),
             accepted: None,
         };
         for recipient in &self.recipients {
             let plain = recipient.without_detail();
-            if let Some(person) = world.person(&plain) {
+            if world.is_small(&plain) {
+                sent.either.insert(plain);
+            } else if let Some(first) = world.first_name(&plain) {
+                sent.either.insert(first.clone());
+            } else if let Some(person) = world.person(&plain) {
                 sent.must.insert(person.name.clone());
             } else if let Some(all) = world.closures.get(recipient) {
                 sent.must.extend(all.iter().cloned());
@@ -126,6 +132,8 @@ impl Letter {
                 if *recipient == registry.club {
                     sent.may
                         .extend(world.people.iter().map(|person| person.name.clone()));
+                } else if *recipient == registry.forum {
+                    sent.forums.insert(recipient.clone());
                 } else if *recipient == registry.late || *recipient == registry.passing {
                     sent.may.insert(recipient.clone());
                     sent.passing = true;
@@ -137,6 +145,7 @@ impl Letter {
             }
         }
         sent.may.extend(sent.must.iter().cloned());
+        sent.may.extend(sent.either.iter().cloned());
         sent
     }
 }
@@ -145,6 +154,10 @@ impl Letter {
 pub(crate) fn choose(person: &Person, world: &World, dice: &mut Dice) -> Errand {
     if person.name == world.mallory.name && dice.chance(600) {
         return hostile(world, dice);
+    }
+    // It sends nothing: there might be no room for what comes back.
+    if world.is_small(&person.name) {
+        return Errand::List;
     }
     let own: Vec<&Registry> = world
         .registries
@@ -256,7 +269,13 @@ fn letter(world: &World, dice: &mut Dice) -> Letter {
     for _ in 0..count {
         let registry = dice.pick(&world.registries).unwrap_or(&world.registries[0]);
         let recipient = match dice.below(100) {
-            0..52 => somebody(world, dice).name.clone(),
+            0..38 => somebody(world, dice).name.clone(),
+            38..43 => registry.small.name.clone(),
+            43..48 => match dice.below(3) {
+                0 => registry.nick.clone(),
+                other => registry.wanders[other as usize - 1].clone(),
+            },
+            48..52 => registry.forum.clone(),
             52..60 => outside(dice),
             60..65 => name(&somebody(world, dice).name.to_string().to_uppercase()),
             65..68 => {

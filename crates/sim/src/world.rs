@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    EntryChange, GroupList, Incarnation, Name, RegistryName, Reply, Request, Secret, ServerName,
-    Speaker, Welcome,
+    EntryChange, GroupList, Incarnation, Name, PostingRule, RegistryName, Reply, Request, Secret,
+    ServerName, Speaker, Welcome,
 };
 
 use crate::clock::EPOCH_MS;
@@ -15,12 +15,14 @@ use crate::cluster::Cluster;
 use crate::dice::Dice;
 use crate::effects::hash;
 use crate::event::{NodeIndex, Outcome};
-use crate::services;
+use crate::{services, stewards};
 
 /// The registries of every run besides `gv` and `ms`.
 const REGISTRIES: [&str; 3] = ["pa", "es", "sf"];
 /// Ordinary individuals in each registry.
 const PEOPLE_A_REGISTRY: usize = 3;
+/// Messages that the smallest mailboxes have room for at first.
+const SMALL_MESSAGES: u64 = 4;
 /// A request of the setup is tried so often, a second apart.
 const SETUP_TRIES: usize = 40;
 /// Tokens of the setup hold this long.
@@ -68,6 +70,16 @@ pub struct Registry {
     pub club: Name,
     /// The owners of the club.
     pub club_owners: Vec<Person>,
+    /// One of its people, who is renamed to and fro; his first name always leads to him.
+    pub wanderer: Person,
+    /// How else he is called at times.
+    pub wanders: [Name; 2],
+    /// An alias that he has at times.
+    pub nick: Name,
+    /// A moderated list of all its people, whose only owner is the registrar.
+    pub forum: Name,
+    /// Somebody whose mailbox has room for a few messages only.
+    pub small: Person,
 }
 
 /// A service of a registry: an instance whose leases come and go, and one that is there for good.
@@ -98,21 +110,60 @@ pub struct World {
     pub closures: BTreeMap<Name, BTreeSet<Name>>,
     /// The members that stand in each stable list itself.
     pub direct: BTreeMap<Name, BTreeSet<Name>>,
+    /// Whether registries get other holders while the run lasts.
+    pub holders_move: bool,
 }
 
 impl World {
     /// The person of a name.
     pub fn person(&self, name: &Name) -> Option<&Person> {
-        let all = self.people.iter().chain([&self.mallory]);
-        all.chain(self.registries.iter().map(|registry| &registry.registrar))
-            .find(|person| person.name == *name)
+        let all = self.everybody();
+        all.into_iter().find(|person| person.name == *name)
     }
 
     /// Everybody who has a mailbox and keeps it.
     pub fn everybody(&self) -> Vec<&Person> {
         let all = self.people.iter().chain([&self.mallory]);
-        all.chain(self.registries.iter().map(|registry| &registry.registrar))
+        let registries = self.registries.iter();
+        all.chain(registries.flat_map(|registry| [&registry.registrar, &registry.small]))
             .collect()
+    }
+
+    /// Whether somebody's mailbox may be full.
+    pub fn is_small(&self, name: &Name) -> bool {
+        let mut all = self.registries.iter();
+        all.any(|registry| registry.small.name == *name)
+    }
+
+    /// The first name of somebody who may be called so at times.
+    pub fn first_name(&self, name: &Name) -> Option<&Name> {
+        let mut all = self.registries.iter();
+        let at_times =
+            |registry: &&Registry| registry.wanders.contains(name) || registry.nick == *name;
+        all.find(at_times).map(|registry| &registry.wanderer.name)
+    }
+
+    /// The first names of those who have others at times, by these.
+    pub fn other_names(&self) -> BTreeMap<Name, Name> {
+        let of = |registry: &Registry| {
+            let first = registry.wanderer.name.clone();
+            let others = registry.wanders.iter().chain([&registry.nick]).cloned();
+            others
+                .map(move |other| (other, first.clone()))
+                .collect::<Vec<_>>()
+        };
+        self.registries.iter().flat_map(of).collect()
+    }
+
+    /// The members of each moderated list, and who may post to it unasked.
+    pub fn forums(&self) -> BTreeMap<Name, (BTreeSet<Name>, Name)> {
+        let of = |registry: &Registry| {
+            let own = self.people.iter().map(|person| person.name.clone());
+            let own = own.filter(|name| name.registry() == &registry.name);
+            let owner = registry.registrar.name.clone();
+            (registry.forum.clone(), (own.collect(), owner))
+        };
+        self.registries.iter().map(of).collect()
     }
 
     /// Everybody who is in a pool.
@@ -231,6 +282,13 @@ pub fn populate(cluster: &mut Cluster, dice: &mut Dice) -> Result<World, SetupFa
         }
     }
     let mallory = person(cluster, name("mallory@sf"), sites(&servers, dice))?;
+    for registry in &mut registries {
+        let own = |person: &&Person| person.name.registry() == &registry.name;
+        if let Some(last) = people.iter().rfind(own) {
+            registry.wanderer = last.clone();
+        }
+        forum(cluster, registry, &people)?;
+    }
     let nested = lists(cluster, &mut registries, &people, dice)?;
     let (services, pools) = services(cluster, &registries, &servers, dice)?;
     cluster.run_for(10_000);
@@ -251,6 +309,7 @@ pub fn populate(cluster: &mut Cluster, dice: &mut Dice) -> Result<World, SetupFa
             .into_iter()
             .map(|(group, members)| (group, members.into_iter().collect()))
             .collect(),
+        holders_move: false,
     })
 }
 
@@ -281,7 +340,23 @@ fn registry(
     insist(cluster, 0, &Speaker::Operator, &create)?;
     cluster.run_for(4_000);
     let registrar = person(cluster, registrar_name, sites(servers, dice))?;
+    let small = person(
+        cluster,
+        name(&format!("small@{text}")),
+        sites(servers, dice),
+    )?;
+    let little = stewards::quota(&small.name, SMALL_MESSAGES);
+    insist(cluster, 0, &Speaker::Operator, &little)?;
     Ok(Registry {
+        // One of its people, once there are any.
+        wanderer: small.clone(),
+        wanders: [
+            name(&format!("roams@{text}")),
+            name(&format!("strays@{text}")),
+        ],
+        nick: name(&format!("nick@{text}")),
+        forum: name(&format!("forum^@{text}")),
+        small,
         name: registry_name(text),
         holders,
         registrar,
@@ -295,6 +370,27 @@ fn registry(
         club: name(&format!("Club^@{text}")),
         club_owners: Vec::new(),
     })
+}
+
+/// A moderated list of a registry's people.
+fn forum(cluster: &mut Cluster, registry: &Registry, people: &[Person]) -> Result<(), SetupFailed> {
+    let create = Request::GroupCreate {
+        name: registry.forum.clone(),
+        remark: String::new(),
+        owners: vec![registry.registrar.name.clone().into()],
+    };
+    insist(cluster, 0, &Speaker::Operator, &create)?;
+    let own = |person: &&Person| person.name.registry() == &registry.name;
+    let members: Vec<Name> = people.iter().filter(own).map(|p| p.name.clone()).collect();
+    fill(
+        cluster,
+        &BTreeMap::from([(registry.forum.clone(), members)]),
+    )?;
+    let moderated = Request::Change {
+        name: registry.forum.clone(),
+        change: EntryChange::Posting(PostingRule::Moderated),
+    };
+    insist(cluster, 0, &Speaker::Operator, &moderated).map(|_| ())
 }
 
 fn person(

@@ -287,6 +287,8 @@ impl Server {
         let handed = std::mem::take(&mut custody.handed_by);
         custody.promised = true;
         let outside = std::mem::take(&mut custody.awaits_yes);
+        // What is not delivered before the yes has waited for it.
+        let waited = outside || custody.alone == Alone::Refuse;
         let ended = custody.row.pending.is_empty();
         if !waiting.is_empty() {
             let text = format!(
@@ -310,7 +312,7 @@ impl Server {
         if ended {
             self.saving.insert(message);
         }
-        if self.config.alone == Alone::Refuse || outside {
+        if waited {
             self.wake(message);
         }
     }

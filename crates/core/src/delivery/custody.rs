@@ -273,8 +273,9 @@ impl Server {
             let Some(custody) = self.custodies.get_mut(&message) else {
                 continue;
             };
-            if !custody.waiting.is_empty() && custody.alone == Alone::Refuse && !custody.held {
-                // Not yet accepted: nothing is delivered before the yes is sure.
+            if !custody.promised && custody.alone == Alone::Refuse && !custody.held {
+                // Not yet accepted, from a client or from another custodian: nothing is delivered, and
+                // no list passed, before the yes is sure.
                 continue;
             }
             let accepted_ms = custody.row.record.accepted_ms;

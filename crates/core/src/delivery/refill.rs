@@ -222,6 +222,10 @@ impl Server {
             if self.disk_nearly_full || self.may_be_forgotten(inbox, message)? {
                 return Ok(());
             }
+            if self.must_regain(inbox, &name, &sites)? {
+                self.refills.late.insert(message);
+                return Ok(());
+            }
             let done = self.deposit((inbox, &name, &sites), message, row.record.body, None)?;
             if matches!(done, Deposited::Full(_)) {
                 self.refills.late.insert(message);

@@ -127,6 +127,13 @@ impl Server {
             self.retained.after.push(0);
         }
         for (key, value) in rows {
+            // It ended after it was written: most rows need not be read.
+            let id = <[u8; 16]>::try_from(key.as_slice());
+            let written_ms = id.map_or(0, |id| MessageId::from_bytes(id).time.wall_ms());
+            let age_ms = self.now.wall_ms.saturating_sub(written_ms);
+            if age_ms <= self.config.times.retain_ms && !pressed {
+                continue;
+            }
             // A row that can't be read is worth nothing to anybody.
             let row = codec::decode::<RetainedRow>(&value).ok();
             let over = row.as_ref().is_none_or(|row| {

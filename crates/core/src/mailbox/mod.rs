@@ -4,6 +4,7 @@
 //! deposit repeated, at any site, after any crash, never brings back what its
 //! owner has deleted (docs/decisions, deposit stamps).
 
+pub(crate) mod regain;
 mod sites;
 mod usage;
 
@@ -128,7 +129,9 @@ impl Server {
                 (true, false) => self.release(message)?,
                 (true, true) | (false, false) => {}
             }
-            self.usage_changes(inbox, key.field, (old, new));
+            if !self.mistakes.usage_drifts || new.value.is_some() {
+                self.usage_changes(inbox, key.field, (old, new));
+            }
         }
         if *key == sites::sites_key() {
             self.sites_cell_changes(inbox, new);
@@ -184,6 +187,8 @@ impl Server {
                     inbox,
                     DepositOutcome::Later("the disk of the inbox site is nearly full".into()),
                 ));
+            } else if self.must_regain(inbox, &name, &sites)? {
+                outcomes.push((inbox, DepositOutcome::Later(regain::REGAINING.into())));
             } else if self.may_be_forgotten(inbox, message)? {
                 outcomes.push((inbox, DepositOutcome::Later(TOO_OLD.into())));
             } else {
@@ -342,6 +347,13 @@ impl Server {
                 .into()
             } else {
                 Outcome::PassOn(sites)
+            });
+        }
+        if self.must_regain(inbox, name, &sites)? {
+            let others = sites.into_iter().filter(|s| *s != self.config.server);
+            return Ok(match to {
+                ReplyTo::Peer(..) => Err(Refusal::unavailable(regain::REGAINING)).into(),
+                _ => Outcome::PassOn(others.collect()),
             });
         }
         self.open_mailbox(inbox, name, &sites)?;

@@ -5,7 +5,7 @@
 //! holder now and then. A server that is no site any more hands the mailbox over
 //! and forgets it only when the others have everything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
     Cell, CellKey, Field, Incarnation, Name, RegistryName, Resolution, ServerName, ServerRole,
@@ -35,6 +35,8 @@ pub(crate) struct Sitings {
     astray: BTreeSet<Incarnation>,
     /// Whether all mailboxes were looked at since the start.
     all_checked: bool,
+    /// Mailboxes that come back to this server, and who has given all that it has of them.
+    pub(super) regaining: BTreeMap<Incarnation, BTreeSet<ServerName>>,
 }
 
 /// The value of a `Sites` cell: the owner's name, and the ordered sites.
@@ -88,9 +90,16 @@ impl Server {
         sites: &[ServerName],
     ) -> Result<(), Damaged> {
         let space = Self::mailbox_space(inbox);
+        let regaining = self.is_regaining(&space)?;
         if let Some(state) = self.spaces.get_mut(&space) {
             state.row.sites = sites.to_vec();
             state.row.owner = Some(owner.clone());
+            if regaining {
+                // Nothing is written in it yet. Its registry is asked again when it is here.
+                self.sitings.astray.insert(inbox);
+                self.save_space(&space);
+                return Ok(());
+            }
             let change = Change::put(sites_key(), codec::encode(&(owner.clone(), sites.to_vec())));
             self.write(&space, vec![change])?;
             self.save_space(&space);
@@ -107,6 +116,9 @@ impl Server {
         match sites {
             Some((_, sites)) if sites.contains(&self.config.server) => {
                 self.open_space(space, false);
+                if let SpaceId::Mailbox(inbox) = space {
+                    self.sitings.astray.insert(*inbox);
+                }
                 true
             }
             Some(_) | None => false,
@@ -173,10 +185,16 @@ impl Server {
             self.sitings.astray.extend(all);
         }
         for inbox in std::mem::take(&mut self.sitings.astray) {
+            if self.is_regaining(&Self::mailbox_space(inbox))? {
+                self.sitings.astray.insert(inbox);
+                self.sitings.regaining.entry(inbox).or_default();
+                continue;
+            }
             if let Some((owner, sites)) = self.moved_by_registry(inbox) {
                 self.move_mailbox(inbox, &owner, &sites)?;
             }
         }
+        self.regain_on();
         Ok(())
     }
 
@@ -329,22 +347,36 @@ impl Server {
     }
 
     /// Spaces that this server has and no longer belongs to: offered to the others, dropped when
-    /// two of them (or all there are) have everything.
+    /// two of them (or all there are) have everything, and have said so since it is leaving. What they
+    /// had before that they may have handed over themselves.
     pub(crate) fn hand_over(&mut self) -> Result<(), Damaged> {
         if self.role() == ServerRole::Retiring {
             self.give_away_the_ownerless()?;
         }
-        let leaving: Vec<SpaceId> = self
+        let (leaving, staying): (Vec<SpaceId>, Vec<SpaceId>) = self
             .spaces
             .keys()
             .filter(|space| !matches!(space, SpaceId::Registry(r) if r.is_system()))
-            .filter(|space| !self.belongs_here(space))
             .cloned()
-            .collect();
+            .partition(|space| !self.belongs_here(space));
+        for space in staying {
+            if let Some(state) = self.spaces.get_mut(&space) {
+                state.leaving = false;
+            }
+        }
         for space in leaving {
             if matches!(&space, SpaceId::Registry(r) if !self.holdings.contains_key(r)) {
                 self.drop_space(&space)?;
                 continue;
+            }
+            if self.is_regaining(&space)? {
+                // What it says of its sites may be old.
+                continue;
+            }
+            if let Some(state) = self.spaces.get_mut(&space)
+                && !std::mem::replace(&mut state.leaving, true)
+            {
+                state.have.clear();
             }
             let partners = self.partners(&space);
             let Some(state) = self.spaces.get(&space) else {
@@ -359,7 +391,8 @@ impl Server {
                         .is_some_and(|h| h.covers_all(&state.row.vector))
                 })
                 .count();
-            if whole > 0 && whole >= partners.len().min(2) {
+            let enough = whole > 0 && whole >= partners.len().min(2);
+            if enough || self.mistakes.dropped_early {
                 self.drop_space(&space)?;
                 self.note_info(format!("{space} is handed over"), None);
             } else {

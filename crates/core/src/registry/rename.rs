@@ -88,7 +88,8 @@ impl Server {
             changes.extend(self.take_over_name(to));
             // The new one too: should the same entry be renamed elsewhere at this moment, one of
             // the two names wins, and the other one still leads here.
-            for name in [&old, to] {
+            let led_here = [&old, to].into_iter();
+            for name in led_here.filter(|_| !self.mistakes.rename_forgets) {
                 changes.push(Change::put(
                     element(incarnation, Field::FormerName, name.folded()),
                     name.simple().as_bytes().to_vec(),

@@ -256,6 +256,10 @@ impl Server {
             }
         }
         let servers_changed = servers != self.servers;
+        if self.servers.keys().any(|gone| !servers.contains_key(gone)) {
+            // Nobody may come in its place, and what it had is to be filled all the same.
+            self.refills.begin();
+        }
         let holdings_changed = holdings != self.holdings;
         self.servers = servers;
         self.holdings = holdings;

@@ -167,6 +167,9 @@ impl Server {
         known: VersionVector,
     ) -> Result<(), Damaged> {
         if self.spaces.contains_key(space) {
+            if known.is_empty() {
+                self.has_no_more(space, from)?;
+            }
             self.note_have(from, space, known.clone());
             if !self.demand_refresh(from, space, &known) {
                 self.send_page(from, space, known)?;
@@ -245,6 +248,7 @@ impl Server {
         if self.was_set_back(from, known, previous, &dots) {
             return Ok(());
         }
+        let regaining = self.is_regaining(&space)?;
         let (quarantine, Some(state)) = (&self.quarantine, self.spaces.get_mut(&space)) else {
             return Ok(());
         };
@@ -253,7 +257,8 @@ impl Server {
             reached.raise(last.origin, last.time);
             quarantine.hold_back(&space, &mut reached);
             state.row.vector.join(&reached);
-            state.row.ready |= previous.time.0 == 0 && matches!(space, SpaceId::Mailbox(_));
+            let from_the_first = previous.time.0 == 0 && matches!(space, SpaceId::Mailbox(_));
+            state.row.ready |= from_the_first && !regaining;
             self.save_space(&space);
             self.say_have(from, &space);
         } else {
@@ -306,6 +311,7 @@ impl Server {
             return Ok(());
         }
         self.merge_all(&space, &updates)?;
+        let (own, own_needed) = (self.clock.origin(), self.own_needed(&space)?);
         let Some(state) = self.spaces.get_mut(&space) else {
             return Ok(());
         };
@@ -330,14 +336,19 @@ impl Server {
             let again = state.pulling.remove(from).is_some_and(|p| p.again);
             self.quarantine.hold_back(&space, &mut reached);
             state.row.vector.join(&reached);
-            let whole = state.damaged.is_empty();
+            let enough = state.row.vector.get(own) >= own_needed;
+            let whole = state.damaged.is_empty() && enough;
             let fetched = whole && !std::mem::replace(&mut state.row.ready, true);
             self.save_space(&space);
+            if !enough {
+                self.has_no_more(&space, from)?;
+            }
             if let SpaceId::Registry(registry) = &space {
                 // Earlier pages merged what the vector covers only now.
                 self.watches.touch_all(registry);
             }
             if fetched {
+                self.regained(&space)?;
                 // It may have been this server's turn to mend it all along.
                 self.mend_needed = true;
                 self.note_info(format!("{space} fetched from {from}"), None);

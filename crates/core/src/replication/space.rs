@@ -27,6 +27,8 @@ pub(crate) struct Space {
     pub(crate) row: SpaceRow,
     /// What partners said that they have, durably.
     pub(crate) have: BTreeMap<ServerName, VersionVector>,
+    /// It does not belong here any more: what partners said before that is forgotten.
+    pub(crate) leaving: bool,
     /// How far a session with a partner has come, beyond the vector.
     pub(crate) progress: BTreeMap<ServerName, VersionVector>,
     /// Partners whose pages are waited for.
@@ -350,6 +352,7 @@ impl Server {
 
     /// Forgets a space and all its rows.
     pub(crate) fn drop_space(&mut self, space: &SpaceId) -> Result<(), Damaged> {
+        self.remember_left(space)?;
         let prefix = codec::space_prefix(space);
         let until = codec::after_prefix(&prefix);
         for table in [Table::Cells, Table::Dots, Table::Tombstones] {

@@ -567,3 +567,34 @@ fn a_sender_sees_where_each_recipients_copies_are() {
     let at = |who: &str, sites: &str| (who.to_owned(), format!("deposited {sites}"));
     assert_eq!(told, [at("ann@pa", "s3, s2"), at("bob@pa", "s1, s4")]);
 }
+
+#[test]
+fn a_mailbox_that_comes_back_to_a_site_is_whole_there() {
+    let mut cluster = Cluster::new(3);
+    let sites = |sites: &[&str]| Request::Change {
+        name: name("needham@pa"),
+        change: EntryChange::Sites(sites.iter().copied().map(server).collect()),
+    };
+    cluster.ok("s1", Speaker::Operator, sites(&["s1", "s2"]));
+    cluster.pass(10_000);
+    // The first server writes these, and then hands the mailbox over and drops it.
+    let mut all = Vec::new();
+    for text in ["one", "two"] {
+        all.push(cluster.submit("s1", "birrell@pa", &["needham@pa"], text));
+        cluster.pass(1_000);
+    }
+    cluster.ok("s1", Speaker::Operator, sites(&["s2", "s3"]));
+    cluster.pass(30_000);
+    // It is a site again, and takes a message before it hears anything of the others.
+    cluster.part("s1", "s2");
+    cluster.part("s1", "s3");
+    cluster.ok("s1", Speaker::Operator, sites(&["s1", "s2"]));
+    all.push(cluster.submit("s1", "birrell@pa", &["needham@pa"], "three"));
+    cluster.pass(10_000);
+    cluster.broken.clear();
+    cluster.pass(60_000);
+    for at in ["s1", "s2", "s3"] {
+        assert_eq!(cluster.inbox(at, "needham@pa"), all, "at {at}");
+    }
+    cluster.assert_settled();
+}

@@ -55,6 +55,8 @@ pub(crate) struct Cluster {
     pub(crate) signed: BTreeMap<RequestId, Ticket>,
     /// Servers that the others can't reach, though their clients can.
     pub(crate) cut: BTreeSet<ServerName>,
+    /// Pairs of servers of which the first does not reach the second.
+    pub(crate) broken: BTreeSet<(ServerName, ServerName)>,
     pub(crate) reports: Vec<ReportOrder>,
     /// As of when the last reply was.
     pub(crate) as_of: Option<AsOf>,
@@ -171,6 +173,7 @@ impl Cluster {
             replies: BTreeMap::new(),
             signed: BTreeMap::new(),
             cut: BTreeSet::new(),
+            broken: BTreeSet::new(),
             reports: Vec::new(),
             as_of: None,
             effects: Vec::new(),
@@ -346,6 +349,13 @@ impl Cluster {
         self.pump();
     }
 
+    /// Two servers don't reach each other any more; each still reaches the others.
+    pub(crate) fn part(&mut self, one: &str, other: &str) {
+        let (one, other) = (server(one), server(other));
+        self.broken.insert((one.clone(), other.clone()));
+        self.broken.insert((other, one));
+    }
+
     pub(crate) fn input(&mut self, to: &ServerName, input: Input) {
         let now = self.now;
         if let Some(node) = self.nodes.get_mut(to).filter(|n| n.alive) {
@@ -435,7 +445,8 @@ impl Cluster {
                 self.input(at, Input::Committed { seq });
             }
             Effect::Send { to, message } => {
-                let cut = self.cut.contains(&to) || self.cut.contains(at);
+                let broken = self.broken.contains(&(at.clone(), to.clone()));
+                let cut = broken || self.cut.contains(&to) || self.cut.contains(at);
                 if !cut && self.lets_in(at, &to) && self.nodes.get(&to).is_some_and(|n| n.alive) {
                     self.network.push_back((at.clone(), to, message));
                 }

@@ -1,7 +1,8 @@
 //! Distribution lists: pages, nesting, cycles, other registries.
 
 use grapevine_model::{
-    EntryChange, ErrorKind, GroupList, ListCopy, Reply, Request, Speaker, Unsubscribe,
+    AlonePolicy, EntryChange, ErrorKind, GroupList, ListCopy, PolicyChange, Reply, Request,
+    Speaker, Unsubscribe,
 };
 
 use crate::harness::{Cluster, add, name, server};
@@ -136,6 +137,37 @@ fn a_mailbox_sent_astray_by_a_server_that_was_behind_is_brought_back() {
     for at in ["s2", "s3"] {
         assert_eq!(cluster.inbox(at, "n@es"), [first, second], "at {at}");
     }
+}
+
+#[test]
+fn a_list_that_may_still_be_refused_is_not_expanded() {
+    let mut cluster = Cluster::new(4);
+    for (registry, holder) in [("es", "s1"), ("zz", "s3")] {
+        let create = Request::RegistryCreate {
+            registry: registry.parse().unwrap(),
+            holders: vec![server(holder)],
+            registrars: vec![name("registrar@pa")],
+        };
+        cluster.ok("s1", Speaker::Operator, create);
+    }
+    cluster.pass(2_000);
+    let change = PolicyChange::Alone(AlonePolicy::Refuse);
+    let registry = "es".parse().unwrap();
+    let policy = Request::RegistryPolicy { registry, change };
+    cluster.ok("s1", Speaker::Operator, policy);
+    cluster.group("far^@zz", &["needham@pa"], &[]);
+    cluster.group("near^@es", &["far^@zz"], &[]);
+    cluster.pass(5_000);
+    // The list's holder is handed the message, and finds no second disk for it in time.
+    cluster.part("s1", "s2");
+    cluster.part("s1", "s3");
+    let message = cluster.submit("s4", "birrell@pa", &["near^@es"], "hello");
+    cluster.pass(10_000);
+    cluster.broken.clear();
+    cluster.pass(60_000);
+    assert_eq!(cluster.inbox("s2", "needham@pa"), [message]);
+    assert!(cluster.reports.is_empty(), "{:?}", cluster.reports);
+    cluster.assert_settled();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Registries and servers that come and go.
 
+use grapevine_core::Table;
 use grapevine_model::{Check, ErrorKind, GroupList, Reply, Request, Speaker};
 
 use crate::harness::{Cluster, add, name, remove, server};
@@ -33,6 +34,55 @@ fn a_change_is_on_two_disks_when_it_is_acknowledged() {
         matches!(reply, Reply::Written(w) if w.copies == 1),
         "alone, and said so"
     );
+}
+
+/// How many cells of `es` a server has on its disk.
+fn cells_of_es(cluster: &Cluster, at: &str) -> usize {
+    let rows = cluster.nodes[&server(at)].disk.0.lock().unwrap();
+    let mut keys = rows.keys().filter(|(table, _)| *table == Table::Cells);
+    keys.by_ref()
+        .filter(|(_, key)| key.starts_with(b"R\x02es"))
+        .count()
+}
+
+#[test]
+fn a_holder_that_leaves_believes_no_copy_of_which_it_has_not_heard_since() {
+    let mut cluster = Cluster::new(4);
+    let create = Request::RegistryCreate {
+        registry: "es".parse().unwrap(),
+        holders: ["s1", "s3", "s4"].map(server).to_vec(),
+        registrars: vec![name("registrar@pa")],
+    };
+    cluster.ok("s1", Speaker::Operator, create);
+    cluster.pass(2_000);
+    cluster.individual("hertz@es");
+    cluster.pass(10_000);
+    for one in ["s1", "s3"] {
+        for other in ["s2", "s4"] {
+            cluster.part(one, other);
+        }
+    }
+    cluster.pass(10_000);
+    // On this side the third goes; on the other one, where it is believed to have everything, the
+    // fourth.
+    let gone = |holder: &str| Request::HolderRemove {
+        registry: "es".parse().unwrap(),
+        server: server(holder),
+    };
+    cluster.ok("s1", Speaker::Operator, gone("s3"));
+    cluster.ok("s2", Speaker::Operator, gone("s4"));
+    cluster.pass(60_000);
+    assert!(
+        cells_of_es(&cluster, "s4") > 0,
+        "nobody has said that it has them"
+    );
+    cluster.broken.clear();
+    cluster.pass(60_000);
+    assert!(cells_of_es(&cluster, "s1") > 0);
+    for at in ["s3", "s4"] {
+        assert_eq!(cells_of_es(&cluster, at), 0, "{at} has handed it over");
+    }
+    cluster.assert_settled();
 }
 
 #[test]

@@ -135,6 +135,30 @@ fn an_inbox_whose_sites_all_lost_their_disks_is_filled_from_what_others_kept() {
 }
 
 #[test]
+fn an_inbox_whose_sites_are_lost_and_not_replaced_is_filled_at_its_new_ones() {
+    let mut cluster = Cluster::new(4);
+    sites(&mut cluster, "needham@pa", &["s2", "s3"]);
+    let first = cluster.submit("s4", "birrell@pa", &["needham@pa"], "one");
+    let second = cluster.submit("s4", "birrell@pa", &["needham@pa"], "two");
+    cluster.pass(5_000);
+    cluster.alarms_expected = true;
+    for at in ["s2", "s3"] {
+        cluster.kill(at);
+    }
+    cluster.pass(20_000);
+    for at in ["s2", "s3"] {
+        let lost = Request::Retire { server: server(at) };
+        cluster.ok("s1", Speaker::Operator, lost);
+        cluster.pass(5_000);
+    }
+    cluster.pass(180_000);
+    for at in ["s1", "s4"] {
+        assert_eq!(cluster.inbox(at, "needham@pa"), [first, second], "{at}");
+    }
+    assert!(cluster.reports.is_empty());
+}
+
+#[test]
 fn with_one_site_left_nothing_deleted_comes_back_and_nothing_is_doubled() {
     let mut cluster = Cluster::new(3);
     sites(&mut cluster, "needham@pa", &["s1", "s2"]);

@@ -25,6 +25,14 @@ pub(crate) fn at_end(oracle: &Oracle, view: &FinalView, cluster: &Cluster) -> Ve
         if accepted.copies < 2 && lost_since {
             continue;
         }
+        // What was in a mailbox whose sites are all lost is judged by another invariant.
+        let lost = oracle.sites_lost.as_ref();
+        let lost = lost.filter(|lost| accepted.at_us < lost.at_us);
+        let is_lost = |who: &Name| lost.is_some_and(|lost| lost.owners.contains(who));
+        if is_lost(&sent.from) {
+            // Its reports may be lost with it.
+            continue;
+        }
         let reported = reported(oracle, view, cluster, *id, sent);
         for recipient in sent.never.difference(&reported) {
             found.push(format!(
@@ -37,7 +45,32 @@ pub(crate) fn at_end(oracle: &Oracle, view: &FinalView, cluster: &Cluster) -> Ve
                 found.push(format!("{id}: {recipient} outside never got it"));
             }
         }
-        for recipient in &sent.must {
+        let lists = sent
+            .forums
+            .iter()
+            .filter_map(|forum| oracle.forums.get(forum));
+        let members = lists.flat_map(|(members, _)| members);
+        for recipient in sent.either.iter().chain(members) {
+            let delivered = has(oracle, view, recipient, *id);
+            if !delivered && !reported.contains(recipient) && !is_lost(recipient) {
+                found.push(format!(
+                    "{id}: {recipient} did not get it, and nobody was told"
+                ));
+            }
+            let judged = oracle.judged.get(id).copied().unwrap_or_default();
+            let let_in = judged.surely_yes && !judged.perhaps_no;
+            if let_in
+                && !delivered
+                && !is_lost(recipient)
+                && view.patience.is_endless()
+                && !sent.either.contains(recipient)
+            {
+                found.push(format!(
+                    "{id}: an owner's yes did not bring it to {recipient}"
+                ));
+            }
+        }
+        for recipient in sent.must.iter().filter(|recipient| !is_lost(recipient)) {
             let delivered = has(oracle, view, recipient, *id);
             if !delivered && !reported.contains(recipient) {
                 let copies = accepted.copies;
@@ -80,7 +113,9 @@ fn reported(
     failed
         .flat_map(|name| {
             let people = oracle.closures.get(name).into_iter().flatten();
-            people.cloned().chain([name.without_detail(), name.clone()])
+            let plain = name.without_detail();
+            let first = oracle.other_names.get(&plain).cloned();
+            people.cloned().chain(first).chain([plain, name.clone()])
         })
         .collect()
 }

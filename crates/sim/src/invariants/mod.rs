@@ -10,6 +10,8 @@ pub mod one_copy;
 pub mod one_name_one_entry;
 pub mod own_writes_are_read;
 pub mod queues_end;
+pub mod quotas;
+pub mod refilled;
 pub mod registries_do_not_mix;
 pub mod removed_stays_removed;
 pub mod stamps_rise;
@@ -40,6 +42,7 @@ pub(crate) fn at_end(oracle: &Oracle, view: &FinalView, cluster: &Cluster) -> Ve
         (one_copy::NAME, one_copy::at_end(oracle, view, cluster)),
         (one_name_one_entry::NAME, one_name_one_entry::at_end(view)),
         (queues_end::NAME, queues_end::at_end(view, cluster)),
+        (refilled::NAME, refilled::at_end(oracle, view)),
         (
             updates_survive::NAME,
             updates_survive::at_end(oracle, view, cluster),

@@ -32,7 +32,12 @@ pub(crate) fn listing(
             continue;
         };
         let same_disk = cluster.disks_lost() == deletion.disks_lost;
-        if is_site && deletion.node == node && same_disk && deletion.at_us < asked_us {
+        if is_site
+            && deletion.is_site
+            && deletion.node == node
+            && same_disk
+            && deletion.at_us < asked_us
+        {
             found.push(format!("{} is back where it was deleted", listed.message));
         }
     }
@@ -46,6 +51,14 @@ pub(crate) fn at_end(oracle: &Oracle, view: &FinalView, cluster: &Cluster) -> Ve
         let Some(mailbox) = oracle.mailboxes.get(owner) else {
             continue;
         };
+        // Deletions are lost with all the sites that knew of them.
+        if oracle
+            .sites_lost
+            .as_ref()
+            .is_some_and(|lost| lost.owners.contains(owner))
+        {
+            continue;
+        }
         for (node, listing) in listings {
             for listed in &listing.messages {
                 let Some(deletion) = mailbox.deleted.get(&listed.message) else {

@@ -12,6 +12,7 @@
 mod bench;
 mod compare;
 mod determinism;
+mod every_step;
 mod holders;
 mod mail;
 mod names;
@@ -19,6 +20,7 @@ mod outside;
 mod planted;
 mod reaping;
 mod recreated;
+mod replay;
 mod seeds;
 mod servers;
 mod watching;

@@ -123,8 +123,28 @@ fn traffic_moved_before_the_data_is_found() {
 }
 
 #[test]
+fn what_is_dropped_before_others_have_it_is_found() {
+    is_found(Planted::DroppedEarly, 30);
+}
+
+#[test]
+fn a_moderated_list_that_asks_nobody_is_found() {
+    is_found(Planted::ModerationSkipped, 10);
+}
+
+#[test]
+fn a_deleted_message_that_still_counts_is_found() {
+    is_found(Planted::UsageDrifts, 5);
+}
+
+#[test]
+fn a_rename_that_forgets_the_old_name_is_found() {
+    is_found(Planted::RenameForgets, 10);
+}
+
+#[test]
 fn every_planted_mistake_has_its_test() {
     // A new one is to be added above.
     // Two of them have theirs in `reaping`, one in `outside`.
-    assert_eq!(Planted::ALL.len(), 24);
+    assert_eq!(Planted::ALL.len(), 28);
 }
