@@ -201,14 +201,10 @@ impl Server {
         page.copies = copies;
         let attempts = page.attempts;
         page.attempts = attempts.saturating_add(1);
-<<<<<<< HEAD
         let in_vain = page.in_vain;
         page.in_vain = in_vain.saturating_add(1);
-        let here = row.sites.contains(&self.config.server) && !self.disk_nearly_full;
-=======
         let mine = row.sites.contains(&self.config.server);
         let here = mine && !self.disk_nearly_full && !regaining;
->>>>>>> d04bbf6 (What leaves a server leaves it whole, and what comes back comes back whole)
         let up: Vec<&ServerName> = row.sites.iter().filter(|s| self.is_up(s)).collect();
         let turn = attempts as usize % up.len().max(1);
         let there = up.get(turn).map(|site| (*site).clone());
