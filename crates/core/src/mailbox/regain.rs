@@ -7,6 +7,7 @@
 //! has said that it has no more, what is missing is lost, and it goes on without.
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 
 use grapevine_model::{Hlc, Incarnation, Name, ServerName, SpaceId};
 
@@ -141,8 +142,8 @@ impl Server {
             }
             self.save_space(&space);
         }
-        if !self.sitings.regaining.contains_key(&inbox) {
-            self.sitings.regaining.insert(inbox, BTreeSet::new());
+        if let Entry::Vacant(vacant) = self.sitings.regaining.entry(inbox) {
+            vacant.insert(BTreeSet::new());
             self.regain_on();
         }
         Ok(true)
