@@ -13,6 +13,7 @@ mod oracle;
 mod plan;
 mod readers;
 mod relay;
+mod retire;
 mod run;
 mod senders;
 mod wire;
@@ -21,6 +22,7 @@ mod world;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+pub use retire::Load;
 pub use run::{Options, Report, run};
 
 /// Waits so long: for another process, which cannot be waited for in any other way.

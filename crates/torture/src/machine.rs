@@ -449,6 +449,25 @@ impl Machines {
         }
     }
 
+    /// The last machine's server is switched off, and the machine is no more.
+    ///
+    /// # Errors
+    /// It did not end in order.
+    pub(crate) fn remove_last(&mut self) -> anyhow::Result<()> {
+        let last = self.machines.len().saturating_sub(1);
+        if let Some(wrong) = self.terminate(last) {
+            bail!(wrong);
+        }
+        self.machines.pop();
+        let mut places = self
+            .places
+            .0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        places.pop();
+        Ok(())
+    }
+
     /// A machine with all that is on it is lost. Its log is kept, elsewhere.
     ///
     /// # Errors

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser as _;
-use grapevine_torture::{Options, run};
+use grapevine_torture::{Load, Options, run};
 
 /// Faults of a round come in this time; then everything is checked.
 const ROUND: Duration = Duration::from_secs(40);
+
+/// Copies in each inbox, where a server is retired.
+const COPIES_EACH: usize = 10;
 
 /// Real servers with real TLS under random faults, while clients send, read and administer; an oracle accounts for everything
 /// that was acknowledged.
@@ -28,6 +31,9 @@ struct Args {
     /// How many servers
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=5))]
     servers: u8,
+    /// Instead of faults: retire a server with so many copies in a tenth as many inboxes, while mail arrives and people read
+    #[arg(long, value_name = "COPIES", num_args = 0..=1, default_missing_value = "10000")]
+    retire: Option<usize>,
     /// Says only what came of it
     #[arg(long)]
     quiet: bool,
@@ -56,6 +62,10 @@ fn tortured(args: &Args) -> anyhow::Result<(String, ExitCode)> {
         servers: usize::from(args.servers),
         length: Duration::from_secs_f64(args.minutes.max(0.0) * 60.0),
         round: ROUND,
+        retire: args.retire.map(|copies| Load {
+            inboxes: copies / COPIES_EACH,
+            copies,
+        }),
         program: program()?,
         tells: !args.quiet,
         keeps: args.keep,

@@ -15,6 +15,7 @@ use crate::machine::{Machines, PASSWORD, REGISTRAR};
 use crate::pause;
 use crate::plan::{self, Fault, Loss, Strike, Successor};
 use crate::readers::Reader;
+use crate::retire::{self, Load};
 use crate::senders::Sender;
 use crate::world::{CLUBS, VICTIM, World, password_of};
 
@@ -34,6 +35,8 @@ pub struct Options {
     pub length: Duration,
     /// Faults of a round come in this time.
     pub round: Duration,
+    /// Instead of faults: a server that is full of mail is retired.
+    pub retire: Option<Load>,
     /// The program `grapevine`.
     pub program: PathBuf,
     /// What happens is told as it happens.
@@ -60,6 +63,8 @@ struct Run<'a> {
     world: &'a World,
     machines: Machines,
     begun: Instant,
+    /// What else there is to be reported.
+    more: String,
 }
 
 /// Runs.
@@ -76,12 +81,14 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         false => temp.path().to_path_buf(),
     };
     let machines = Machines::up(&options.program, &folder, options.servers)?;
-    let world = Arc::new(World::new(machines.places.clone())?);
+    let crowd = options.retire.map(retire::names).unwrap_or_default();
+    let world = Arc::new(World::new(machines.places.clone(), crowd)?);
     let mut run = Run {
         options,
         world: &world,
         machines,
         begun,
+        more: String::new(),
     };
     run.tell(&format!(
         "{} servers in {}",
@@ -90,7 +97,10 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     ));
     run.begin()?;
     let clients = clients(&world, options.seed);
-    let ended = run.rounds();
+    let ended = match options.retire {
+        Some(load) => run.retires(load),
+        None => run.rounds(),
+    };
     world.end();
     for client in clients {
         // A client that failed has said why.
@@ -126,6 +136,7 @@ impl Run<'_> {
             .map(|machine| self.machines.name(machine))
             .collect();
         self.world.populate(&operator, &holders)?;
+        retire::make(self.world, &operator)?;
         check::settle(self.world, &self.machines)?;
         Ok(())
     }
@@ -148,6 +159,16 @@ impl Run<'_> {
             number += 1;
         }
         Ok(())
+    }
+
+    /// A server that is full of mail leaves while clients go on.
+    fn retires(&mut self, load: Load) -> anyhow::Result<()> {
+        self.world.figures().fault("server retired");
+        let seed = self.options.seed;
+        let took = retire::retire(self.world, &mut self.machines, seed, load)?;
+        self.more = took.text(load);
+        self.tell(self.more.trim());
+        self.account("the server has left")
     }
 
     /// Clients pause, everything settles, and is held against what they know.
@@ -334,10 +355,11 @@ impl Run<'_> {
             figures.table()
         );
         text.push_str(&format!(
-            "messages: {accepted} accepted ({one_copy} on one disk at first), {unknown} unknown, {refused} refused\n\
+            "{}messages: {accepted} accepted ({one_copy} on one disk at first), {unknown} unknown, {refused} refused\n\
              changes of registries acknowledged: {}\n\
              machines lost and rebuilt: {}\n\
              violations: {}\n",
+            self.more,
             oracle.acknowledged(),
             oracle.lost,
             oracle.violations.len()

@@ -90,6 +90,9 @@ impl<'a> Sender<'a> {
         for _ in 0..self.dice.between(1, 3) {
             to.extend(self.dice.pick(&self.world.people).cloned());
         }
+        if self.dice.chance(50) {
+            to.extend(self.dice.pick(&self.world.crowd).cloned());
+        }
         match self.dice.below(100) {
             0..8 => to.push(LIST.to_owned()),
             8..12 => to = vec![LIST.to_owned()],
@@ -148,6 +151,20 @@ impl<'a> Sender<'a> {
         }
         // Whether its end was heard is nothing to us.
         let _ = smtp.command("QUIT");
+    }
+
+    /// One message to many, by SMTP; says whether it was taken.
+    pub(crate) fn fills(&mut self, to: Vec<String>) -> bool {
+        const VERB: &str = "fill inboxes by SMTP";
+        self.world.figures().wishes(self.client, VERB);
+        self.next_machine();
+        let from = self.world.people.first().cloned().unwrap_or_default();
+        let place = self.world.places.get(self.machine);
+        let Some(mut smtp) = place.and_then(|place| logged_in(&place, &from).ok()) else {
+            return false;
+        };
+        let letter = self.letter(from, to);
+        self.hands_in(&mut smtp, &letter, VERB)
     }
 
     /// By SMTP, as another system's server does.

@@ -44,6 +44,8 @@ pub(crate) struct World {
     pub(crate) places: Places,
     /// Everybody who gets mail.
     pub(crate) people: Vec<String>,
+    /// People who only get mail.
+    pub(crate) crowd: Vec<String>,
     /// Whose passwords change.
     pub(crate) changers: Vec<String>,
     /// Who is reached by a name.
@@ -98,7 +100,7 @@ impl World {
     ///
     /// # Errors
     /// No threads are to be had.
-    pub(crate) fn new(places: Places) -> anyhow::Result<Self> {
+    pub(crate) fn new(places: Places, crowd: Vec<String>) -> anyhow::Result<Self> {
         let of = |letter: &str, registry: &str| -> Vec<String> {
             (0..PEOPLE)
                 .map(|n| format!("{letter}{n}@{registry}"))
@@ -111,6 +113,7 @@ impl World {
         let people: Vec<String> = pa.into_iter().chain(es).collect();
         let mut reached: BTreeMap<String, BTreeSet<String>> = people
             .iter()
+            .chain(&crowd)
             .map(|name| (name.clone(), BTreeSet::from([name.clone()])))
             .collect();
         reached.insert(LIST.to_owned(), listed);
@@ -122,6 +125,7 @@ impl World {
         Ok(Self {
             places,
             people,
+            crowd,
             changers: vec![
                 "changer0@pa.example".to_owned(),
                 "changer1@es.example".to_owned(),

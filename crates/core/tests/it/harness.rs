@@ -41,7 +41,7 @@ pub(crate) struct Node {
     pub(crate) server: Server,
     pub(crate) disk: Memory,
     pub(crate) bodies: BTreeMap<MessageId, BodyInfo>,
-    staged: BTreeMap<u64, BodyInfo>,
+    pub(crate) staged: BTreeMap<u64, BodyInfo>,
     pub(crate) alive: bool,
 }
 

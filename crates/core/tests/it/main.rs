@@ -11,6 +11,7 @@
 
 mod access;
 mod catch_all;
+mod bad_mail;
 mod catching_up;
 mod closure;
 mod compare;

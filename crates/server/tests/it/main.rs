@@ -47,6 +47,7 @@ mod relay;
 mod relay_sink;
 mod reports;
 mod rotation;
+mod s3;
 mod scram;
 mod scram_channel;
 mod seen;

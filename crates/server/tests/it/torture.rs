@@ -17,6 +17,7 @@ fn what_real_servers_acknowledged_under_random_faults_is_there_once_at_every_hol
         servers: 3,
         length: Duration::ZERO,
         round: Duration::from_secs(20),
+        retire: None,
         program: env!("CARGO_BIN_EXE_grapevine").into(),
         tells: true,
         keeps: false,

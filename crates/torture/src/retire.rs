@@ -1,0 +1,143 @@
+//! A server that is full of mail is retired while mail arrives and people read: nothing may be lost, and it is to say when it may be
+//! switched off.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use grapevine_model::{EntryKind, ImportedEntry, Reply, Request};
+use grapevine_user::GrapevineUser;
+
+use crate::check;
+use crate::dice::Dice;
+use crate::machine::{FIRST_REGISTRY, Machines};
+use crate::pause;
+use crate::senders::Sender;
+use crate::world::{World, name};
+
+/// Entries of an import: well below what one request may hold.
+const AT_ONCE: usize = 250;
+/// Recipients of one of the messages that fill the inboxes.
+const TOGETHER: usize = 100;
+/// Everything is handed over within this, on a busy machine and by a program that was built for debugging.
+const HANDED_OVER: Duration = Duration::from_secs(900);
+/// Clients go on for so long before, to be seen at work.
+const BEFORE: Duration = Duration::from_secs(5);
+
+/// How much there is to be handed over.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Inboxes that are only written to.
+    pub inboxes: usize,
+    /// Copies in them, together.
+    pub copies: usize,
+}
+
+/// What it took.
+#[derive(Debug)]
+pub(crate) struct Took {
+    filled: Duration,
+    accepted: Duration,
+    left: Duration,
+}
+
+impl Took {
+    /// For a person.
+    pub(crate) fn text(&self, load: Load) -> String {
+        format!(
+            "{} copies in {} inboxes: handed in within {:.1?}; the order to retire was answered within {:.1?}, and the server had left within {:.1?}\n",
+            load.copies, load.inboxes, self.filled, self.accepted, self.left
+        )
+    }
+}
+
+/// The names of the inboxes that are only written to.
+pub(crate) fn names(load: Load) -> Vec<String> {
+    (0..load.inboxes)
+        .map(|n| format!("r{n}@{FIRST_REGISTRY}"))
+        .collect()
+}
+
+/// Makes the inboxes.
+///
+/// # Errors
+/// A server says no.
+pub(crate) fn make(world: &World, operator: &GrapevineUser) -> anyhow::Result<()> {
+    for some in world.crowd.chunks(AT_ONCE) {
+        let entry = |who: &String| Ok(ImportedEntry::new(name(who)?, EntryKind::Individual));
+        let entries: anyhow::Result<Vec<ImportedEntry>> = some.iter().map(entry).collect();
+        let request = Request::Import {
+            registry: FIRST_REGISTRY.parse()?,
+            entries: entries?,
+        };
+        match world.call(operator, request)? {
+            Reply::Imported(_) => {}
+            reply => bail!("an import: {reply:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// Fills them, has clients go on, retires the last machine's server, and switches it off when it has left.
+///
+/// # Errors
+/// It does not leave.
+pub(crate) fn retire(
+    world: &World,
+    machines: &mut Machines,
+    seed: u64,
+    load: Load,
+) -> anyhow::Result<Took> {
+    let begun = Instant::now();
+    let mut sender = Sender::new(world, 90, Dice::new(seed, 90));
+    for round in 0..load.copies / TOGETHER.max(1) {
+        let some = world
+            .crowd
+            .iter()
+            .cycle()
+            .skip(round * TOGETHER)
+            .take(TOGETHER);
+        let to: Vec<String> = some.cloned().collect();
+        ensure!(sender.fills(to), "message {round} was not taken");
+    }
+    let filled = begun.elapsed();
+    check::settle(world, machines)?;
+    world.open();
+    pause(BEFORE);
+    let last = machines.count() - 1;
+    let leaving = machines.name(last);
+    let begun = Instant::now();
+    machines.retire(&leaving, last)?;
+    let accepted = begun.elapsed();
+    loop {
+        let status = machines.operator(0, &["status", "--keys", "--json"])?;
+        if !status.contains(&format!("\"{leaving}\"")) {
+            break;
+        }
+        ensure!(
+            begun.elapsed() < HANDED_OVER,
+            "{leaving} has not left: {status}"
+        );
+        pause(Duration::from_millis(200));
+    }
+    let left = begun.elapsed();
+    // It says so itself, too: then it may be switched off.
+    let says = |machines: &Machines| {
+        let logs = machines.logs();
+        logs.iter()
+            .any(|(_, log)| log.contains("retired: everything is handed over"))
+    };
+    while !says(machines) {
+        ensure!(
+            begun.elapsed() < HANDED_OVER,
+            "{leaving} does not say that it has left"
+        );
+        pause(Duration::from_millis(200));
+    }
+    machines.remove_last().context("switching it off")?;
+    pause(BEFORE);
+    Ok(Took {
+        filled,
+        accepted,
+        left,
+    })
+}
