@@ -438,3 +438,7 @@ fn is_trace(line: &str) -> bool {
 fn eprintln_now(what: &str) {
     eprintln!("{what}");
 }
+
+#[cfg(test)]
+#[path = "oracle_test.rs"]
+mod tests;

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use grapevine_model::{EntryKind, ImportedEntry, Reply, Request};
+use grapevine_model::{EntryKind, ImportedEntry, Reply, Request, ServerName};
 use grapevine_user::GrapevineUser;
 
 use crate::check;
@@ -37,15 +37,15 @@ pub struct Load {
 pub(crate) struct Took {
     filled: Duration,
     accepted: Duration,
-    left: Duration,
+    handed_over: Duration,
 }
 
 impl Took {
     /// For a person.
     pub(crate) fn text(&self, load: Load) -> String {
         format!(
-            "{} copies in {} inboxes: handed in within {:.1?}; the order to retire was answered within {:.1?}, and the server had left within {:.1?}\n",
-            load.copies, load.inboxes, self.filled, self.accepted, self.left
+            "{} copies in {} inboxes: handed in within {:.1?}; the order to retire was answered within {:.1?}, and the server said after {:.1?} that it may be switched off\n",
+            load.copies, load.inboxes, self.filled, self.accepted, self.handed_over
         )
     }
 }
@@ -57,13 +57,26 @@ pub(crate) fn names(load: Load) -> Vec<String> {
         .collect()
 }
 
-/// Makes the inboxes.
+/// Makes the inboxes, all of them with the server that is going to leave as one of their two sites.
 ///
 /// # Errors
 /// A server says no.
-pub(crate) fn make(world: &World, operator: &GrapevineUser) -> anyhow::Result<()> {
+pub(crate) fn make(
+    world: &World,
+    operator: &GrapevineUser,
+    servers: &[String],
+) -> anyhow::Result<()> {
+    let servers: Result<Vec<ServerName>, _> = servers.iter().map(|name| name.parse()).collect();
+    let servers = servers?;
+    let (leaving, staying) = servers.split_last().context("no servers")?;
+    let mut stay = staying.iter().cycle();
     for some in world.crowd.chunks(AT_ONCE) {
-        let entry = |who: &String| Ok(ImportedEntry::new(name(who)?, EntryKind::Individual));
+        let entry = |who: &String| {
+            let mut entry = ImportedEntry::new(name(who)?, EntryKind::Individual);
+            entry.sites = vec![leaving.clone()];
+            entry.sites.extend(stay.next().cloned());
+            Ok(entry)
+        };
         let entries: anyhow::Result<Vec<ImportedEntry>> = some.iter().map(entry).collect();
         let request = Request::Import {
             registry: FIRST_REGISTRY.parse()?,
@@ -108,19 +121,7 @@ pub(crate) fn retire(
     let begun = Instant::now();
     machines.retire(&leaving, last)?;
     let accepted = begun.elapsed();
-    loop {
-        let status = machines.operator(0, &["status", "--keys", "--json"])?;
-        if !status.contains(&format!("\"{leaving}\"")) {
-            break;
-        }
-        ensure!(
-            begun.elapsed() < HANDED_OVER,
-            "{leaving} has not left: {status}"
-        );
-        pause(Duration::from_millis(200));
-    }
-    let left = begun.elapsed();
-    // It says so itself, too: then it may be switched off.
+    // It says so itself: then it may be switched off.
     let says = |machines: &Machines| {
         let logs = machines.logs();
         logs.iter()
@@ -133,11 +134,12 @@ pub(crate) fn retire(
         );
         pause(Duration::from_millis(200));
     }
+    let handed_over = begun.elapsed();
     machines.remove_last().context("switching it off")?;
     pause(BEFORE);
     Ok(Took {
         filled,
         accepted,
-        left,
+        handed_over,
     })
 }

@@ -136,7 +136,10 @@ impl Run<'_> {
             .map(|machine| self.machines.name(machine))
             .collect();
         self.world.populate(&operator, &holders)?;
-        retire::make(self.world, &operator)?;
+        let all: Vec<String> = (0..self.machines.count())
+            .map(|machine| self.machines.name(machine))
+            .collect();
+        retire::make(self.world, &operator, &all)?;
         check::settle(self.world, &self.machines)?;
         Ok(())
     }
