@@ -172,3 +172,27 @@ async fn deleting_is_done_once_although_its_answer_was_lost() {
     cluster.world(|world| assert_eq!(world.changes, 1));
     assert!(user.inbox(&me()).await.unwrap().messages.is_empty());
 }
+
+/// Found by real servers under torture: the connection was ended after a thousand messages, as if they were an attack.
+#[tokio::test]
+async fn thousands_of_messages_are_read_over_one_connection() {
+    const MESSAGES: u32 = 3_000;
+    let content = body(700);
+    let cluster = Cluster::of(1).await;
+    let id = new_message_id().unwrap();
+    cluster.world(|world| world.inbox.insert(id, content.clone()));
+    let user = cluster.user().await;
+    let before = cluster.servers[0].calls();
+    for n in 0..MESSAGES {
+        if n % 2 == 0 {
+            let mut got = Vec::new();
+            user.read_body(&me(), id, &mut got).await.unwrap();
+            assert_eq!(got, content, "{n}");
+        } else {
+            let head = user.read_head(&me(), id, 100).await.unwrap();
+            assert_eq!(head, content[..100], "{n}");
+        }
+    }
+    // Not one was tried again.
+    assert_eq!(cluster.servers[0].calls() - before, MESSAGES);
+}
