@@ -10,8 +10,8 @@
 )]
 
 mod access;
-mod catch_all;
 mod bad_mail;
+mod catch_all;
 mod catching_up;
 mod closure;
 mod compare;
