@@ -4,8 +4,9 @@
 //! until the commit that carries the change is durable. Changes whose loss is
 //! harmless (`put_lazily`) hold nothing back and wait for company.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::effect::Effect;
 use crate::tables::{Damaged, Op, Row, Table, Tables};
@@ -15,7 +16,8 @@ const LAZY_MS: u64 = 200;
 /// A lazy batch of so many changes is written without waiting.
 const LAZY_OPS: usize = 512;
 
-type Place = (Table, Vec<u8>);
+/// A key, shared by what is pending and by the list of what a commit carries.
+type Key = Arc<[u8]>;
 
 /// A change that is not known to be durable.
 struct Pending {
@@ -28,10 +30,12 @@ struct Pending {
 pub(crate) struct Ledger {
     tables: Box<dyn Tables + Send>,
     /// Newest pending value by place, with the commit that carries it and where it stands in that.
-    pending: BTreeMap<Place, Pending>,
+    pending: BTreeMap<Table, BTreeMap<Key, Pending>>,
     /// Places by commit, to be cleared when it is durable.
-    places: VecDeque<(u64, Vec<Place>)>,
+    places: VecDeque<(u64, Vec<(Table, Key)>)>,
     batch: Vec<Op>,
+    /// The places that the batch changes, each once.
+    changed: Vec<(Table, Key)>,
     batch_awaited: bool,
     batch_since_ms: u64,
     next_seq: u64,
@@ -52,6 +56,7 @@ impl Ledger {
             pending: BTreeMap::new(),
             places: VecDeque::new(),
             batch: Vec::new(),
+            changed: Vec::new(),
             batch_awaited: false,
             batch_since_ms: 0,
             next_seq: 1,
@@ -94,42 +99,35 @@ impl Ledger {
 
     /// A place that is changed again before the batch is closed is written once.
     fn note(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
-        let op = match value.clone() {
-            Some(value) => Op::Put {
-                table,
-                key: key.clone(),
-                value,
-            },
-            None => Op::Delete {
-                table,
-                key: key.clone(),
-            },
+        let op = |key: Vec<u8>, value: Option<Vec<u8>>| match value {
+            Some(value) => Op::Put { table, key, value },
+            None => Op::Delete { table, key },
         };
-        match self.pending.entry((table, key)) {
-            Entry::Occupied(mut pending) => {
-                let pending = pending.get_mut();
-                if pending.commit == self.next_seq
-                    && let Some(earlier) = self.batch.get_mut(pending.at)
-                {
-                    *earlier = op;
-                    pending.value = value;
-                    return;
+        let here = Pending {
+            commit: self.next_seq,
+            at: self.batch.len(),
+            value: value.clone(),
+        };
+        let of_table = self.pending.entry(table).or_default();
+        match of_table.get_mut(key.as_slice()) {
+            Some(pending) if pending.commit == self.next_seq => {
+                pending.value.clone_from(&value);
+                if let Some(earlier) = self.batch.get_mut(pending.at) {
+                    *earlier = op(key, value);
                 }
-                *pending = Pending {
-                    commit: self.next_seq,
-                    at: self.batch.len(),
-                    value,
-                };
+                return;
             }
-            Entry::Vacant(vacant) => {
-                vacant.insert(Pending {
-                    commit: self.next_seq,
-                    at: self.batch.len(),
-                    value,
-                });
+            Some(pending) => {
+                *pending = here;
+                self.changed.push((table, Key::from(key.as_slice())));
+            }
+            None => {
+                let shared = Key::from(key.as_slice());
+                self.changed.push((table, Arc::clone(&shared)));
+                of_table.insert(shared, here);
             }
         }
-        self.batch.push(op);
+        self.batch.push(op(key, value));
     }
 
     /// Something to do once all changes so far are durable.
@@ -154,13 +152,8 @@ impl Ledger {
                 self.gate = seq;
             }
             let ops = std::mem::take(&mut self.batch);
-            let places = ops.iter().filter_map(|op| match op {
-                Op::Put { table, key, .. } | Op::Delete { table, key } => {
-                    Some((*table, key.clone()))
-                }
-                Op::AdoptBody { .. } | Op::DropBody { .. } => None,
-            });
-            self.places.push_back((seq, places.collect()));
+            let places = std::mem::take(&mut self.changed);
+            self.places.push_back((seq, places));
             let awaited = std::mem::take(&mut self.batch_awaited);
             self.ready.push_back(Effect::Commit { seq, ops, awaited });
             self.batch_since_ms = mono_ms;
@@ -186,13 +179,15 @@ impl Ledger {
             let Some((_, places)) = self.places.pop_front() else {
                 break;
             };
-            for place in places {
-                if self
-                    .pending
-                    .get(&place)
+            for (table, key) in places {
+                let Some(of_table) = self.pending.get_mut(&table) else {
+                    continue;
+                };
+                if of_table
+                    .get(&key)
                     .is_some_and(|pending| pending.commit <= seq)
                 {
-                    self.pending.remove(&place);
+                    of_table.remove(&key);
                 }
             }
         }
@@ -213,7 +208,8 @@ impl Ledger {
 
     /// The value, pending or durable.
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Damaged> {
-        match self.pending.get(&(table, key.to_vec())) {
+        let pending = self.pending.get(&table).and_then(|all| all.get(key));
+        match pending {
             Some(pending) => Ok(pending.value.clone()),
             None => self.tables.get(table, key),
         }
@@ -233,10 +229,13 @@ impl Ledger {
         if from >= until || limit == 0 {
             return Ok(found);
         }
+        let bounds = (Bound::Included(from), Bound::Excluded(until));
         let mut over = self
             .pending
-            .range((table, from.to_vec())..(table, until.to_vec()))
-            .map(|((_, key), pending)| (key, &pending.value))
+            .get(&table)
+            .into_iter()
+            .flat_map(|all| all.range::<[u8], _>(bounds))
+            .map(|(key, pending)| (&**key, &pending.value))
             .peekable();
         let (mut from, mut asked) = (from.to_vec(), limit);
         loop {
@@ -244,13 +243,15 @@ impl Ledger {
             let last = rows.last().filter(|_| rows.len() >= asked);
             let last = last.map(|(key, _)| key.clone());
             for (key, value) in rows {
-                while let Some((before, value)) = over.next_if(|(pending, _)| **pending < key) {
-                    found.extend(value.clone().map(|value| (before.clone(), value)));
+                while let Some((before, value)) =
+                    over.next_if(|(pending, _)| *pending < key.as_slice())
+                {
+                    found.extend(value.clone().map(|value| (before.to_vec(), value)));
                     if found.len() >= limit {
                         return Ok(found);
                     }
                 }
-                match over.next_if(|(pending, _)| **pending == key) {
+                match over.next_if(|(pending, _)| *pending == key.as_slice()) {
                     Some((_, value)) => found.extend(value.clone().map(|value| (key, value))),
                     None => found.push((key, value)),
                 }
@@ -264,7 +265,7 @@ impl Ledger {
             from.push(0);
             asked = asked.saturating_mul(2);
         }
-        let rest = over.filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
+        let rest = over.filter_map(|(key, value)| Some((key.to_vec(), value.clone()?)));
         found.extend(rest.take(limit - found.len()));
         Ok(found)
     }

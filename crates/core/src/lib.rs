@@ -10,6 +10,7 @@ mod codec;
 mod config;
 mod delivery;
 mod effect;
+mod few;
 mod ledger;
 mod mailbox;
 mod mistakes;

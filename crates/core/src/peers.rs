@@ -4,6 +4,7 @@
 
 use grapevine_model::{
     Beat, Door, Hlc, MessageId, OriginId, PeerMessage, ServerInfo, ServerName, ServerRole,
+    SpaceId,
 };
 
 use crate::effect::Effect;
@@ -31,6 +32,8 @@ pub(crate) struct Peer {
     pub(crate) pending: u64,
     pub(crate) accepts: bool,
     pub(crate) behind: u64,
+    /// With which space the search for differing ones goes on; none for the first.
+    pub(crate) compared: Option<SpaceId>,
     /// How far its clock is ahead of this one, as far as that is followed.
     pub(crate) ahead_ms: u64,
     /// For how long it had been silent when this server started, by this server's own time.

@@ -18,6 +18,7 @@ use rand::{Rng, SeedableRng};
 use crate::clock::Clock;
 use crate::codec;
 use crate::config::{Config, Start};
+use crate::delivery::body::Counting;
 use crate::delivery::custody::{Custody, CustodyRow};
 use crate::delivery::deputy::Held;
 use crate::delivery::fanout::Fanouts;
@@ -173,8 +174,10 @@ pub struct Server {
     pub(crate) refills: Refills,
     /// What the mailboxes here hold, by the registries of their owners.
     pub(crate) registry_usage: BTreeMap<RegistryName, Usage>,
-    /// Mailboxes whose count changed in this turn and is not yet written.
-    pub(crate) usage_changed: BTreeSet<SpaceId>,
+    /// Spaces whose row changed in this turn and is not yet written.
+    pub(crate) unsaved: BTreeSet<SpaceId>,
+    /// A message whose references are counted in this turn.
+    pub(crate) counting: Counting,
     pub(crate) alarms: VecDeque<String>,
     // Planted mistakes; all false outside tests that look for them.
     pub(crate) planted_vector_over_gap: bool,
@@ -296,7 +299,8 @@ impl Server {
             retained: Retained::default(),
             refills: Refills::default(),
             registry_usage: BTreeMap::new(),
-            usage_changed: BTreeSet::new(),
+            unsaved: BTreeSet::new(),
+            counting: Counting::default(),
             alarms: VecDeque::new(),
             planted_vector_over_gap: false,
             planted_dedup_forgotten: false,
@@ -404,14 +408,11 @@ impl Server {
                 })?;
                 self.databases.insert(registry.clone(), filling.filled());
             }
-            self.spaces.insert(
-                space,
-                Space {
-                    row,
-                    damaged,
-                    ..Space::default()
-                },
-            );
+            let state = Space {
+                damaged,
+                ..Space::new(&space, row)
+            };
+            self.spaces.insert(space, state);
         }
         self.origins_at_start()?;
         self.load_lives()?;
@@ -722,13 +723,14 @@ impl Server {
             }
         }
         self.send_deposits();
-        self.save_usage();
         self.send_deposited();
         self.send_pushes();
         self.hand_outside();
         if let Err(damaged) = self.settle() {
             self.damaged(damaged);
         }
+        self.write_counted();
+        self.save_spaces();
     }
 
     // Small things that everybody needs.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::field::Field;
 use crate::id::{Incarnation, OriginId};
@@ -105,13 +105,21 @@ impl Cell {
 }
 
 /// For each origin, up to which dot all its writes to a space are known.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct VersionVector(BTreeMap<OriginId, Hlc>);
+///
+/// Every mailbox has some, and most know one or two origins: so it is a sorted slice of just its length, not a map whose smallest node
+/// has room for eleven. Written as the map that it means.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VersionVector(Box<[(OriginId, Hlc)]>);
 
 impl VersionVector {
+    fn place(&self, origin: OriginId) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&origin, |(of, _)| *of)
+    }
+
     /// The last known write of an origin; zero when there is none.
     pub fn get(&self, origin: OriginId) -> Hlc {
-        self.0.get(&origin).copied().unwrap_or_default()
+        let found = self.place(origin).ok().and_then(|at| self.0.get(at));
+        found.map(|(_, time)| *time).unwrap_or_default()
     }
 
     /// Whether a write is covered.
@@ -129,18 +137,35 @@ impl VersionVector {
 
     /// Raises one origin, never lowers it.
     pub fn raise(&mut self, origin: OriginId, time: Hlc) {
-        let known = self.0.entry(origin).or_default();
-        *known = (*known).max(time);
+        match self.place(origin) {
+            Ok(at) => {
+                if let Some((_, known)) = self.0.get_mut(at) {
+                    *known = (*known).max(time);
+                }
+            }
+            Err(at) => {
+                let (before, after) = self.0.split_at(at.min(self.0.len()));
+                let mut all = Vec::with_capacity(self.0.len() + 1);
+                all.extend_from_slice(before);
+                all.push((origin, time));
+                all.extend_from_slice(after);
+                self.0 = all.into_boxed_slice();
+            }
+        }
     }
 
     /// Forgets what is known of an origin beyond a time. Only for a disk that was set back: what
     /// it wrote later is to be fetched again.
     pub fn set_back(&mut self, origin: OriginId, time: Hlc) {
+        let Ok(at) = self.place(origin) else {
+            return;
+        };
         if self.get(origin) > time {
             if time == Hlc::default() {
-                self.0.remove(&origin);
-            } else {
-                self.0.insert(origin, time);
+                let others = self.iter().filter(|(of, _)| *of != origin);
+                self.0 = others.collect();
+            } else if let Some((_, known)) = self.0.get_mut(at) {
+                *known = time;
             }
         }
     }
@@ -154,7 +179,7 @@ impl VersionVector {
 
     /// The origins and their last known writes, in order.
     pub fn iter(&self) -> impl Iterator<Item = (OriginId, Hlc)> + '_ {
-        self.0.iter().map(|(origin, time)| (*origin, *time))
+        self.0.iter().copied()
     }
 
     /// How many origins.
@@ -182,11 +207,25 @@ impl VersionVector {
 
 impl FromIterator<(OriginId, Hlc)> for VersionVector {
     fn from_iter<I: IntoIterator<Item = (OriginId, Hlc)>>(pairs: I) -> Self {
-        let mut vector = Self::default();
+        let mut known = BTreeMap::new();
         for (origin, time) in pairs {
-            vector.raise(origin, time);
+            let last: &mut Hlc = known.entry(origin).or_default();
+            *last = time.max(*last);
         }
-        vector
+        Self(known.into_iter().collect())
+    }
+}
+
+impl Serialize for VersionVector {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for VersionVector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let known = BTreeMap::<OriginId, Hlc>::deserialize(deserializer)?;
+        Ok(Self(known.into_iter().collect()))
     }
 }
 

@@ -10,12 +10,37 @@ use crate::effect::{Effect, Staged};
 use crate::server::Server;
 use crate::tables::{Damaged, Op, Table};
 
+/// The row whose references change most just now: a page of a list refers to one body hundreds of times in one turn,
+/// and the row is written once, at its end.
+#[derive(Debug, Default)]
+pub(crate) struct Counting {
+    row: Option<(MessageId, MessageRow)>,
+    changed: bool,
+}
+
 impl Server {
     pub(crate) fn message_row(&self, message: MessageId) -> Result<Option<MessageRow>, Damaged> {
-        self.ledger
-            .get(Table::Messages, &message.to_bytes())?
-            .map(|bytes| codec::decode(&bytes))
-            .transpose()
+        match self.counting.row {
+            Some((of, row)) if of == message => Ok(Some(row)),
+            Some(_) | None => self
+                .ledger
+                .get(Table::Messages, &message.to_bytes())?
+                .map(|bytes| codec::decode(&bytes))
+                .transpose(),
+        }
+    }
+
+    /// Writes the row that is counted in, if it changed. Call before anything else touches a row, and at the end of a turn.
+    pub(crate) fn write_counted(&mut self) {
+        if let Some((message, row)) = self.counting.row.take()
+            && std::mem::take(&mut self.counting.changed)
+        {
+            self.ledger.put(
+                Table::Messages,
+                message.to_bytes().to_vec(),
+                codec::encode(&row),
+            );
+        }
     }
 
     /// Keeps a staged body, if it is not here already. Nothing refers to it yet.
@@ -56,12 +81,12 @@ impl Server {
     /// One reference more.
     pub(crate) fn refer(&mut self, message: MessageId) -> Result<(), Damaged> {
         if let Some(mut row) = self.message_row(message)? {
+            if self.counting.row.is_none_or(|(of, _)| of != message) {
+                self.write_counted();
+            }
             row.references = row.references.saturating_add(1);
-            self.ledger.put(
-                Table::Messages,
-                message.to_bytes().to_vec(),
-                codec::encode(&row),
-            );
+            self.counting.row = Some((message, row));
+            self.counting.changed = true;
             if self.orphans.remove(&message).is_some() {
                 self.ledger
                     .delete_lazily(Table::Orphans, message.to_bytes().to_vec());
@@ -72,6 +97,7 @@ impl Server {
 
     /// One reference fewer.
     pub(crate) fn release(&mut self, message: MessageId) -> Result<(), Damaged> {
+        self.write_counted();
         if let Some(mut row) = self.message_row(message)? {
             row.references = row.references.saturating_sub(1);
             self.ledger.put_lazily(
@@ -88,6 +114,7 @@ impl Server {
 
     /// Removes the bodies that nothing has referred to for long enough.
     pub(crate) fn remove_orphans(&mut self) -> Result<(), Damaged> {
+        self.write_counted();
         let now = self.now.mono_ms;
         let due: Vec<MessageId> = self
             .orphans

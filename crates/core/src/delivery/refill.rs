@@ -219,7 +219,7 @@ impl Server {
             return Ok(());
         };
         if at == *me {
-            if self.disk_nearly_full || self.may_be_forgotten(inbox, message)? {
+            if self.disk_nearly_full {
                 return Ok(());
             }
             if self.must_regain(inbox, &name, &sites)? {

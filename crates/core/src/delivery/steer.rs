@@ -163,10 +163,6 @@ impl Server {
         let of_list = of.map(|of| self.list_stamp(&of.list, of.incarnation).copy(of.member));
         let here = sites.contains(&self.config.server) && !self.disk_nearly_full;
         if here && !self.must_regain(inbox, name, &sites)? {
-            if self.may_be_forgotten(inbox, message)? {
-                self.recipient_waits(message, key, crate::mailbox::TOO_OLD.into());
-                return Ok(());
-            }
             match self.deposit((inbox, name, &sites), message, body, of_list)? {
                 Deposited::Stored(dot) => {
                     let then = Then::Recipient(message, key.to_owned());
@@ -174,6 +170,9 @@ impl Server {
                 }
                 Deposited::Deleted => {
                     self.recipient_delivered(message, key, "deleted by its owner since")?;
+                }
+                Deposited::TooOld => {
+                    self.recipient_waits(message, key, crate::mailbox::TOO_OLD.into());
                 }
                 Deposited::Full(full) => self.recipient_is_full(message, key, full)?,
             }

@@ -20,7 +20,7 @@ pub(crate) use usage::Full;
 use crate::codec;
 use crate::registry::directory::Memo;
 use crate::registry::request::{Outcome, ReplyTo, Stop};
-use crate::replication::push::Change;
+use crate::replication::push::{Change, Over};
 use crate::replication::waiters::Then;
 use crate::server::Server;
 use crate::tables::{Damaged, Table};
@@ -37,6 +37,8 @@ pub(crate) enum Deposited {
     Stored(Stamp),
     /// Its owner has deleted it since.
     Deleted,
+    /// The mailbox may have had it, and forgotten that its owner deleted it.
+    TooOld,
     /// There is no room.
     Full(Full),
 }
@@ -59,18 +61,25 @@ impl Server {
         list: Option<ListCopy>,
     ) -> Result<Deposited, Damaged> {
         let space = Self::mailbox_space(inbox);
-        self.open_mailbox(inbox, owner, sites)?;
         let key = message_key(message);
-        if let Some(present) = self
-            .cell(&space, &key)?
-            .filter(|_| !self.planted_dedup_forgotten)
-        {
+        // Of a mailbox that is not here there is nothing to be read.
+        let present = match self.spaces.contains_key(&space) {
+            true => self.cell(&space, &key)?,
+            false => None,
+        };
+        if present.is_none() && self.before_horizon(&space, message)? {
+            return Ok(Deposited::TooOld);
+        }
+        let mut changes = self.open_mailbox(inbox, owner, sites)?;
+        if let Some(present) = present.filter(|_| !self.planted_dedup_forgotten) {
+            self.write(&space, changes)?;
             return Ok(match present.value {
                 Some(_) => Deposited::Stored(present.dot),
                 None => Deposited::Deleted,
             });
         }
         if let Some(full) = self.lacks_room(inbox, owner, Usage::of(body.len))? {
+            self.write(&space, changes)?;
             return Ok(Deposited::Full(full));
         }
         let entry = MailboxEntry {
@@ -85,26 +94,19 @@ impl Server {
         if self.planted_dedup_forgotten {
             stamp = None;
         }
-        let change = Change {
+        changes.push(Change {
             key,
             value: Some(codec::encode(&entry)),
             stamp,
-        };
-        Ok(match self.write(&space, vec![change])? {
+            over: match self.planted_dedup_forgotten {
+                true => Over::Whatever,
+                false => Over::Nothing,
+            },
+        });
+        Ok(match self.write(&space, changes)? {
             Some(dot) => Deposited::Stored(dot),
             None => Deposited::Deleted,
         })
-    }
-
-    /// Whether a message that is not here may have been here and forgotten since.
-    pub(crate) fn may_be_forgotten(
-        &self,
-        inbox: Incarnation,
-        message: MessageId,
-    ) -> Result<bool, Damaged> {
-        let space = Self::mailbox_space(inbox);
-        let unknown = self.cell(&space, &message_key(message))?.is_none();
-        Ok(unknown && self.before_horizon(&space, message)?)
     }
 
     /// Whether a message is in a mailbox of this site; none if it never was.
@@ -189,8 +191,6 @@ impl Server {
                 ));
             } else if self.must_regain(inbox, &name, &sites)? {
                 outcomes.push((inbox, DepositOutcome::Later(regain::REGAINING.into())));
-            } else if self.may_be_forgotten(inbox, message)? {
-                outcomes.push((inbox, DepositOutcome::Later(TOO_OLD.into())));
             } else {
                 match self.deposit((inbox, &name, &sites), message, body, list)? {
                     Deposited::Stored(dot) => {
@@ -199,6 +199,9 @@ impl Server {
                     }
                     Deposited::Deleted => {
                         outcomes.push((inbox, DepositOutcome::Stored { copies: u8::MAX }));
+                    }
+                    Deposited::TooOld => {
+                        outcomes.push((inbox, DepositOutcome::Later(TOO_OLD.into())));
                     }
                     Deposited::Full(Full { why, policy }) => {
                         outcomes.push((inbox, DepositOutcome::OverQuota { why, policy }));
@@ -356,9 +359,8 @@ impl Server {
                 _ => Outcome::PassOn(others.collect()),
             });
         }
-        self.open_mailbox(inbox, name, &sites)?;
         let space = Self::mailbox_space(inbox);
-        let mut changes = Vec::new();
+        let mut changes = self.open_mailbox(inbox, name, &sites)?;
         let limit_ms = self.now.wall_ms.saturating_add(self.config.times.drift_ms);
         for message in messages {
             match self.cell(&space, &message_key(*message))? {

@@ -16,7 +16,7 @@ use crate::codec;
 use crate::delivery::steer::INBOX_COPIES;
 use crate::registry::directory::{Held, Memo};
 use crate::registry::request::{Job, Stop};
-use crate::replication::push::Change;
+use crate::replication::push::{Change, Over};
 use crate::server::Server;
 use crate::tables::Damaged;
 
@@ -51,13 +51,13 @@ pub(super) fn sites_key() -> CellKey {
 }
 
 impl Server {
-    /// Makes sure that the mailbox is here and knows its sites.
+    /// Makes sure that the mailbox is here and knows its sites. Gives what is to be written of it, with whatever else is.
     pub(super) fn open_mailbox(
         &mut self,
         inbox: Incarnation,
         owner: &Name,
         sites: &[ServerName],
-    ) -> Result<(), Damaged> {
+    ) -> Result<Vec<Change>, Damaged> {
         let space = Self::mailbox_space(inbox);
         if !self.spaces.contains_key(&space) && self.held(owner.registry()) == Held::Elsewhere {
             // Its quota is known a round trip later.
@@ -65,21 +65,31 @@ impl Server {
             self.runnable
                 .push_back((Job::FollowSites { inbox, owner }, Memo::new()));
         }
-        self.open_space(&space, true);
-        let others = |server: &Self, sites: &[ServerName]| {
-            let state = server.spaces.get(&space);
-            state.is_some_and(|state| state.row.sites != sites)
+        let over = match self.spaces.contains_key(&space) {
+            true => Over::Whatever,
+            false => Over::Nothing,
         };
-        if others(self, sites) {
-            // The registry's word, where it is held here: what the caller knows may be old.
-            let said = self.database(owner.registry()).and_then(|d| d.entry(inbox));
-            let said = said.map(|entry| entry.sites()).filter(|s| !s.is_empty());
-            let sites = said.as_deref().unwrap_or(sites);
-            if others(self, sites) {
-                self.set_sites(inbox, owner, sites)?;
-            }
+        self.open_space(&space, true);
+let state = self.spaces.get(&space);
+        if state.is_none_or(|state| state.row.sites == sites) {
+            return Ok(Vec::new());
         }
-        Ok(())
+        // The registry's word, where it is held here: what the caller knows may be old.
+        let said = self.database(owner.registry()).and_then(|d| d.entry(inbox));
+        let said = said.map(|entry| entry.sites()).filter(|s| !s.is_empty());
+        let sites = said.unwrap_or_else(|| sites.to_vec());
+        let state = self.spaces.get_mut(&space);
+        let Some(state) = state.filter(|state| state.row.sites != sites) else {
+            return Ok(Vec::new());
+        };
+        state.row.sites.clone_from(&sites);
+        state.row.owner = Some(owner.clone());
+        let place = codec::encode(&(owner.clone(), sites));
+        self.save_space(&space);
+        Ok(vec![Change {
+            over,
+            ..Change::put(sites_key(), place)
+        }])
     }
 
     /// The sites of a mailbox are these from now on.

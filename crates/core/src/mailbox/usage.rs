@@ -6,7 +6,8 @@
 //! a mailbox once; it never holds more than its quota times its sites (docs/storage.md).
 
 use grapevine_model::{
-    Cell, EntryKind, Field, Incarnation, Name, OverQuotaPolicy, Quota, RegistryName, SpaceId, Usage,
+    BodyInfo, Cell, EntryKind, Field, Incarnation, Name, OverQuotaPolicy, Quota, RegistryName,
+    SpaceId, Usage,
 };
 
 use crate::codec;
@@ -28,8 +29,9 @@ pub(crate) struct Full {
 /// What a cell of a mailbox adds to its usage.
 fn weight(field: u16, cell: Option<&Cell>) -> Option<Result<Usage, Damaged>> {
     let value = cell.filter(|_| field == Field::Message.number())?;
-    let entry = codec::decode_mailbox_entry(value.value.as_ref()?);
-    Some(entry.map(|entry| Usage::of(entry.body.len)))
+    // What follows the body in it weighs nothing.
+    let body = codec::decode::<BodyInfo>(value.value.as_ref()?);
+    Some(body.map(|body| Usage::of(body.len)))
 }
 
 impl Server {
@@ -57,7 +59,7 @@ impl Server {
             // Counted anew when it is needed.
             (None, _, _) | (_, Err(_), _) | (_, _, Err(_)) => None,
         };
-        self.usage_changed.insert(space);
+        self.save_space(&space);
     }
 
     /// The count can't be trusted any more.
@@ -65,7 +67,7 @@ impl Server {
         if let Some(state) = self.spaces.get_mut(space)
             && state.row.usage.take().is_some()
         {
-            self.usage_changed.insert(space.clone());
+            self.save_space(space);
         }
     }
 
@@ -90,20 +92,12 @@ impl Server {
         if let Some(state) = self.spaces.get_mut(space) {
             state.row.usage = Some(usage);
         }
-        self.usage_changed.insert(space.clone());
+        self.save_space(space);
         Ok(usage)
     }
 
-    /// Writes the counts that changed with no other change of their space's row, once a turn.
-    pub(crate) fn save_usage(&mut self) {
-        while let Some(space) = self.usage_changed.pop_first() {
-            self.save_space(&space);
-        }
-    }
-
-    /// A mailbox's row is written: its registry's sum follows.
+    /// A mailbox's usage, owner or row may have changed: its registry's sum follows.
     pub(crate) fn count_usage(&mut self, space: &SpaceId) {
-        self.usage_changed.remove(space);
         let Some(state) = self.spaces.get_mut(space) else {
             return;
         };

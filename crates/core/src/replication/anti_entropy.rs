@@ -5,13 +5,14 @@
 //! joined when its last page is in. Stamps too far ahead are kept apart (see `quarantine`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use grapevine_model::{
     Field, Hlc, MessageId, PeerMessage, ServerName, SpaceId, Stamp, Update, VersionVector,
 };
 
 use crate::codec;
-use crate::replication::space::{Pulling, bucket};
+use crate::replication::space::Pulling;
 use crate::server::Server;
 use crate::tables::Damaged;
 
@@ -19,32 +20,52 @@ use crate::tables::Damaged;
 pub(crate) const PAGE_BYTES: usize = 512 * 1024;
 /// Spaces named in one message at most; the rest come with the next beats.
 const MOST_VECTORS: usize = 512;
+/// Spaces looked at for that at most: some milliseconds, however many mailboxes there are.
+const MOST_LOOKED_AT: usize = 65_536;
 
 impl Server {
     /// A partner's digests differ from ours: name our vectors in those buckets.
     pub(crate) fn compare_digests(&mut self, from: &ServerName, theirs: &[u64]) {
         let none = Vec::new();
         let ours = self.digests.get(from).unwrap_or(&none);
-        let differ: Vec<usize> = (0..crate::replication::space::BUCKETS)
-            .filter(|b| ours.get(*b).copied().unwrap_or(0) != theirs.get(*b).copied().unwrap_or(0))
+        let differ: Vec<bool> = (0..crate::replication::space::BUCKETS)
+            .map(|b| ours.get(b).copied().unwrap_or(0) != theirs.get(b).copied().unwrap_or(0))
             .collect();
-        let mut behind = 0;
-        if !differ.is_empty() {
-            let mut vectors = Vec::new();
-            for (space, state) in &self.spaces {
-                let shared = differ.contains(&bucket(space))
-                    && self.belongs_here(space)
-                    && self.partners(space).contains(from);
-                if shared && vectors.len() < MOST_VECTORS {
-                    vectors.push((space.clone(), state.row.vector.clone()));
-                }
+        let behind = differ.iter().filter(|differs| **differs).count() as u64;
+        if behind > 0 {
+            let (vectors, next) = self.vectors_in(from, &differ);
+            if let Some(peer) = self.peers.get_mut(from) {
+                peer.compared = next;
             }
-            behind = differ.len() as u64;
             self.send(from, PeerMessage::Vectors(vectors));
         }
         if let Some(peer) = self.peers.get_mut(from) {
             peer.behind = behind;
         }
+    }
+
+    /// The vectors of some spaces shared with a partner, in these buckets; and with which space the next look goes on, so that
+    /// none is passed over for ever and no beat walks over them all.
+    fn vectors_in(
+        &self,
+        from: &ServerName,
+        buckets: &[bool],
+    ) -> (Vec<(SpaceId, VersionVector)>, Option<SpaceId>) {
+        let first = self.peers.get(from).and_then(|peer| peer.compared.clone());
+        let first = first.map_or(Bound::Unbounded, Bound::Included);
+        let mut vectors = Vec::new();
+        let spaces = self.spaces.range((first, Bound::Unbounded));
+        for (at, (space, state)) in spaces.enumerate() {
+            if vectors.len() >= MOST_VECTORS || at >= MOST_LOOKED_AT {
+                return (vectors, Some(space.clone()));
+            }
+            let in_one = buckets.get(usize::from(state.bucket)) == Some(&true);
+            // It is counted with whom it is shared.
+            if in_one && state.counted.0.contains(from) {
+                vectors.push((space.clone(), state.row.vector.clone()));
+            }
+        }
+        (vectors, None)
     }
 
     /// Names our vector of one space to a partner: it fetches what it lacks and says what it has.
@@ -407,16 +428,15 @@ impl Server {
             let Some(value) = &update.cell.value else {
                 continue;
             };
+            let message = MessageId::from_u128(update.key.item);
             if update.key.field != Field::Message.number()
+                || self.message_row(message)?.is_some()
                 || codec::decode_mailbox_entry(value).is_err()
             {
                 continue;
             }
-            let message = MessageId::from_u128(update.key.item);
             let present = self.cell(space, &update.key)?;
-            let news =
-                present.is_none_or(|p| p.merge(&update.cell) == grapevine_model::Merge::Taken);
-            if news && self.message_row(message)?.is_none() {
+            if present.is_none_or(|p| p.merge(&update.cell) == grapevine_model::Merge::Taken) {
                 lacking.push(message);
             }
         }

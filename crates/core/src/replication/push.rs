@@ -22,6 +22,16 @@ pub(crate) struct Change {
     pub(crate) value: Option<Vec<u8>>,
     /// The stamp that decides the merge; none for a new one (which is the dot too).
     pub(crate) stamp: Option<Stamp>,
+    pub(crate) over: Over,
+}
+
+/// What a change is written over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// Whatever is there.
+    Whatever,
+    /// Nothing: it was looked for.
+    Nothing,
 }
 
 impl Change {
@@ -30,6 +40,7 @@ impl Change {
             key,
             value: Some(value),
             stamp: None,
+            over: Over::Whatever,
         }
     }
 
@@ -38,6 +49,7 @@ impl Change {
             key,
             value: None,
             stamp: None,
+            over: Over::Whatever,
         }
     }
 }
@@ -126,7 +138,10 @@ impl Server {
         };
         let mut updates = Vec::with_capacity(changes.len());
         for change in changes {
-            let present = self.cell(space, &change.key)?;
+            let present = match change.over {
+                Over::Whatever => self.cell(space, &change.key)?,
+                Over::Nothing => None,
+            };
             let floor = present.as_ref().map_or(Hlc(0), |cell| cell.stamp.time);
             let mut dot = Stamp {
                 time: self.tick(floor),
@@ -140,7 +155,9 @@ impl Server {
                 dot,
                 value: change.value,
             };
-            if self.merge_cell(space, &change.key, &cell)? == grapevine_model::Merge::Taken {
+            if self.merge_over(space, &change.key, &cell, Ok(present))?
+                == grapevine_model::Merge::Taken
+            {
                 updates.push(Update {
                     key: change.key,
                     cell,

@@ -15,7 +15,7 @@ use grapevine_model::{
 
 use crate::codec::{self, Identity};
 use crate::peers::Peer;
-use crate::replication::push::Change;
+use crate::replication::push::{Change, Over};
 use crate::server::Server;
 use crate::tables::{Damaged, Table};
 
@@ -438,9 +438,11 @@ impl Server {
         let present = self.present(space);
         let state = self.spaces.get_mut(space)?;
         let ours = state.row.vector.clone();
-        let round = state.round.get_or_insert_with(|| Round {
-            frontier: ours.clone(),
-            goal: None,
+        let round = state.round.get_or_insert_with(|| {
+            Box::new(Round {
+                frontier: ours.clone(),
+                goal: None,
+            })
         });
         if round.goal.is_none() {
             let said: Vec<Option<&VersionVector>> = present
@@ -479,10 +481,10 @@ impl Server {
             return None;
         }
         // The next round begins with what is here now.
-        let ended = state.round.replace(Round {
+        let ended = state.round.replace(Box::new(Round {
             frontier: ours,
             goal: None,
-        });
+        }));
         ended.map(|round| round.frontier)
     }
 
@@ -512,6 +514,7 @@ impl Server {
         if due {
             let change = Change {
                 key: horizon_key(),
+                over: Over::Whatever,
                 value: Some(codec::encode(&wanted)),
                 // The later horizon wins, whoever moved it first.
                 stamp: Some(Stamp {

@@ -120,7 +120,7 @@ impl Server {
             .is_some_and(|has| has.covers_all(&state.floor));
         let stale = has_ours || state.floor.is_empty();
         let first = state.refresh.is_none();
-        state.refresh = Some(Refresh {
+        state.refresh = Some(Box::new(Refresh {
             from: from.clone(),
             reached: VersionVector::default(),
             keys: BTreeSet::new(),
@@ -128,7 +128,7 @@ impl Server {
             asked: floor.clone(),
             ending: None,
             stale,
-        });
+        }));
         if first && state.row.ready {
             self.note_info(
                 format!("{space}: this copy was away too long; it is fetched anew from {from}"),
@@ -210,7 +210,7 @@ impl Server {
             if let Some(state) = self.spaces.get_mut(&space)
                 && state.refresh.is_none()
             {
-                state.refresh = Some(Refresh {
+                state.refresh = Some(Box::new(Refresh {
                     from: from.clone(),
                     reached: VersionVector::default(),
                     keys: BTreeSet::new(),
@@ -218,7 +218,7 @@ impl Server {
                     asked: part.floor.clone(),
                     ending: None,
                     stale: true,
-                });
+                }));
             }
         }
         let expected = self

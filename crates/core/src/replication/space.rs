@@ -11,6 +11,7 @@ use grapevine_model::{
 };
 
 use crate::codec::{self, SpaceRow};
+use crate::few::Few;
 use crate::registry::database::claimed_name;
 use crate::replication::reap::Round;
 use crate::replication::refresh::Refresh;
@@ -26,7 +27,7 @@ pub(crate) const BUCKETS: usize = 64;
 pub(crate) struct Space {
     pub(crate) row: SpaceRow,
     /// What partners said that they have, durably.
-    pub(crate) have: BTreeMap<ServerName, VersionVector>,
+    pub(crate) have: Few<ServerName, VersionVector>,
     /// It does not belong here any more: what partners said before that is forgotten.
     pub(crate) leaving: bool,
     /// How far a session with a partner has come, beyond the vector.
@@ -40,15 +41,17 @@ pub(crate) struct Space {
     /// Cells whose rows here could not be read, until a partner has given them back.
     pub(crate) damaged: BTreeSet<CellKey>,
     /// With whom its digest is counted, and which digest.
-    pub(crate) counted: (BTreeSet<ServerName>, u64),
+    pub(crate) counted: (Box<[ServerName]>, u64),
+    /// In which bucket of digests it is.
+    pub(crate) bucket: u8,
     /// With which registry's sum its usage is counted, and how much.
     pub(crate) usage_counted: Option<(RegistryName, Usage)>,
     /// Everything forgotten here is covered by it: who does not cover it has to fetch anew.
     pub(crate) floor: VersionVector,
     /// What is about to be stable.
-    pub(crate) round: Option<Round>,
+    pub(crate) round: Option<Box<Round>>,
     /// A whole copy under way, after a long absence.
-    pub(crate) refresh: Option<Refresh>,
+    pub(crate) refresh: Option<Box<Refresh>>,
 }
 
 /// A session with a partner, as the one that fetches sees it.
@@ -61,6 +64,15 @@ pub(crate) struct Pulling {
 }
 
 impl Space {
+    /// A space as its row says.
+    pub(crate) fn new(space: &SpaceId, row: SpaceRow) -> Self {
+        Self {
+            row,
+            bucket: bucket(space),
+            ..Self::default()
+        }
+    }
+
     /// Whether questions about it can be answered from here.
     pub(crate) fn is_whole(&self) -> bool {
         self.row.ready && !self.refresh.as_ref().is_some_and(|refresh| refresh.stale)
@@ -76,9 +88,9 @@ impl Space {
 }
 
 /// The bucket of a space.
-pub(crate) fn bucket(space: &SpaceId) -> usize {
+fn bucket(space: &SpaceId) -> u8 {
     let hash = blake3::hash(&codec::space_prefix(space));
-    usize::from(hash.as_bytes().first().copied().unwrap_or(0)) % BUCKETS
+    hash.as_bytes().first().copied().unwrap_or(0) % BUCKETS as u8
 }
 
 fn space_digest(space: &SpaceId, vector: &VersionVector) -> u64 {
@@ -118,47 +130,65 @@ impl Server {
 
     /// Counts a space's digest with its partners anew; call after each change of vector or partners.
     pub(crate) fn count_space(&mut self, space: &SpaceId) {
-        let partners: BTreeSet<ServerName> = if self.belongs_here(space) {
-            self.partners(space).into_iter().collect()
-        } else {
-            BTreeSet::new()
+        let mut partners = match self.belongs_here(space) {
+            true => self.partners(space),
+            false => Vec::new(),
         };
+        partners.sort();
+        partners.dedup();
         let Some(state) = self.spaces.get_mut(space) else {
             return;
         };
         // What is not fetched yet differs from what is, even where there is nothing in it.
         let digest = space_digest(space, &state.row.vector) ^ u64::from(!state.row.ready);
-        let (old_partners, old_digest) =
-            std::mem::replace(&mut state.counted, (partners.clone(), digest));
-        let bucket = bucket(space);
-        for (partners, digest) in [(old_partners, old_digest), (partners, digest)] {
+        let bucket = usize::from(state.bucket);
+        let before = std::mem::replace(&mut state.counted.1, digest);
+        let digests = &mut self.digests;
+        let mut count = |partners: &[ServerName], digest: u64| {
             for partner in partners {
-                let buckets = self
-                    .digests
-                    .entry(partner)
-                    .or_insert_with(|| vec![0; BUCKETS]);
-                if let Some(slot) = buckets.get_mut(bucket) {
+                if !digests.contains_key(partner) {
+                    digests.insert(partner.clone(), vec![0; BUCKETS]);
+                }
+                let slot = digests.get_mut(partner).and_then(|b| b.get_mut(bucket));
+                if let Some(slot) = slot {
                     *slot ^= digest;
                 }
             }
+        };
+        if *state.counted.0 == *partners {
+            count(&partners, before ^ digest);
+            return;
+        }
+        count(&state.counted.0, before);
+        count(&partners, digest);
+        state.counted.0 = partners.into_boxed_slice();
+    }
+
+    /// A space's row changed: it is written at the end of the turn, once, with whatever else changes in it until then.
+    pub(crate) fn save_space(&mut self, space: &SpaceId) {
+        self.note_origins(space);
+        self.count_usage(space);
+        if !self.unsaved.contains(space) {
+            self.unsaved.insert(space.clone());
         }
     }
 
-    /// Writes a space's row and counts its digest.
-    pub(crate) fn save_space(&mut self, space: &SpaceId) {
-        if let Some(state) = self.spaces.get(space) {
-            let mut row = state.row.clone();
+    /// Writes the rows of the spaces that changed in this turn, and counts their digests.
+    pub(crate) fn save_spaces(&mut self) {
+        for space in std::mem::take(&mut self.unsaved) {
+            let Some(state) = self.spaces.get_mut(&space) else {
+                continue;
+            };
             // What waits for its damaged cells was fetched: they are found again at each start.
-            row.ready |= matches!(space, SpaceId::Registry(_)) && !state.damaged.is_empty();
-            self.ledger.put(
-                Table::Vectors,
-                codec::space_prefix(space),
-                codec::encode_space_row(&row),
-            );
+            let fetched = matches!(space, SpaceId::Registry(_)) && !state.damaged.is_empty();
+            let ready = state.row.ready;
+            state.row.ready |= fetched;
+            let row = codec::encode_space_row(&state.row);
+            state.row.ready = ready;
+            self.ledger
+                .put(Table::Vectors, codec::space_prefix(&space), row);
+            self.count_space(&space);
         }
-        self.note_origins(space);
-        self.count_space(space);
-        self.count_usage(space);
     }
 
     /// Makes sure that a space is known here.
@@ -169,21 +199,15 @@ impl Server {
                 usage: Some(Usage::default()),
                 ..SpaceRow::default()
             };
-            self.spaces.insert(
-                space.clone(),
-                Space {
-                    row,
-                    ..Space::default()
-                },
-            );
+            self.spaces.insert(space.clone(), Space::new(space, row));
             if let SpaceId::Registry(registry) = space {
                 self.databases
                     .entry(registry.clone())
                     .or_insert_with(|| crate::registry::database::Database::new(registry.clone()));
                 self.copy_begins(registry);
+                self.closures.get_mut().forget_all();
             }
             self.save_space(space);
-            self.closures.get_mut().forget_all();
         }
     }
 
@@ -209,6 +233,22 @@ impl Server {
         space: &SpaceId,
         key: &CellKey,
         cell: &Cell,
+    ) -> Result<Merge, Damaged> {
+        let present = match space {
+            // Its database looks for itself.
+            SpaceId::Registry(_) => Ok(None),
+            SpaceId::Mailbox(_) => self.cell(space, key),
+        };
+        self.merge_over(space, key, cell, present)
+    }
+
+    /// The same, over what was read of a mailbox already.
+    pub(crate) fn merge_over(
+        &mut self,
+        space: &SpaceId,
+        key: &CellKey,
+        cell: &Cell,
+        present: Result<Option<Cell>, Damaged>,
     ) -> Result<Merge, Damaged> {
         let replaced = match space {
             SpaceId::Registry(registry) => {
@@ -242,7 +282,7 @@ impl Server {
             SpaceId::Mailbox(incarnation) => {
                 // A row that can't be read gives way to what a partner has; a reference to its body
                 // may remain, which keeps the body longer and never loses it.
-                let old = match self.cell(space, key) {
+                let old = match present {
                     Ok(old) => old,
                     Err(_) => {
                         self.usage_is_unknown(space);
@@ -379,13 +419,14 @@ impl Server {
         self.ledger.delete(Table::Vectors, prefix);
         if let Some(state) = self.spaces.get_mut(space) {
             let usage = state.usage_counted.take();
+            let bucket = usize::from(state.bucket);
             let (partners, digest) = std::mem::take(&mut state.counted);
             self.uncount_usage(usage);
-            for partner in partners {
+            for partner in &partners {
                 if let Some(slot) = self
                     .digests
-                    .get_mut(&partner)
-                    .and_then(|b| b.get_mut(bucket(space)))
+                    .get_mut(partner)
+                    .and_then(|b| b.get_mut(bucket))
                 {
                     *slot ^= digest;
                 }

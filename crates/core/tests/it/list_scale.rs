@@ -261,30 +261,3 @@ fn more_nested_groups_than_there_is_room_for_do_not_wait_for_each_other() {
     each_has_it_once(&mut cluster, "s2", &all, message);
     cluster.assert_settled();
 }
-
-/// Not a test: what a recipient costs two cores, with tables and a network that cost next to nothing.
-/// `cargo test -p grapevine-core --test it -- --ignored --nocapture what_a_recipient_costs`
-#[test]
-#[ignore = "a measurement"]
-#[expect(clippy::disallowed_methods, reason = "it is the time that is measured")]
-fn what_a_recipient_costs() {
-    const MEMBERS: usize = 20_000;
-    let mut cluster = Cluster::new(2);
-    cluster.keep_effects = false;
-    let all = individuals(&mut cluster, "m", MEMBERS, &[]);
-    group(&mut cluster, "all^@pa", &all);
-    cluster.pass(3_000);
-    for round in [
-        "new mailboxes",
-        "mailboxes that are there",
-        "the same again",
-    ] {
-        let begun = std::time::Instant::now();
-        cluster.submit("s1", "birrell@pa", &["all^@pa"], round);
-        cluster.pass(3_000);
-        let took = begun.elapsed();
-        let each = took / u32::try_from(MEMBERS).unwrap();
-        println!("{round}: {took:?}, {each:?} a recipient on both servers together");
-        cluster.assert_settled();
-    }
-}

@@ -214,10 +214,6 @@ impl Server {
         let (mut full, mut uncopied) = (Vec::new(), Vec::new());
         if here {
             for (inbox, name) in &row.inboxes {
-                if self.may_be_forgotten(*inbox, message)? {
-                    reason = crate::mailbox::TOO_OLD;
-                    continue;
-                }
                 let list = Some(stamp.copy(Some(*inbox)));
                 match self.deposit((*inbox, name, &row.sites), message, body, list)? {
                     Deposited::Stored(dot) if !self.has_copies(*inbox, dot, copies) => {
@@ -231,6 +227,7 @@ impl Server {
                     Deposited::Stored(_) | Deposited::Deleted => {
                         left.remove(inbox);
                     }
+                    Deposited::TooOld => reason = crate::mailbox::TOO_OLD,
                     // What becomes of it then is its registry's policy: not the list's business.
                     Deposited::Full(_) => {
                         left.remove(inbox);
