@@ -19,6 +19,10 @@ impl<K: Ord, V> Few<K, V> {
         found.map(|(_, value)| value)
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.0 = Box::default();
+    }
+
     /// Puts a value there, and gives the one that was.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         if let Some((_, present)) = self.0.iter_mut().find(|(of, _)| *of == key) {

@@ -332,12 +332,11 @@ impl Server {
                 .map(|()| self.forget_taken_over())
                 .and_then(|()| self.remove_expired_sites())
                 .and_then(|()| self.keep_in_maildrop())
-                .and_then(|()| self.count_the_uncounted())
                 .and_then(|()| self.forget_retained())
                 .and_then(|()| self.reap())
                 .and_then(|()| self.tend_keys())
                 .and_then(|()| self.follow_astray())
-                .and_then(|()| self.hand_over())
+                .and_then(|()| self.begin_round())
                 .and_then(|()| self.leave_when_empty());
             // On a signal, and now and then without one: who is to mend changes with who is up.
             let unasked = self.beats.is_multiple_of(SWEEP_BEATS * MEND_SWEEPS);

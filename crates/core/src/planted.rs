@@ -26,6 +26,8 @@ pub enum Planted {
     CheckpointEarly,
     /// A nested list that can't be read is taken for empty (P7).
     SublistEmpty,
+    /// A list, or what a leaving server hands over, is done with in one go, before anybody else's turn (none waits behind another).
+    OneQueue,
     /// Tombstones are forgotten after some seconds, whoever has them (P4).
     ReapOnTimer,
     /// A server that comes back after a long absence goes on with its old copy (P4).
@@ -64,7 +66,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::ReplyBeforeDurable,
         Self::AcceptBeforeDeputy,
         Self::WallClockStamps,
@@ -76,6 +78,7 @@ impl Planted {
         Self::OneCopyIsEnough,
         Self::CheckpointEarly,
         Self::SublistEmpty,
+        Self::OneQueue,
         Self::ReapOnTimer,
         Self::RefreshSkipped,
         Self::NoAccessCheck,

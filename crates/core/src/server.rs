@@ -29,6 +29,7 @@ use crate::delivery::steer::Deposits;
 use crate::effect::{Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
 use crate::mailbox::Sitings;
+use crate::mailbox::rounds::Rounds;
 use crate::mistakes::Mistakes;
 use crate::peers::Peer;
 use crate::registry::closures::Closures;
@@ -40,6 +41,7 @@ use crate::registry::lockout::Lockout;
 use crate::registry::login::Verifying;
 use crate::registry::news::News;
 use crate::registry::request::{Job, Parked, PassedOn, ReplyTo};
+use crate::registry::retire::Mending;
 use crate::registry::servers::{META_RETIRED, META_WELCOME, Welcomed};
 use crate::registry::watch::Watches;
 use crate::registry::zones::Zones;
@@ -73,6 +75,10 @@ pub(crate) enum Timer {
     RefreshEnds,
     /// The index of deletions goes on.
     Index,
+    /// The round over all spaces goes on.
+    Round,
+    /// The walk over the registries for inbox sites to be mended goes on.
+    Mend,
     Waiter(u64),
     News(u64),
     Seen(u64),
@@ -163,6 +169,16 @@ pub struct Server {
     pub(crate) holds: BTreeSet<MessageId>,
     changed_spaces: BTreeSet<SpaceId>,
     pub(crate) sitings: Sitings,
+    /// The last mailbox whose sites were asked about.
+    pub(crate) sites_asked: Option<Incarnation>,
+    /// Mailboxes here whose owners' entries changed, by registry: they follow.
+    pub(crate) moved: BTreeMap<RegistryName, BTreeSet<Incarnation>>,
+    /// How far the present walk for inbox sites to be mended has come.
+    pub(crate) mending: Mending,
+    /// How far the present round over all spaces has come.
+    pub(crate) rounds: Rounds,
+    /// Mailboxes here whose owners are no more, as holders elsewhere said.
+    pub(crate) ownerless: BTreeSet<Incarnation>,
     /// What the DNS door is shown.
     pub(crate) zones: Zones,
     /// It has left this Grapevine.
@@ -187,6 +203,7 @@ pub struct Server {
     pub(crate) planted_one_copy: bool,
     pub(crate) planted_checkpoint_early: bool,
     pub(crate) planted_sublist_empty: bool,
+    pub(crate) planted_one_queue: bool,
     pub(crate) planted_no_take_over: bool,
     pub(crate) planted_accept_before_deputy: bool,
     pub(crate) planted_no_access_check: bool,
@@ -293,6 +310,11 @@ impl Server {
             holds: BTreeSet::new(),
             changed_spaces: BTreeSet::new(),
             sitings: Sitings::default(),
+            sites_asked: None,
+            moved: BTreeMap::new(),
+            mending: Mending::default(),
+            rounds: Rounds::default(),
+            ownerless: BTreeSet::new(),
             zones: Zones::default(),
             retired: false,
             disk_nearly_full: false,
@@ -309,6 +331,7 @@ impl Server {
             planted_one_copy: false,
             planted_checkpoint_early: false,
             planted_sublist_empty: false,
+            planted_one_queue: false,
             planted_no_take_over: false,
             planted_accept_before_deputy: false,
             planted_no_access_check: false,
@@ -368,6 +391,7 @@ impl Server {
             Some(Planted::OneCopyIsEnough) => self.planted_one_copy = true,
             Some(Planted::CheckpointEarly) => self.planted_checkpoint_early = true,
             Some(Planted::SublistEmpty) => self.planted_sublist_empty = true,
+            Some(Planted::OneQueue) => self.planted_one_queue = true,
             Some(Planted::ReapOnTimer) => self.planted_reap_on_timer = true,
             Some(Planted::RefreshSkipped) => self.planted_no_refresh = true,
             Some(Planted::NoAccessCheck) => self.planted_no_access_check = true,
@@ -632,6 +656,16 @@ impl Server {
                         self.damaged(damaged);
                     }
                 }
+                Timer::Round => {
+                    if let Err(damaged) = self.go_round() {
+                        self.damaged(damaged);
+                    }
+                }
+                Timer::Mend => {
+                    if let Err(damaged) = self.mend_on() {
+                        self.damaged(damaged);
+                    }
+                }
                 Timer::Waiter(id) => self.waiter_is_due(id),
                 Timer::News(id) => self.news_are_late(id),
                 Timer::Seen(id) => self.seen_ask_is_due(id),
@@ -642,14 +676,22 @@ impl Server {
                 Timer::Zones => self.show_zones(),
             }
         }
-        if let Err(damaged) = self.fan_out() {
-            self.damaged(damaged);
+        loop {
+            if let Err(damaged) = self.fan_out() {
+                self.damaged(damaged);
+            }
+            if !self.planted_one_queue || self.fanouts.due_ms() > now.mono_ms {
+                break;
+            }
         }
         self.end_turn();
     }
 
     /// When, in monotonic milliseconds, `handle_timeout` wants to be called.
     pub fn next_timeout(&self) -> u64 {
+        if !self.runnable.is_empty() || !self.changed_spaces.is_empty() {
+            return self.now.mono_ms;
+        }
         let timer = self.timers.first().map_or(u64::MAX, |(at_ms, _)| *at_ms);
         let work = self.due.first().map_or(u64::MAX, |(at_ms, _, _)| *at_ms);
         timer
@@ -683,8 +725,8 @@ impl Server {
 
     /// What follows from an input within the same turn.
     fn end_turn(&mut self) {
-        /// Follow-ups of one turn at most; more wait for the next one.
-        const MOST_STEPS: usize = 10_000;
+        /// Follow-ups of one turn at most, some tens of milliseconds; more wait for the next one, which comes at once.
+        const MOST_STEPS: usize = 1_000;
         for _ in 0..MOST_STEPS {
             if self
                 .due

@@ -28,9 +28,9 @@ use crate::tables::{Damaged, Table};
 /// Members taken from a group in one turn: some milliseconds, which is what a new message may have
 /// to wait for.
 const PAGE: usize = 256;
-/// Pages under way at once, over all messages: enough to hide the way to another server and its disk,
-/// few enough that the memory for them does not count.
-const MOST_FLYING: usize = 16;
+/// Pages under way at once, over all messages: enough to hide the way to another server and its disk. It is how much may stand
+/// before others' mail: at this server's disk, whose commits are one queue, and among the other's inputs.
+const MOST_FLYING: usize = 4;
 /// Recipients of one message that are followed one by one at once (forwarded, nested, in registries
 /// held elsewhere, refused): those beyond wait in a page.
 const MOST_SINGLE: usize = 1_000;
@@ -341,7 +341,7 @@ impl Server {
     }
 
     fn take_members(&mut self, message: MessageId) -> Result<(), Damaged> {
-        let full = self.fanouts.pages >= MOST_FLYING;
+        let full = self.fanouts.pages >= MOST_FLYING && !self.planted_one_queue;
         let Some(fanout) = self.fanouts.of.get_mut(&message) else {
             return Ok(());
         };

@@ -3,14 +3,15 @@
 //! Guards P9: every waiting recipient has a reason and a next time.
 
 use grapevine_model::{
-    CustodyRecord, MessageId, Name, PeerView, QueueView, Refusal, Reply, Resolution, ServerStatus,
-    SpaceId, Speaker, StorageView, Trace, TraceRecipient, Usage,
+    CustodyRecord, MessageId, Name, PeerView, QueueView, Refusal, RegistryName, Reply, Resolution,
+    ServerStatus, SpaceId, Speaker, StorageView, Trace, TraceRecipient, Usage,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::delivery::custody::{Custody, OutsideEnd, Stage};
 use crate::registry::directory::{Eval, Memo};
+use crate::replication::space::Space;
 use crate::server::Server;
 use crate::tables::{Damaged, Table};
 
@@ -129,14 +130,12 @@ impl Server {
             .iter()
             .map(|(name, db)| (name.clone(), db.living(), db.digest()))
             .collect();
-        let fetching = self
-            .spaces
-            .iter()
-            .filter_map(|(space, state)| match space {
-                SpaceId::Registry(registry) if !state.is_whole() => Some(registry.clone()),
-                SpaceId::Registry(_) | SpaceId::Mailbox(_) => None,
-            })
-            .collect();
+        let whole = |registry: &RegistryName| {
+            let space = SpaceId::Registry(registry.clone());
+            self.spaces.get(&space).is_some_and(Space::is_whole)
+        };
+        let held = self.databases.keys();
+        let fetching = held.filter(|held| !whole(held)).cloned().collect();
         let oldest = self
             .custodies
             .values()
@@ -146,11 +145,7 @@ impl Server {
             server: self.config.server.clone(),
             role: self.role(),
             registries,
-            mailboxes: self
-                .spaces
-                .keys()
-                .filter(|s| matches!(s, SpaceId::Mailbox(_)))
-                .count() as u64,
+            mailboxes: self.spaces.len().saturating_sub(self.databases.len()) as u64,
             queue: QueueView {
                 messages: self.custodies.len() as u64,
                 recipients: self
@@ -185,10 +180,10 @@ impl Server {
     }
 
     fn storage(&self) -> StorageView {
-        let counts = self.spaces.values().filter_map(|state| state.row.usage);
+        let counts = self.registry_usage.values().copied();
         StorageView {
             mail: counts.fold(Usage::default(), Usage::plus),
-            full_mailboxes: self.full_mailboxes(),
+            full_mailboxes: self.rounds.full_mailboxes,
             disk_nearly_full: self.disk_nearly_full,
             retained: self.retained.usage,
             ..StorageView::default()

@@ -5,6 +5,7 @@
 //! owner has deleted (docs/decisions, deposit stamps).
 
 pub(crate) mod regain;
+pub(crate) mod rounds;
 mod sites;
 mod usage;
 
@@ -21,6 +22,7 @@ use crate::codec;
 use crate::registry::directory::Memo;
 use crate::registry::request::{Outcome, ReplyTo, Stop};
 use crate::replication::push::{Change, Over};
+use crate::replication::reap::horizon_key;
 use crate::replication::waiters::Then;
 use crate::server::Server;
 use crate::tables::{Damaged, Table};
@@ -137,6 +139,11 @@ impl Server {
         }
         if *key == sites::sites_key() {
             self.sites_cell_changes(inbox, new);
+        }
+        if *key == horizon_key()
+            && let Some(state) = self.spaces.get_mut(&Self::mailbox_space(inbox))
+        {
+            state.horizon = None;
         }
         Ok(())
     }

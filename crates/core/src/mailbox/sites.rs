@@ -8,8 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    Cell, CellKey, Field, Incarnation, Name, RegistryName, Resolution, ServerName, ServerRole,
-    SpaceId, Update,
+    Cell, CellKey, Field, Incarnation, Name, RegistryName, Resolution, ServerName, SpaceId, Update,
 };
 
 use crate::codec;
@@ -22,6 +21,12 @@ use crate::tables::Damaged;
 
 /// Mailboxes whose registry is held elsewhere asked about in one sweep.
 const ASKED_A_SWEEP: usize = 50;
+
+/// Mailboxes looked at for that: a millisecond or two, however many there are.
+const LOOKED_AT_A_SWEEP: usize = 20_000;
+
+/// Mailboxes compared with their owners' entries in one sweep: some milliseconds.
+const FOLLOWED_A_SWEEP: usize = 4_096;
 
 /// What is known of where mailboxes ought to be, besides their rows.
 #[derive(Debug, Default)]
@@ -70,7 +75,7 @@ impl Server {
             false => Over::Nothing,
         };
         self.open_space(&space, true);
-let state = self.spaces.get(&space);
+        let state = self.spaces.get(&space);
         if state.is_none_or(|state| state.row.sites == sites) {
             return Ok(Vec::new());
         }
@@ -171,6 +176,16 @@ let state = self.spaces.get(&space);
         }
     }
 
+    /// A cell of a registry was replaced: where it says whose mailbox is where, that mailbox follows at the end of the turn.
+    pub(crate) fn sites_may_change(&mut self, registry: &RegistryName, key: &CellKey) {
+        let says = [Field::Identity.number(), Field::InboxSite.number()].contains(&key.field);
+        let inbox = Incarnation(key.item);
+        if says && self.spaces.contains_key(&Self::mailbox_space(inbox)) {
+            let moved = self.moved.entry(registry.clone()).or_default();
+            moved.insert(inbox);
+        }
+    }
+
     /// Where a mailbox ought to be, and under what name, if the registry of its owner is held here and
     /// says something else than the mailbox does.
     fn moved_by_registry(&self, inbox: Incarnation) -> Option<(Name, Vec<ServerName>)> {
@@ -194,9 +209,13 @@ let state = self.spaces.get(&space);
             });
             self.sitings.astray.extend(all);
         }
-        for inbox in std::mem::take(&mut self.sitings.astray) {
+        let mut later = Vec::new();
+        for _ in 0..FOLLOWED_A_SWEEP {
+            let Some(inbox) = self.sitings.astray.pop_first() else {
+                break;
+            };
             if self.is_regaining(&Self::mailbox_space(inbox))? {
-                self.sitings.astray.insert(inbox);
+                later.push(inbox);
                 self.sitings.regaining.entry(inbox).or_default();
                 continue;
             }
@@ -210,26 +229,14 @@ let state = self.spaces.get(&space);
 
     /// Follows the inbox sites of a registry held here; call when it may have changed.
     pub(crate) fn follow_sites(&mut self, registry: &RegistryName) -> Result<(), Damaged> {
-        let Some(database) = self.database(registry) else {
+        // While it is fetched, what has changed waits.
+        if self.database(registry).is_none() {
             return Ok(());
-        };
-        let moved: Vec<(Incarnation, Name, Vec<ServerName>)> = self
-            .spaces
-            .iter()
-            .filter_map(|(space, state)| {
-                let SpaceId::Mailbox(inbox) = space else {
-                    return None;
-                };
-                let entry = database.entry(*inbox)?;
-                let sites = entry.sites();
-                let owner = entry.name()?;
-                // A new name of the owner counts too: its old one may become somebody else's.
-                let moved = sites != state.row.sites || state.row.owner.as_ref() != Some(&owner);
-                (moved && !sites.is_empty()).then_some((*inbox, owner, sites))
-            })
-            .collect();
-        for (inbox, owner, sites) in moved {
-            self.move_mailbox(inbox, &owner, &sites)?;
+        }
+        for inbox in self.moved.remove(registry).unwrap_or_default() {
+            if let Some((owner, sites)) = self.moved_by_registry(inbox) {
+                self.move_mailbox(inbox, &owner, &sites)?;
+            }
         }
         Ok(())
     }
@@ -257,19 +264,21 @@ let state = self.spaces.get(&space);
             let SpaceId::Mailbox(inbox) = space else {
                 return None;
             };
-            let owner = state.row.owner.clone()?;
-            (self.held(owner.registry()) == Held::Elsewhere).then_some((*inbox, owner))
+            let owner = state.row.owner.as_ref()?;
+            (self.held(owner.registry()) == Held::Elsewhere).then(|| (*inbox, owner.clone()))
         };
         let from = SpaceId::Mailbox(after.unwrap_or(Incarnation(0)));
         let beyond = (std::ops::Bound::Excluded(from), std::ops::Bound::Unbounded);
-        let asked: Vec<(Incarnation, Name)> = self
-            .spaces
-            .range(beyond)
-            .filter_map(elsewhere)
-            .take(ASKED_A_SWEEP)
-            .collect();
-        if asked.len() == ASKED_A_SWEEP {
-            self.sitings.asked = asked.last().map(|(inbox, _)| *inbox);
+        let mut asked: Vec<(Incarnation, Name)> = Vec::new();
+        for (at, (space, state)) in self.spaces.range(beyond).enumerate() {
+            asked.extend(elsewhere((space, state)));
+            if asked.len() == ASKED_A_SWEEP || at == LOOKED_AT_A_SWEEP {
+                self.sitings.asked = match space {
+                    SpaceId::Mailbox(inbox) => Some(*inbox),
+                    SpaceId::Registry(_) => None,
+                };
+                break;
+            }
         }
         for (inbox, owner) in asked {
             // What is remembered of it may be what is to be checked.
@@ -280,27 +289,24 @@ let state = self.spaces.get(&space);
     }
 
     /// No registry moves the mailboxes of those who are no more: a retiring server does.
-    fn give_away_the_ownerless(&mut self) -> Result<(), Damaged> {
-        let mut given = Vec::new();
-        for (space, state) in &self.spaces {
-            let (SpaceId::Mailbox(inbox), Some(owner)) = (space, state.row.owner.as_ref()) else {
-                continue;
-            };
-            if state.row.sites.contains(&self.config.server) && self.is_ownerless(space) {
-                let mut sites = state.row.sites.clone();
-                sites.retain(|site| *site != self.config.server);
-                let more = self.other_sites(owner, &sites);
-                let lacking = INBOX_COPIES.saturating_sub(sites.len());
-                sites.extend(more.into_iter().take(lacking));
-                given.push((*inbox, owner.clone(), sites));
-            }
+    pub(super) fn give_away_ownerless(&mut self, space: &SpaceId) -> Result<bool, Damaged> {
+        let state = self.spaces.get(space);
+        let owner = state.and_then(|state| state.row.owner.clone());
+        let (SpaceId::Mailbox(inbox), Some(state), Some(owner)) = (space, state, owner) else {
+            return Ok(false);
+        };
+        if !state.row.sites.contains(&self.config.server) || !self.is_ownerless(space) {
+            return Ok(false);
         }
-        for (inbox, owner, sites) in given {
-            if !sites.is_empty() {
-                self.move_mailbox(inbox, &owner, &sites)?;
-            }
+        let mut sites = state.row.sites.clone();
+        sites.retain(|site| *site != self.config.server);
+        let more = self.other_sites(&owner, &sites);
+        let lacking = INBOX_COPIES.saturating_sub(sites.len());
+        sites.extend(more.into_iter().take(lacking));
+        if !sites.is_empty() {
+            self.move_mailbox(*inbox, &owner, &sites)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether a mailbox's owner is no more, so that no registry moves it any longer.
@@ -356,63 +362,35 @@ let state = self.spaces.get(&space);
         Ok(())
     }
 
-    /// Spaces that this server has and no longer belongs to: offered to the others, dropped when
-    /// two of them (or all there are) have everything, and have said so since it is leaving. What they
-    /// had before that they may have handed over themselves.
-    pub(crate) fn hand_over(&mut self) -> Result<(), Damaged> {
-        if self.role() == ServerRole::Retiring {
-            self.give_away_the_ownerless()?;
+    /// A space that this server has and no longer belongs to: dropped when two of its servers (or all there are) have
+    /// everything, and have said so since it is leaving. What they had before that they may have handed over themselves.
+    /// Gives whether it is still to be offered to them.
+    pub(super) fn hand_over(&mut self, space: &SpaceId) -> Result<bool, Damaged> {
+        if matches!(space, SpaceId::Registry(r) if !self.holdings.contains_key(r)) {
+            self.drop_space(space)?;
+            return Ok(false);
         }
-        let (leaving, staying): (Vec<SpaceId>, Vec<SpaceId>) = self
-            .spaces
-            .keys()
-            .filter(|space| !matches!(space, SpaceId::Registry(r) if r.is_system()))
-            .cloned()
-            .partition(|space| !self.belongs_here(space));
-        for space in staying {
-            if let Some(state) = self.spaces.get_mut(&space) {
-                state.leaving = false;
-            }
+        if self.is_regaining(space)? {
+            // What it says of its sites may be old.
+            return Ok(false);
         }
-        for space in leaving {
-            if matches!(&space, SpaceId::Registry(r) if !self.holdings.contains_key(r)) {
-                self.drop_space(&space)?;
-                continue;
-            }
-            if self.is_regaining(&space)? {
-                // What it says of its sites may be old.
-                continue;
-            }
-            if let Some(state) = self.spaces.get_mut(&space)
-                && !std::mem::replace(&mut state.leaving, true)
-            {
-                state.have.clear();
-            }
-            let partners = self.partners(&space);
-            let Some(state) = self.spaces.get(&space) else {
-                continue;
-            };
-            let whole = partners
-                .iter()
-                .filter(|p| {
-                    state
-                        .have
-                        .get(*p)
-                        .is_some_and(|h| h.covers_all(&state.row.vector))
-                })
-                .count();
-            let enough = whole > 0 && whole >= partners.len().min(2);
-            if enough || self.mistakes.dropped_early {
-                self.drop_space(&space)?;
-                self.note_info(format!("{space} is handed over"), None);
-            } else {
-                for partner in partners {
-                    if self.is_up(&partner) {
-                        self.offer(&partner, &space);
-                    }
-                }
-            }
+        if let Some(state) = self.spaces.get_mut(space)
+            && !std::mem::replace(&mut state.leaving, true)
+        {
+            state.have.clear();
         }
-        Ok(())
+        let partners = self.partners(space);
+        let Some(state) = self.spaces.get(space) else {
+            return Ok(false);
+        };
+        let has = |p: &&ServerName| state.have.get(p).map(|h| h.covers_all(&state.row.vector));
+        let whole = partners.iter().filter(|p| has(p) == Some(true)).count();
+        let enough = whole > 0 && whole >= partners.len().min(2);
+        if !enough && !self.mistakes.dropped_early {
+            return Ok(true);
+        }
+        self.drop_space(space)?;
+        self.note_info(format!("{space} is handed over"), None);
+        Ok(false)
     }
 }

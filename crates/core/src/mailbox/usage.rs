@@ -11,11 +11,9 @@ use grapevine_model::{
 };
 
 use crate::codec;
+use crate::replication::space::Space;
 use crate::server::Server;
 use crate::tables::{Damaged, Table};
-
-/// Mailboxes counted anew in one sweep, where an older release or a damaged row left no count.
-const COUNTED_A_SWEEP: usize = 20;
 
 /// Why a message does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,32 +173,12 @@ impl Server {
         }))
     }
 
-    /// How many mailboxes here have no room for anything.
-    pub(crate) fn full_mailboxes(&self) -> u64 {
-        let full = self.spaces.iter().filter(|(space, state)| {
-            let (SpaceId::Mailbox(inbox), Some(owner)) = (space, &state.row.owner) else {
-                return false;
-            };
-            let quota = self.quota_of(*inbox, owner.registry());
-            quota.is_used_up(state.row.usage.unwrap_or_default())
-        });
-        full.count() as u64
-    }
-
-    /// Counts some mailboxes that an older release left without a count.
-    pub(crate) fn count_the_uncounted(&mut self) -> Result<(), Damaged> {
-        let uncounted: Vec<SpaceId> = self
-            .spaces
-            .iter()
-            .filter(|(space, state)| {
-                matches!(space, SpaceId::Mailbox(_)) && state.row.usage.is_none()
-            })
-            .map(|(space, _)| space.clone())
-            .take(COUNTED_A_SWEEP)
-            .collect();
-        for space in uncounted {
-            self.usage_of(&space)?;
-        }
-        Ok(())
+    /// Whether a mailbox has no room for anything.
+    pub(super) fn has_no_room(&self, space: &SpaceId, state: &Space) -> bool {
+        let (SpaceId::Mailbox(inbox), Some(owner)) = (space, &state.row.owner) else {
+            return false;
+        };
+        let quota = self.quota_of(*inbox, owner.registry());
+        quota.is_used_up(state.row.usage.unwrap_or_default())
     }
 }

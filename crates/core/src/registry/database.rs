@@ -431,7 +431,12 @@ impl Database {
 
     /// All living entries, in order of their names.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.roll.names_after(None).flat_map(move |name| {
+        self.entries_from(None)
+    }
+
+    /// The same, after a name.
+    pub(crate) fn entries_from(&self, after: Option<&str>) -> impl Iterator<Item = Entry<'_>> {
+        self.roll.names_after(after).flat_map(move |name| {
             (self.roll.claimants(name))
                 .filter_map(move |who| self.entry(who).filter(|e| e.folded() == name))
         })

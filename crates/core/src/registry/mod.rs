@@ -25,7 +25,7 @@ pub(crate) mod policy;
 mod posting;
 mod rename;
 pub(crate) mod request;
-mod retire;
+pub(crate) mod retire;
 mod roll;
 pub(crate) mod scram;
 pub(crate) mod servers;

@@ -4,66 +4,93 @@
 //! get other servers before it is forgotten; a living one leaves only when it has
 //! handed everything over.
 
+use std::collections::VecDeque;
+
 use grapevine_model::{
     EntryKind, Field, Incarnation, Name, Refusal, RegistryName, ServerName, ServerRole, SpaceId,
 };
 
 use crate::codec;
-use crate::registry::database::{element, single};
+use crate::registry::database::{Entry, element, single};
 use crate::registry::servers::{LEAST_HOLDERS, META_RETIRED, gv, holder, no_holder};
 use crate::replication::push::Change;
-use crate::server::Server;
+use crate::server::{Server, Timer};
 use crate::tables::{Damaged, Table};
 
+/// Entries looked at in one step: some milliseconds.
+const LOOKED_AT_A_STEP: usize = 4_096;
+/// Individuals that get other inbox sites in one step: each of them moves a mailbox.
+const MOVED_A_STEP: usize = 100;
+/// From one step to the next: what comes of one is under way before the next.
+const STEP_MS: u64 = 20;
+
+/// How far the present walk over the registries has come.
+#[derive(Debug, Default)]
+pub(crate) struct Mending {
+    /// Those that are still to be walked; the first one goes on after this name.
+    registries: VecDeque<RegistryName>,
+    after: Option<String>,
+}
+
 impl Server {
-    /// Does this server's part after servers came, went or changed roles.
+    /// Does this server's part after servers came, went or changed roles: some entries a step, and others' work in between.
     pub(crate) fn mend(&mut self) -> Result<(), Damaged> {
-        let registries: Vec<RegistryName> = self.databases.keys().cloned().collect();
-        for registry in registries {
+        self.mending = Mending {
+            registries: self.databases.keys().cloned().collect(),
+            after: None,
+        };
+        self.mend_on()
+    }
+
+    /// A step of that.
+    pub(crate) fn mend_on(&mut self) -> Result<(), Damaged> {
+        let (mut looked_at, mut moved) = (0, 0);
+        while let Some(registry) = self.mending.registries.front().cloned() {
+            let enough = looked_at >= LOOKED_AT_A_STEP || moved >= MOVED_A_STEP;
+            if enough && !self.planted_one_queue {
+                self.timer(STEP_MS, Timer::Mend);
+                break;
+            }
             let first_up = self
                 .holders(&registry)
                 .into_iter()
                 .find(|s| self.is_full(s) && (self.is_up(s) || *s == self.config.server));
-            if first_up.as_ref() != Some(&self.config.server) || registry.is_system() {
-                continue;
-            }
-            let Some(database) = self.database(&registry) else {
+            let mine = first_up.as_ref() == Some(&self.config.server) && !registry.is_system();
+            let after = self.mending.after.take();
+            let database = self.database(&registry).filter(|_| mine);
+            let Some(database) = database else {
+                self.mending.registries.pop_front();
                 continue;
             };
-            let wanting: Vec<(Incarnation, Name, Vec<ServerName>)> = database
-                .entries()
-                .filter(|e| e.kind() == EntryKind::Individual)
-                .filter_map(|e| Some((e.incarnation, e.name()?, e.sites())))
-                .filter(|(_, _, sites)| {
-                    sites.iter().any(|s| !self.is_full(s))
-                        || (sites.len() < LEAST_HOLDERS && !sites.is_empty())
-                })
-                .collect();
-            let mut changes = Vec::new();
-            for (incarnation, name, sites) in wanting {
-                let mut better: Vec<ServerName> =
-                    sites.iter().filter(|s| self.is_full(s)).cloned().collect();
-                let more: Vec<ServerName> = self.other_sites(&name, &better);
-                better.extend(
-                    more.into_iter()
-                        .take(LEAST_HOLDERS.saturating_sub(better.len())),
-                );
-                if better.is_empty() || better == sites {
-                    continue;
+            let (mut wanting, mut last) = (Vec::new(), None);
+            let mut entries = database.entries_from(after.as_deref()).peekable();
+            while let Some(entry) = entries.next() {
+                looked_at += 1;
+                let sites = match entry.kind() {
+                    EntryKind::Individual => entry.sites(),
+                    EntryKind::Group => Vec::new(),
+                };
+                let lacks = sites.len() < LEAST_HOLDERS && !sites.is_empty();
+                if (lacks || sites.iter().any(|s| !self.is_full(s)))
+                    && let Some(name) = entry.name()
+                {
+                    wanting.push((entry.incarnation, name, sites));
                 }
-                for (order, site) in better.iter().enumerate() {
-                    let order = u32::try_from(order).unwrap_or(u32::MAX);
-                    changes.push(Change::put(
-                        element(incarnation, Field::InboxSite, site.as_str()),
-                        codec::encode(&order),
-                    ));
+                let enough = looked_at >= LOOKED_AT_A_STEP || wanting.len() >= MOVED_A_STEP;
+                // Between two names: several may claim one.
+                let next = entries.peek().map(Entry::folded);
+                if enough && next.is_some_and(|next| next != entry.folded()) {
+                    last = Some(entry.folded().to_owned());
+                    break;
                 }
-                for gone in sites.iter().filter(|s| !better.contains(s)) {
-                    changes.push(Change::delete(element(
-                        incarnation,
-                        Field::InboxSite,
-                        gone.as_str(),
-                    )));
+            }
+            drop(entries);
+            moved += wanting.len();
+            let changes = self.better_sites(wanting);
+            match last {
+                Some(last) => self.mending.after = Some(last),
+                None => {
+                    self.mending.registries.pop_front();
                 }
             }
             if !changes.is_empty() {
@@ -73,6 +100,38 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// What gives these individuals inbox sites that take mail, as many as there should be.
+    fn better_sites(&self, wanting: Vec<(Incarnation, Name, Vec<ServerName>)>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (incarnation, name, sites) in wanting {
+            let mut better: Vec<ServerName> =
+                sites.iter().filter(|s| self.is_full(s)).cloned().collect();
+            let more: Vec<ServerName> = self.other_sites(&name, &better);
+            better.extend(
+                more.into_iter()
+                    .take(LEAST_HOLDERS.saturating_sub(better.len())),
+            );
+            if better.is_empty() || better == sites {
+                continue;
+            }
+            for (order, site) in better.iter().enumerate() {
+                let order = u32::try_from(order).unwrap_or(u32::MAX);
+                changes.push(Change::put(
+                    element(incarnation, Field::InboxSite, site.as_str()),
+                    codec::encode(&order),
+                ));
+            }
+            for gone in sites.iter().filter(|s| !better.contains(s)) {
+                changes.push(Change::delete(element(
+                    incarnation,
+                    Field::InboxSite,
+                    gone.as_str(),
+                )));
+            }
+        }
+        changes
     }
 
     pub(crate) fn other_sites(&self, name: &Name, have: &[ServerName]) -> Vec<ServerName> {

@@ -242,13 +242,26 @@ impl Server {
 
     /// Whether a mailbox may have had this message and forgotten that its owner deleted it.
     pub(crate) fn before_horizon(
-        &self,
+        &mut self,
         space: &SpaceId,
         message: MessageId,
     ) -> Result<bool, Damaged> {
-        Ok(self
-            .horizon(space)?
-            .is_some_and(|(horizon, _)| message.time <= horizon))
+        let Some(state) = self.spaces.get(space) else {
+            return Ok(false);
+        };
+        // Read once: each deposit asks.
+        let horizon = match state.horizon {
+            Some(known) => known,
+            None => {
+                let found = self.horizon(space)?;
+                let found = found.map_or(Hlc(0), |(horizon, _)| horizon);
+                if let Some(state) = self.spaces.get_mut(space) {
+                    state.horizon = Some(found);
+                }
+                found
+            }
+        };
+        Ok(horizon > Hlc(0) && message.time <= horizon)
     }
 
     /// A mailbox's horizon, and the dot that brought it.

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    Cell, CellKey, Incarnation, Merge, RegistryName, ServerName, SpaceId, Stamp, Update, Usage,
-    VersionVector,
+    Cell, CellKey, Hlc, Incarnation, Merge, RegistryName, ServerName, SpaceId, Stamp, Update,
+    Usage, VersionVector,
 };
 
 use crate::codec::{self, SpaceRow};
@@ -42,6 +42,8 @@ pub(crate) struct Space {
     pub(crate) damaged: BTreeSet<CellKey>,
     /// With whom its digest is counted, and which digest.
     pub(crate) counted: (Box<[ServerName]>, u64),
+    /// A mailbox's horizon (see `reap`), zero for none; none while it is not read.
+    pub(crate) horizon: Option<Hlc>,
     /// In which bucket of digests it is.
     pub(crate) bucket: u8,
     /// With which registry's sum its usage is counted, and how much.
@@ -199,7 +201,12 @@ impl Server {
                 usage: Some(Usage::default()),
                 ..SpaceRow::default()
             };
-            self.spaces.insert(space.clone(), Space::new(space, row));
+            let state = Space {
+                // There is nothing in it yet.
+                horizon: Some(Hlc(0)),
+                ..Space::new(space, row)
+            };
+            self.spaces.insert(space.clone(), state);
             if let SpaceId::Registry(registry) = space {
                 self.databases
                     .entry(registry.clone())
@@ -275,6 +282,7 @@ impl Server {
                             );
                         }
                         self.watches.touch(registry, Incarnation(key.item));
+                        self.sites_may_change(registry, key);
                         replaced
                     }
                 }
@@ -435,6 +443,7 @@ impl Server {
         self.spaces.remove(space);
         if let SpaceId::Registry(registry) = space {
             self.databases.remove(registry);
+            self.moved.remove(registry);
             self.closures.get_mut().forget_all();
             self.watches.touch_all(registry);
         }

@@ -211,6 +211,48 @@ fn a_server_killed_in_the_middle_of_a_list_goes_on_where_it_was() {
     cluster.assert_settled();
 }
 
+/// Copies of a message that a server has put into mailboxes, counting each time that one was written.
+fn copies_written(cluster: &Cluster, at: &str, message: MessageId) -> usize {
+    let id = message.to_bytes();
+    let is_copy = |op: &&Op| match op {
+        Op::Put { table, key, .. } => {
+            *table == Table::Cells && key.windows(id.len()).any(|part| part == id)
+        }
+        Op::Delete { .. } | Op::AdoptBody { .. } | Op::DropBody { .. } => false,
+    };
+    let of_server = cluster.effects.iter().filter(|(of, _)| *of == server(at));
+    of_server
+        .map(|(_, effect)| match effect {
+            Effect::Commit { ops, .. } => ops.iter().filter(is_copy).count(),
+            _ => 0,
+        })
+        .sum()
+}
+
+/// The check-points are the custodian's: what it costs that the deputy has none is a question for each page, and no copy is written twice.
+#[test]
+fn a_deputy_that_begins_a_list_again_writes_only_the_copies_that_are_lacking() {
+    const MEMBERS: usize = 3_000;
+    let mut cluster = Cluster::new(3);
+    let all = individuals(&mut cluster, "m", MEMBERS, &["s2", "s3"]);
+    group(&mut cluster, "all^@pa", &all);
+    cluster.effects.clear();
+    let message = cluster.submit("s1", "birrell@pa", &["all^@pa"], "hello all");
+    cluster.pass(2);
+    let before = copies_written(&cluster, "s2", message);
+    assert!(before > 0 && before < MEMBERS, "in the middle: {before}");
+    cluster.kill("s1");
+    cluster.pass(60_000);
+    each_has_it_once(&mut cluster, "s2", &all, message);
+    each_has_it_once(&mut cluster, "s3", &all, message);
+    for at in ["s2", "s3"] {
+        assert_eq!(copies_written(&cluster, at, message), MEMBERS, "at {at}");
+    }
+    let (most, octets) = custody_octets(&cluster);
+    assert!(most < 64 * 1024, "{most} octets of custody in one commit");
+    assert!(octets < MEMBERS * 256, "{octets} octets of custody in all");
+}
+
 #[test]
 fn members_whose_site_is_away_wait_in_pages_and_the_others_do_not() {
     let mut cluster = Cluster::new(3);
@@ -241,6 +283,29 @@ fn members_whose_site_is_away_wait_in_pages_and_the_others_do_not() {
     cluster.pass(60_000);
     each_has_it_once(&mut cluster, "s3", &away, message);
     cluster.assert_settled();
+}
+
+/// Once, a page waited for its patience to end when a later one had taken over whoever stood in both.
+#[test]
+fn whoever_is_on_two_lists_holds_up_neither() {
+    let mut cluster = Cluster::new(2);
+    let all = individuals(&mut cluster, "m", 200, &[]);
+    for inner in ["one^@pa", "two^@pa", "three^@pa"] {
+        group(&mut cluster, inner, &all);
+    }
+    let lists = ["one^@pa", "two^@pa", "three^@pa"].map(str::to_owned);
+    group(&mut cluster, "top^@pa", &lists);
+    // All three are under way together, until the other inbox site is back.
+    cluster.kill("s2");
+    let message = cluster.submit("s1", "birrell@pa", &["top^@pa"], "hello all");
+    cluster.pass(500);
+    cluster.start("s2", Start::Resume);
+    cluster.pass(1_500);
+    each_has_it_once(&mut cluster, "s2", &all, message);
+    let Reply::Status(status) = cluster.ok("s1", Speaker::Operator, Request::Status) else {
+        panic!("no status")
+    };
+    assert_eq!((status.queue.messages, status.queue.recipients), (0, 0));
 }
 
 /// Once, when more groups waited than there was room for recipients, each waited for the others.

@@ -13,6 +13,7 @@ mod access;
 mod bad_mail;
 mod catch_all;
 mod catching_up;
+mod classes;
 mod closure;
 mod compare;
 mod delays;

@@ -208,12 +208,20 @@ impl Server {
         let up: Vec<&ServerName> = row.sites.iter().filter(|s| self.is_up(s)).collect();
         let turn = attempts as usize % up.len().max(1);
         let there = up.get(turn).map(|site| (*site).clone());
-        let mut left: BTreeSet<Incarnation> = row.inboxes.iter().map(|(inbox, _)| *inbox).collect();
+        // Who is on two nested lists may be in two pages: the one that is under way with him is waited for, and stands until he has it.
+        let of_another = |inbox: Incarnation| {
+            let flying = self.fanouts.flying.get(&(inbox, message));
+            flying.is_some_and(|flying| flying.page != number)
+        };
+        let inboxes = row.inboxes.iter();
+        let mine: Vec<&(Incarnation, Name)> =
+            inboxes.filter(|(inbox, _)| !of_another(*inbox)).collect();
+        let mut left: BTreeSet<Incarnation> = mine.iter().map(|(inbox, _)| *inbox).collect();
         let mut reason = "its copies are being made";
         let stamp = self.list_stamp(&row.group, row.incarnation);
         let (mut full, mut uncopied) = (Vec::new(), Vec::new());
         if here {
-            for (inbox, name) in &row.inboxes {
+            for (inbox, name) in mine {
                 let list = Some(stamp.copy(Some(*inbox)));
                 match self.deposit((*inbox, name, &row.sites), message, body, list)? {
                     Deposited::Stored(dot) if !self.has_copies(*inbox, dot, copies) => {
@@ -245,10 +253,10 @@ impl Server {
                 page: number,
                 dot: None,
             };
-            for (inbox, _) in &row.inboxes {
+            for (inbox, _) in &mine {
                 self.fanouts.flying.insert((*inbox, message), flying);
             }
-            let inboxes = row.inboxes.iter().map(|(inbox, name)| DepositFor {
+            let inboxes = mine.into_iter().map(|(inbox, name)| DepositFor {
                 inbox: *inbox,
                 name: name.clone(),
                 sites: row.sites.clone(),
