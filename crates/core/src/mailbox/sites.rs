@@ -16,6 +16,7 @@ use crate::delivery::steer::INBOX_COPIES;
 use crate::registry::directory::{Held, Memo};
 use crate::registry::request::{Job, Stop};
 use crate::replication::push::{Change, Over};
+use crate::replication::space::Space;
 use crate::server::Server;
 use crate::tables::Damaged;
 
@@ -260,7 +261,7 @@ impl Server {
     /// Asks about some mailboxes whose owners' registries are held elsewhere, in turn.
     pub(crate) fn ask_about_sites(&mut self) {
         let after = self.sitings.asked.take();
-        let elsewhere = |(space, state): (&SpaceId, &crate::replication::space::Space)| {
+        let elsewhere = |(space, state): (&SpaceId, &Space)| {
             let SpaceId::Mailbox(inbox) = space else {
                 return None;
             };

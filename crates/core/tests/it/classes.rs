@@ -16,7 +16,7 @@ const MOST_ROWS: usize = 500 * 5 + 100;
 /// Mailboxes named to another server in one turn when they are handed over.
 const MOST_HANDED: usize = 100;
 /// Members of the list.
-const MEMBERS: usize = 12_000;
+const MEMBERS: usize = 6_000;
 /// Inboxes of the server that leaves.
 const INBOXES: usize = 1_000;
 
@@ -103,11 +103,9 @@ fn goes_through(cluster: &mut Cluster, at: &str, text: &str) {
     let before = cluster.effects.len();
     let message = cluster.submit(at, "birrell@pa", &["needham@pa"], text);
     cluster.pass(2);
-    let (at_one, at_other) = (
-        is_there(cluster, "s1", message),
-        is_there(cluster, "s2", message),
-    );
-    assert!(at_one && at_other, "{text}: two milliseconds later");
+    let servers = ["s1", "s2", "s3"];
+    let copies = servers.iter().filter(|at| is_there(cluster, at, message));
+    assert!(copies.count() >= 2, "{text}: two milliseconds later");
     let turns = commits(cluster).count();
     assert!(turns > 0 && cluster.effects.len() > before);
 }
