@@ -3,8 +3,7 @@
 //! Must never take a word from a server that is not, or no longer, in `gv`, and never wait for one.
 
 use grapevine_model::{
-    Beat, Door, Hlc, MessageId, OriginId, PeerMessage, ServerInfo, ServerName, ServerRole,
-    SpaceId,
+    Beat, Door, Hlc, MessageId, OriginId, PeerMessage, ServerInfo, ServerName, ServerRole, SpaceId,
 };
 
 use crate::effect::Effect;

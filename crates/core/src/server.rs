@@ -169,16 +169,12 @@ pub struct Server {
     pub(crate) holds: BTreeSet<MessageId>,
     changed_spaces: BTreeSet<SpaceId>,
     pub(crate) sitings: Sitings,
-    /// The last mailbox whose sites were asked about.
-    pub(crate) sites_asked: Option<Incarnation>,
     /// Mailboxes here whose owners' entries changed, by registry: they follow.
     pub(crate) moved: BTreeMap<RegistryName, BTreeSet<Incarnation>>,
     /// How far the present walk for inbox sites to be mended has come.
     pub(crate) mending: Mending,
     /// How far the present round over all spaces has come.
     pub(crate) rounds: Rounds,
-    /// Mailboxes here whose owners are no more, as holders elsewhere said.
-    pub(crate) ownerless: BTreeSet<Incarnation>,
     /// What the DNS door is shown.
     pub(crate) zones: Zones,
     /// It has left this Grapevine.
@@ -310,11 +306,9 @@ impl Server {
             holds: BTreeSet::new(),
             changed_spaces: BTreeSet::new(),
             sitings: Sitings::default(),
-            sites_asked: None,
             moved: BTreeMap::new(),
             mending: Mending::default(),
             rounds: Rounds::default(),
-            ownerless: BTreeSet::new(),
             zones: Zones::default(),
             retired: false,
             disk_nearly_full: false,
