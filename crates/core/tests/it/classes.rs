@@ -61,7 +61,10 @@ fn commits(cluster: &Cluster) -> impl Iterator<Item = (&ServerName, &Vec<Op>)> {
 }
 
 fn most_rows(cluster: &Cluster) -> usize {
-    commits(cluster).map(|(_, ops)| ops.len()).max().unwrap()
+    commits(cluster)
+        .map(|(_, ops)| ops.len())
+        .max()
+        .unwrap_or(0)
 }
 
 /// The most mailboxes that one turn of a server named to others.
