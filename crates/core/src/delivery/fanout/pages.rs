@@ -214,14 +214,14 @@ impl Server {
             flying.is_some_and(|flying| flying.page != number)
         };
         let inboxes = row.inboxes.iter();
-        let mine: Vec<&(Incarnation, Name)> =
+        let waited: Vec<&(Incarnation, Name)> =
             inboxes.filter(|(inbox, _)| !of_another(*inbox)).collect();
-        let mut left: BTreeSet<Incarnation> = mine.iter().map(|(inbox, _)| *inbox).collect();
+        let mut left: BTreeSet<Incarnation> = waited.iter().map(|(inbox, _)| *inbox).collect();
         let mut reason = "its copies are being made";
         let stamp = self.list_stamp(&row.group, row.incarnation);
         let (mut full, mut uncopied) = (Vec::new(), Vec::new());
         if here {
-            for (inbox, name) in mine {
+            for (inbox, name) in waited {
                 let list = Some(stamp.copy(Some(*inbox)));
                 match self.deposit((*inbox, name, &row.sites), message, body, list)? {
                     Deposited::Stored(dot) if !self.has_copies(*inbox, dot, copies) => {
@@ -253,10 +253,10 @@ impl Server {
                 page: number,
                 dot: None,
             };
-            for (inbox, _) in &mine {
+            for (inbox, _) in &waited {
                 self.fanouts.flying.insert((*inbox, message), flying);
             }
-            let inboxes = mine.into_iter().map(|(inbox, name)| DepositFor {
+            let inboxes = waited.into_iter().map(|(inbox, name)| DepositFor {
                 inbox: *inbox,
                 name: name.clone(),
                 sites: row.sites.clone(),
