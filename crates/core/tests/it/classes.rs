@@ -13,8 +13,9 @@ use crate::harness::{Cluster, name, server};
 /// Rows of one turn: a page of a list puts its 256 members' copies into mailboxes (five rows each, the first time), and what is pushed of
 /// mailboxes comes in 500 a message.
 const MOST_ROWS: usize = 500 * 5 + 100;
-/// Vectors named to other servers in one turn: a hundred mailboxes, to each of their sites, and what the answer to a beat names besides.
-const MOST_HANDED: usize = 300 + 512;
+/// Vectors named to other servers one after the other: a hundred mailboxes, to each of their sites, and what the answers to two other
+/// servers' beats name besides.
+const MOST_HANDED: usize = 300 + 2 * 512;
 /// Members of the list.
 const MEMBERS: usize = 6_000;
 /// Inboxes of the server that leaves.
