@@ -21,6 +21,8 @@
 
 #[path = "../tests/it/harness.rs"]
 mod harness;
+#[path = "../tests/it/others.rs"]
+mod others;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
