@@ -49,6 +49,7 @@ fn copies_of_a_list_leave_once_for_each_destination_in_its_name_and_its_owners_h
     let registrar = Client::of(&grapevine, 0, "registrar");
     let new = json!({ "name": LIST, "owners": ["needham@pa.example"] });
     done(&registrar.post("/api/v1/groups", &new.to_string()));
+    let owner = Client::of(&grapevine, 0, "needham");
     for member in [
         "birrell@pa.example",
         "ann@far.example",
@@ -57,7 +58,7 @@ fn copies_of_a_list_leave_once_for_each_destination_in_its_name_and_its_owners_h
         "carl@near.example",
     ] {
         let path = format!("/api/v1/groups/csl%5E@pa.example/lists/members/{member}");
-        done(&registrar.put(&path, None));
+        done(&owner.put(&path, None));
     }
 
     // From a stranger, whose domain would not let a list speak for it.
@@ -168,7 +169,7 @@ fn a_server_that_is_told_to_stop_leaves_its_mail_to_its_deputy_before_it_goes() 
     );
     assert_eq!(
         one["destination"],
-        json!(format!("127.0.0.1:{port}")),
+        json!(format!("smtp:127.0.0.1:{port}")),
         "{waiting}"
     );
 

@@ -286,7 +286,10 @@ fn two_sides_that_each_forgot_deletions_of_their_own_agree_afterwards() {
 
 #[test]
 fn a_message_deleted_and_forgotten_is_not_delivered_again_by_a_custodian_that_heard_nothing() {
-    let mut bench = club(short(None));
+    let mut options = short(None);
+    // Longer than it takes to forget: the custodian still tries. It is told that it is too late to tell.
+    options.times.give_up_ms = options.times.retention_ms;
+    let mut bench = club(options);
     let (first, _) = bench.send(2, "ann@pa", &["bob@pa"]);
     bench.until("the first one is there", |bench| {
         bench.inbox(0, "bob@pa") == [first] && bench.inbox(1, "bob@pa") == [first]
@@ -396,7 +399,10 @@ fn a_refresh_that_is_stopped_on_every_page_of_its_end_resurrects_nothing_and_los
 
 #[test]
 fn a_mailbox_whose_deletions_are_forgotten_moves_to_a_site_that_has_nothing_of_it() {
-    let mut bench = club(short(None));
+    let mut options = short(None);
+    // A mailbox's deletions are kept as long as messages are tried.
+    options.times.give_up_ms = options.times.retention_ms;
+    let mut bench = club(options);
     let (kept, _) = bench.send(2, "ann@pa", &["bob@pa"]);
     let (gone, _) = bench.send(2, "ann@pa", &["bob@pa"]);
     bench.until("both are there", |bench| {
