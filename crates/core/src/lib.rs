@@ -19,6 +19,7 @@ mod peers;
 mod planted;
 mod registry;
 mod replication;
+mod rows;
 mod server;
 mod tables;
 

@@ -1,6 +1,8 @@
 //! Mistakes that can be switched on in tests only, to show that the simulator sees them.
 //! Each names the promise that it breaks.
 
+use crate::server::Server;
+
 /// A mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Planted {
@@ -97,4 +99,39 @@ impl Planted {
         Self::UsageDrifts,
         Self::RenameForgets,
     ];
+}
+
+impl Server {
+    /// Switches on what the configuration says.
+    pub(crate) fn plant(&mut self) {
+        match self.config.planted {
+            None => {}
+            Some(Planted::ReplyBeforeDurable) => self.ledger.no_barrier = true,
+            Some(Planted::AcceptBeforeDeputy) => self.planted_accept_before_deputy = true,
+            Some(Planted::WallClockStamps) => self.clock.wall_only = true,
+            Some(Planted::DedupForgotten) => self.planted_dedup_forgotten = true,
+            Some(Planted::VectorOverGap) => self.planted_vector_over_gap = true,
+            Some(Planted::NoTakeOver) => self.planted_no_take_over = true,
+            Some(Planted::HintTrusted) => self.planted_hint_trusted = true,
+            Some(Planted::UnknownIsNo) => self.planted_unknown_is_no = true,
+            Some(Planted::OneCopyIsEnough) => self.planted_one_copy = true,
+            Some(Planted::CheckpointEarly) => self.planted_checkpoint_early = true,
+            Some(Planted::SublistEmpty) => self.planted_sublist_empty = true,
+            Some(Planted::OneQueue) => self.planted_one_queue = true,
+            Some(Planted::ReapOnTimer) => self.planted_reap_on_timer = true,
+            Some(Planted::RefreshSkipped) => self.planted_no_refresh = true,
+            Some(Planted::NoAccessCheck) => self.planted_no_access_check = true,
+            Some(Planted::TokenIgnored) => self.planted_token_ignored = true,
+            Some(Planted::ClosureKept) => self.planted_closure_kept = true,
+            Some(Planted::LeaseIgnored) => self.planted_lease_ignored = true,
+            Some(Planted::LaterHasTheName) => self.planted_later_has_the_name = true,
+            Some(Planted::HandedIsDelivered) => self.planted_handed_is_delivered = true,
+            Some(Planted::OutsideNotAsked) => self.planted_outside_not_asked = true,
+            Some(Planted::OldLivesTaken) => self.planted_old_lives = true,
+            Some(Planted::TrafficFirst) => self.planted_traffic_first = true,
+            Some(Planted::CompareTrusts) => self.planted_compare_trusts = true,
+            Some(Planted::WatchByTime) => self.planted_watch_by_time = true,
+            Some(planted) => self.mistakes.plant(planted),
+        }
+    }
 }

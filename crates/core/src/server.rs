@@ -61,8 +61,6 @@ pub(crate) const META_ORIGIN: &[u8] = b"origin";
 const META_CLOCK: &[u8] = b"clock";
 /// Alarms kept for `status`; older ones are in the log.
 const MOST_ALARMS: usize = 20;
-/// Rows read at a time at the start.
-const START_ROWS: usize = 4_096;
 
 /// Something that is due at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -369,40 +367,6 @@ impl Server {
         Ok(server)
     }
 
-    #[cfg(feature = "planted-faults")]
-    fn plant(&mut self) {
-        use crate::planted::Planted;
-        match self.config.planted {
-            None => {}
-            Some(Planted::ReplyBeforeDurable) => self.ledger.no_barrier = true,
-            Some(Planted::AcceptBeforeDeputy) => self.planted_accept_before_deputy = true,
-            Some(Planted::WallClockStamps) => self.clock.wall_only = true,
-            Some(Planted::DedupForgotten) => self.planted_dedup_forgotten = true,
-            Some(Planted::VectorOverGap) => self.planted_vector_over_gap = true,
-            Some(Planted::NoTakeOver) => self.planted_no_take_over = true,
-            Some(Planted::HintTrusted) => self.planted_hint_trusted = true,
-            Some(Planted::UnknownIsNo) => self.planted_unknown_is_no = true,
-            Some(Planted::OneCopyIsEnough) => self.planted_one_copy = true,
-            Some(Planted::CheckpointEarly) => self.planted_checkpoint_early = true,
-            Some(Planted::SublistEmpty) => self.planted_sublist_empty = true,
-            Some(Planted::OneQueue) => self.planted_one_queue = true,
-            Some(Planted::ReapOnTimer) => self.planted_reap_on_timer = true,
-            Some(Planted::RefreshSkipped) => self.planted_no_refresh = true,
-            Some(Planted::NoAccessCheck) => self.planted_no_access_check = true,
-            Some(Planted::TokenIgnored) => self.planted_token_ignored = true,
-            Some(Planted::ClosureKept) => self.planted_closure_kept = true,
-            Some(Planted::LeaseIgnored) => self.planted_lease_ignored = true,
-            Some(Planted::LaterHasTheName) => self.planted_later_has_the_name = true,
-            Some(Planted::HandedIsDelivered) => self.planted_handed_is_delivered = true,
-            Some(Planted::OutsideNotAsked) => self.planted_outside_not_asked = true,
-            Some(Planted::OldLivesTaken) => self.planted_old_lives = true,
-            Some(Planted::TrafficFirst) => self.planted_traffic_first = true,
-            Some(Planted::CompareTrusts) => self.planted_compare_trusts = true,
-            Some(Planted::WatchByTime) => self.planted_watch_by_time = true,
-            Some(planted) => self.mistakes.plant(planted),
-        }
-    }
-
     /// Reads what the store has.
     fn load(&mut self, now: Now) -> Result<(), Damaged> {
         let rows = self.all_rows(Table::Vectors, &[], &[u8::MAX; 300])?;
@@ -496,45 +460,6 @@ impl Server {
         })?;
         self.dead_letters = dead_letters;
         Ok(())
-    }
-
-    pub(crate) fn all_rows(
-        &self,
-        table: Table,
-        from: &[u8],
-        until: &[u8],
-    ) -> Result<Vec<crate::tables::Row>, Damaged> {
-        let mut rows = Vec::new();
-        self.each_row(table, from, until, |key, value| {
-            rows.push((key, value));
-            Ok(())
-        })?;
-        Ok(rows)
-    }
-
-    /// Shows all rows with `from <= key < until`, in order, of which no more than a page is in memory.
-    pub(crate) fn each_row(
-        &self,
-        table: Table,
-        from: &[u8],
-        until: &[u8],
-        mut each: impl FnMut(Vec<u8>, Vec<u8>) -> Result<(), Damaged>,
-    ) -> Result<(), Damaged> {
-        let mut from = from.to_vec();
-        loop {
-            let page = self.ledger.scan(table, &from, until, START_ROWS)?;
-            let full = page.len() == START_ROWS;
-            if let Some((last, _)) = page.last() {
-                from = last.clone();
-                from.push(0);
-            }
-            for (key, value) in page {
-                each(key, value)?;
-            }
-            if !full {
-                return Ok(());
-            }
-        }
     }
 
     /// Takes one input. Effects, if any, wait in `poll_effect`; changes wait for `flush`.

@@ -18,6 +18,7 @@ mod login;
 mod message;
 mod moderation;
 pub mod name;
+mod nature;
 mod peer;
 mod policy;
 mod queue;

@@ -10,8 +10,6 @@ const FAR: &str = "ann@well.example";
 const EVERYBODY: [&str; 4] = ["ann@pa", "bob@es", "cid@es", "reg@pa"];
 /// A message has gone its way after so long, where nothing goes wrong.
 const WAY_S: u64 = 3;
-/// The gate dies at each so many'th effect only; all of them take minutes.
-const STRIDE: u32 = 17;
 
 /// Three servers, each the only one that has nothing of something: a list of `es` with people of both
 /// registries, nested in one of `pa`.
@@ -99,45 +97,34 @@ fn dies(node: NodeIndex, effect: u32, fate: Fate) {
     });
     bench.until_at_rest();
     let taken = bench.cluster.outside.taken.values().sum::<u32>();
+    // Whoever comes to have it without having heard of the hand-over repeats it: the one that died and came back, its
+    // deputy, and the one that the sender handed it to again. Nobody does so twice.
     assert!(
-        (1..=2).contains(&taken),
+        (1..=3).contains(&taken),
         "{told}: taken {taken} times outside"
     );
     bench.assert_clean();
 }
 
-fn at_each(stride: u32, fate: Fate) {
+fn at_each_step(fate: Fate) {
     for (node, effects) in effects().into_iter().enumerate() {
-        // Another first one at each server, so that all steps come in turn.
-        let first = node as u32 * 5;
-        for effect in (first..effects).step_by(stride as usize) {
+        for effect in 0..effects {
             dies(node, effect, fate);
         }
     }
 }
 
 #[test]
-#[ignore = "new: not yet played to its end"]
 fn a_message_survives_a_crash_at_any_step() {
-    at_each(STRIDE, Fate::Crash);
+    at_each_step(Fate::Crash);
 }
 
 #[test]
-#[ignore = "new: not yet played to its end"]
 fn a_message_survives_a_blackout_at_any_step() {
-    at_each(STRIDE, Fate::Blackout);
+    at_each_step(Fate::Blackout);
 }
 
 #[test]
-#[ignore = "new: not yet played to its end"]
 fn a_message_survives_a_disk_lost_at_any_step() {
-    at_each(STRIDE, Fate::Destroy);
-}
-
-#[test]
-#[ignore = "minutes: every single effect"]
-fn a_message_survives_a_death_at_every_single_step() {
-    for fate in [Fate::Crash, Fate::Blackout, Fate::Destroy] {
-        at_each(1, fate);
-    }
+    at_each_step(Fate::Destroy);
 }
