@@ -4,10 +4,7 @@
 //! its posters' business. That the sender was told is written in the commit that accepts the notice, and
 //! the deputy hears it, so that neither a restart nor a take-over tells it again.
 
-use grapevine_model::{
-    Envelope, EnvelopeRecipient, Hlc, MessageId, Notify, PeerMessage, ReportReason, ReportTells,
-    ReturnContent, Speaker, Submission,
-};
+use grapevine_model::{MessageId, PeerMessage, ReportReason, ReportTells};
 
 use crate::codec::{self, DeputyRow};
 use crate::delivery::custody::{Custody, Pending, Stage};
@@ -110,36 +107,12 @@ impl Server {
         let (Some(to), DelayNotice::Ordered(_)) = (to, state) else {
             return;
         };
-        // A new id each time: one id never stands for two bodies.
-        let id = MessageId {
-            time: self.tick(Hlc(0)),
-            origin: self.clock.origin(),
+        let told = ReportReason {
+            about: message,
+            recipients: keys,
+            told: ReportTells::Delay,
         };
-        let submission = Submission {
-            id: Some(id),
-            speaker: Speaker::Server(self.config.server.clone()),
-            envelope: Envelope {
-                return_path: None,
-                recipients: vec![EnvelopeRecipient {
-                    name: to,
-                    notify: Notify {
-                        success: false,
-                        failure: true,
-                        delay: false,
-                    },
-                    original: None,
-                    meant: None,
-                }],
-                content: ReturnContent::Headers,
-                envelope_id: None,
-            },
-            body: record.body,
-            reports: Some(ReportReason {
-                about: message,
-                recipients: keys,
-                told: ReportTells::Delay,
-            }),
-        };
+        let submission = self.report_submission(to, record.body, told);
         let retry_until_ms = (record.accepted_ms).saturating_add(self.config.times.give_up_ms);
         self.note_info("waits for long: its sender is told".into(), Some(message));
         self.ledger.emit(Effect::Report(Box::new(ReportOrder {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use grapevine_model::{
-    CustodyRecord, Envelope, EnvelopeRecipient, HeldPost, Hlc, MessageId, Name, Notify,
+    BodyInfo, CustodyRecord, Envelope, EnvelopeRecipient, HeldPost, Hlc, MessageId, Name, Notify,
     RegistryName, ReportReason, ReportTells, ReturnContent, Speaker, Submission,
 };
 
@@ -99,20 +99,20 @@ impl Server {
         Ok(())
     }
 
-    fn order_report_to(
+    /// A report on its way to somebody: from nobody, so that nothing is ever reported about it.
+    pub(super) fn report_submission(
         &mut self,
         to: Name,
-        record: &CustodyRecord,
-        lines: Vec<ReportLine>,
-        keys: Vec<String>,
-    ) {
+        body: BodyInfo,
+        reports: ReportReason,
+    ) -> Submission {
         // A new id each time: a report composed again differs (its date, its reasons), and one id
         // never stands for two bodies.
         let id = MessageId {
             time: self.tick(Hlc(0)),
             origin: self.clock.origin(),
         };
-        let submission = Submission {
+        Submission {
             id: Some(id),
             speaker: Speaker::Server(self.config.server.clone()),
             envelope: Envelope {
@@ -130,13 +130,24 @@ impl Server {
                 content: ReturnContent::Headers,
                 envelope_id: None,
             },
-            body: record.body,
-            reports: Some(ReportReason {
-                about: record.message,
-                recipients: keys,
-                told: ReportTells::End,
-            }),
+            body,
+            reports: Some(reports),
+        }
+    }
+
+    fn order_report_to(
+        &mut self,
+        to: Name,
+        record: &CustodyRecord,
+        lines: Vec<ReportLine>,
+        keys: Vec<String>,
+    ) {
+        let told = ReportReason {
+            about: record.message,
+            recipients: keys,
+            told: ReportTells::End,
         };
+        let submission = self.report_submission(to, record.body, told);
         self.ledger.emit(Effect::Report(Box::new(ReportOrder {
             submission,
             about: record.message,
