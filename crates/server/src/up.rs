@@ -498,7 +498,7 @@ fn keep_password(file: &Path) -> Result<Secret, Failure> {
 
 /// Where free ports are looked for: below the range that systems give to outgoing connections,
 /// which could take a door's port before the door is opened.
-const FREE_PORTS: std::ops::Range<u16> = 10_000..32_000;
+const FREE_PORTS: std::ops::Range<u16> = 10_000..20_000;
 /// Ports tried before it is given up.
 const FREE_PORT_TRIES: usize = 1_000;
 
@@ -526,7 +526,7 @@ fn free_ports(wanted: &[Door]) -> Result<Vec<(Door, u16)>, Failure> {
     }
     if doors.peek().is_some() {
         return Err(Failure::new(
-            "no free ports were found between 10000 and 32000",
+            "no free ports were found between 10000 and 20000",
         ));
     }
     Ok(held

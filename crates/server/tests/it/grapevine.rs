@@ -15,10 +15,14 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::ports::free_row;
+
 /// Everything here takes seconds; this is for a machine that is busy with other things.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 /// Between two looks at a state that is waited for.
 const LOOK: Duration = Duration::from_millis(50);
+/// For the servers of one `up`, 20 for each.
+const PORTS_OF_UP: u16 = 100;
 /// What stdout may be ahead of the test.
 const LINES_AHEAD: usize = 1_000;
 
@@ -72,15 +76,10 @@ impl Grapevine {
 
     /// In this folder.
     pub(crate) fn up_in(dir: &Path, servers: usize) -> Self {
+        let base_port = free_row(PORTS_OF_UP);
         let mut child = program()
-            .args([
-                "up",
-                "--base-port",
-                "0",
-                "--servers",
-                &servers.to_string(),
-                "--dir",
-            ])
+            .args(["up", "--base-port", &base_port.to_string()])
+            .args(["--servers", &servers.to_string(), "--dir"])
             .arg(dir)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

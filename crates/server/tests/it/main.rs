@@ -41,6 +41,7 @@ mod network;
 mod newer_release;
 mod pair;
 mod partition;
+mod ports;
 mod queue;
 mod real_mail;
 mod relay;

@@ -19,7 +19,7 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, setns};
 
 use crate::grapevine::wait_for;
-use crate::pair::base_port;
+use crate::ports::free_row;
 
 /// Doors of a machine in a namespace begin here: it has all ports to itself.
 const NAMESPACE_PORTS: u16 = 7101;
@@ -255,14 +255,8 @@ impl Relays {
         shared.processes.lock().unwrap().resize(machines, None);
         let mut lines: Vec<Line> = Vec::new();
         for machine in 0..machines {
-            // The second row of ports is for what is behind; a row that was given out looks free.
-            let mut base_port = base_port();
-            while lines
-                .iter()
-                .any(|line| base_port.abs_diff(line.base_port) < 40)
-            {
-                base_port += 40;
-            }
+            // The second half is for what is behind.
+            let base_port = free_row(40);
             let line = Line {
                 base_port,
                 behind: base_port + 20,

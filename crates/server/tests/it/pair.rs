@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
@@ -12,11 +11,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::grapevine::{get, program, stderr, wait_for};
-
-/// Doors of a server that follow one another.
-const DOORS: u16 = 12;
-/// Where free ports are looked for: below those that the system gives out by itself.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
+use crate::ports::base_port;
 
 /// A server's process, stopped at the end of the test.
 pub(crate) struct Process {
@@ -78,21 +73,6 @@ impl Drop for Process {
             eprintln!("{}", self.log());
         }
     }
-}
-
-/// The first of some ports in a row that are free. Tests run side by side, each in its own process.
-pub(crate) fn base_port() -> u16 {
-    let offset = u16::try_from(std::process::id() % 1_000).unwrap() * (DOORS + 5);
-    let bases = PORTS
-        .step_by(usize::from(DOORS))
-        .cycle()
-        .skip(usize::from(offset / DOORS));
-    bases
-        .take(2_000)
-        .find(|base| {
-            (*base..base + DOORS).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
-        })
-        .unwrap()
 }
 
 pub(crate) fn init(temp: &TempDir) -> PathBuf {
