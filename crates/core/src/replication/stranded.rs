@@ -3,7 +3,8 @@
 //! Guards P4. A push over a gap brings a cell but does not raise the vector, and what the vector
 //! does not cover is not passed on: the gap's owner is asked for the rest. When that server is gone
 //! for good, whoever has such a cell writes it again: the same stamp and value, so that no merge
-//! comes out differently, under a dot of its own, which travels as any other.
+//! comes out differently, under a dot of its own, which travels as any other. Not before it has the
+//! space whole: what an unfinished session has brought is beyond the vector, too.
 
 use std::collections::BTreeSet;
 
@@ -23,12 +24,24 @@ impl Server {
         living.insert(self.clock.origin());
         let spaces: Vec<SpaceId> = self.spaces.keys().cloned().collect();
         for space in spaces {
+            if self.is_fetched_first(&space)? {
+                continue;
+            }
             let stranded = self.stranded(&space, &living)?;
             if !stranded.is_empty() {
                 self.write_again(&space, stranded)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether a space is being fetched and may hold older writes of this server's, which it has not yet again: a
+    /// write of its own would say by the vector that it has them.
+    fn is_fetched_first(&self, space: &SpaceId) -> Result<bool, Damaged> {
+        Ok(match space {
+            SpaceId::Registry(_) => self.spaces.get(space).is_some_and(|s| !s.row.ready),
+            SpaceId::Mailbox(_) => self.is_regaining(space)?,
+        })
     }
 
     /// The dots beyond the vector of origins that write no more.

@@ -598,3 +598,46 @@ fn a_mailbox_that_comes_back_to_a_site_is_whole_there() {
     }
     cluster.assert_settled();
 }
+
+#[test]
+fn a_server_that_fetches_a_mailbox_again_writes_nothing_in_it_before_it_has_it() {
+    // Whose writes come first in a session depends on the ids of the disks: both ways, and broken off after any page.
+    let ways = (1..=8).flat_map(|pages| [(pages, "s1", "s3"), (pages, "s3", "s1")]);
+    for (pages, back, lost) in ways {
+        let mut cluster = Cluster::new(3);
+        let sites = |sites: &[&str]| Request::Change {
+            name: name("needham@pa"),
+            change: EntryChange::Sites(sites.iter().copied().map(server).collect()),
+        };
+        cluster.ok("s2", Speaker::Operator, sites(&[back, "s2"]));
+        cluster.pass(10_000);
+        let mut all = vec![cluster.submit(back, "birrell@pa", &["needham@pa"], "first")];
+        cluster.pass(1_000);
+        // It hands the mailbox over and drops it; another server writes more than a page holds, and is lost for good.
+        cluster.ok("s2", Speaker::Operator, sites(&[lost, "s2"]));
+        cluster.pass(30_000);
+        for n in 0..80 {
+            all.push(cluster.submit(lost, "birrell@pa", &["needham@pa"], &format!("{n}")));
+        }
+        cluster.pass(10_000);
+        cluster.alarms_expected = true;
+        cluster.kill(lost);
+        cluster.pass(20_000);
+        // The first comes back as a site, and gets some pages of what it is to fetch, and no more for a while.
+        cluster.pages_left.insert(server(back), pages);
+        let retire = Request::Retire {
+            server: server(lost),
+        };
+        cluster.ok("s2", Speaker::Operator, retire);
+        cluster.ok("s2", Speaker::Operator, sites(&["s2", back]));
+        cluster.pass(120_000);
+        cluster.pages_left.clear();
+        cluster.pass(60_000);
+        all.sort_unstable();
+        for at in ["s2", back] {
+            let mut there = cluster.inbox(at, "needham@pa");
+            there.sort_unstable();
+            assert_eq!(there, all, "at {at}, {lost} lost, after {pages}");
+        }
+    }
+}

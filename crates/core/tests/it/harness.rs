@@ -80,6 +80,8 @@ pub(crate) struct Cluster {
     pub(crate) handed: Vec<grapevine_core::HandOver>,
     /// Addresses there that are refused, and with what status.
     pub(crate) refuses: BTreeMap<Name, String>,
+    /// Pages of sessions that still get through to a server; all where nothing is said.
+    pub(crate) pages_left: BTreeMap<ServerName, usize>,
     /// Addresses there that are put off.
     pub(crate) later: BTreeSet<Name>,
     /// Domains that do not answer.
@@ -187,6 +189,7 @@ impl Cluster {
             routes: Default::default(),
             handed: Vec::new(),
             refuses: BTreeMap::new(),
+            pages_left: BTreeMap::new(),
             later: BTreeSet::new(),
             silent: BTreeSet::new(),
             times,
@@ -349,6 +352,18 @@ impl Cluster {
         self.pump();
     }
 
+    fn is_lost_page(&mut self, to: &ServerName, message: &PeerMessage) -> bool {
+        let counted = matches!(message, PeerMessage::Page { .. })
+            .then(|| self.pages_left.get_mut(to))
+            .flatten();
+        let Some(left) = counted else {
+            return false;
+        };
+        let lost = *left == 0;
+        *left = left.saturating_sub(1);
+        lost
+    }
+
     /// Two servers don't reach each other any more; each still reaches the others.
     pub(crate) fn part(&mut self, one: &str, other: &str) {
         let (one, other) = (server(one), server(other));
@@ -447,6 +462,7 @@ impl Cluster {
             Effect::Send { to, message } => {
                 let broken = self.broken.contains(&(at.clone(), to.clone()));
                 let cut = broken || self.cut.contains(&to) || self.cut.contains(at);
+                let cut = cut || self.is_lost_page(&to, &message);
                 if !cut && self.lets_in(at, &to) && self.nodes.get(&to).is_some_and(|n| n.alive) {
                     self.network.push_back((at.clone(), to, message));
                 }
