@@ -25,6 +25,7 @@ pub mod dot;
 pub mod ldap;
 pub mod pop3;
 pub mod sasl;
+pub mod sieve;
 pub mod smtp;
 pub mod smtp_client;
 

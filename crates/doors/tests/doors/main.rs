@@ -16,6 +16,7 @@ mod pop3;
 mod pop3_client;
 mod scram;
 mod script;
+mod sieve;
 mod smtp;
 mod smtp_client;
 mod smtp_limits;
