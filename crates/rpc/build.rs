@@ -2,10 +2,12 @@
 
 use std::error::Error;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "proto/grapevine/v1/cell.proto",
     "proto/grapevine/v1/compare.proto",
     "proto/grapevine/v1/message.proto",
+    "proto/grapevine/v1/list_copy.proto",
+    "proto/grapevine/v1/mailbox.proto",
     "proto/grapevine/v1/request.proto",
     "proto/grapevine/v1/peer.proto",
     "proto/grapevine/v1/service.proto",

@@ -6,9 +6,9 @@
 //! the shell may carry out whatever it is given at once.
 
 use grapevine_model::{
-    AsOf, Authenticated, BodyInfo, HeldPost, MessageId, Name, PeerMessage, Refusal, RegistryName,
-    Reply, Request, RequestId, ScramPolicy, Secret, Seen, ServerInfo, ServerName, Speaker,
-    Submission, Ticket, Zone,
+    AsOf, Authenticated, BodyInfo, HeldPost, Incarnation, MessageId, Name, PeerMessage, Refusal,
+    RegistryName, Reply, Request, RequestId, ScramPolicy, Secret, Seen, ServerInfo, ServerName,
+    Speaker, Submission, Ticket, Zone,
 };
 
 use crate::delivery::routes::{HandOver, HandedOver};
@@ -58,6 +58,18 @@ pub enum Input {
         id: RequestId,
         /// The message.
         submission: Submission,
+        /// Its body.
+        staged: Staged,
+    },
+    /// A mail program hands in a mail for a folder: a `MailboxAsk::Append` whose body was received
+    /// here. The body is kept under the ask's id until the mail is in its folder, wherever that is done.
+    Append {
+        /// Joins request and reply.
+        id: RequestId,
+        /// Who, as the shell has authenticated it.
+        speaker: Speaker,
+        /// The `Request::Mailbox`.
+        request: Request,
         /// Its body.
         staged: Staged,
     },
@@ -181,6 +193,10 @@ pub enum Effect {
     Zone(Box<Zone>),
     /// A registry that is not held here any more.
     ZoneGone(RegistryName),
+    /// Something in a mailbox has changed here that a client of this server has looked at lately (`MailboxAsk::View`
+    /// or `Folders`): who waits for it asks for the view since his mark. Comes some times a second at most.
+    /// A server that is no site of the mailbox hears nothing of it.
+    MailboxChanged(Incarnation),
     /// Something that an operator would tell as a story, or must act on.
     Note(Note),
 }

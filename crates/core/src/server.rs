@@ -500,6 +500,12 @@ impl Server {
                 },
                 Memo::new(),
             ),
+            Input::Append {
+                id,
+                speaker,
+                request,
+                staged,
+            } => self.take_append(id, speaker, request, staged),
             Input::Verified {
                 ticket,
                 right,

@@ -63,9 +63,9 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The rule of a field. An incarnation is created once, so the death of its identity is final.
+    /// The rule of a field. An incarnation is created once, so the death of its identity is final; so is a folder's.
     pub fn of(field: u16) -> Self {
-        if field == Field::Identity.number() {
+        if field == Field::Identity.number() || field == Field::Folder.number() {
             Self::DeathIsFinal
         } else {
             Self::Latest

@@ -89,6 +89,22 @@ pub enum Field {
     Message = 1000,
     /// A mailbox's ordered sites, kept in the mailbox itself (item 0).
     Sites = 1001,
+    /// In which folder a message is; no cell or a tombstone: in INBOX.
+    Placed = 1002,
+    /// One flag an element of a message (folded); the value is its spelling.
+    Flag = 1003,
+    /// A message's number, and in which folder it has it.
+    Uid = 1004,
+    /// One block of numbers an element (item 0): who numbers in it, and how far he has come.
+    UidBlock = 1005,
+    /// One server an element of a folder: above which number all those are that it knows to have gone from there.
+    UidNext = 1006,
+    /// That there is a folder; the tombstone is its deletion, and final.
+    Folder = 1010,
+    /// A folder's path.
+    FolderName = 1011,
+    /// One path an element that is subscribed to (item 0).
+    Subscribed = 1012,
 }
 
 impl Field {

@@ -15,6 +15,7 @@ mod field;
 mod id;
 mod list_copy;
 mod login;
+mod mailbox;
 mod message;
 mod moderation;
 pub mod name;
@@ -53,6 +54,12 @@ pub use list_copy::{ListCopy, UNSUBSCRIBE_PROOF_BYTES, Unsubscribe};
 pub use login::{
     APP_PASSWORD_PREFIX, AppPassword, AppPasswordView, Authenticated, LoginNews, LoginOutcome,
     MAX_LABEL_BYTES, Source, TICKET_PREFIX, Ticket,
+};
+pub use mailbox::{
+    CopiedMail, Extent, Flag, FlagChange, FlagError, FlaggedMail, FolderId, FolderPath,
+    FolderPathError, FolderView, INBOX, MAX_FLAG_BYTES, MAX_FLAGS_A_MAIL, MAX_FOLDER_LEVELS,
+    MAX_FOLDER_PATH_BYTES, MAX_FOLDERS, MAX_MAILS_AN_ASK, MAX_ROWS_A_PAGE, MailRow, MailboxAnswer,
+    MailboxAsk, MailboxReply, MailboxView, Mark, SpecialUse,
 };
 pub use message::{
     BodyInfo, Envelope, EnvelopeRecipient, MailboxEntry, Notify, ReportReason, ReportTells,

@@ -53,6 +53,7 @@ impl Request {
             | Self::Trace { .. }
             | Self::InboxList { .. } => false,
             Self::Queue(ask) => ask.is_change(),
+            Self::Mailbox { ask, .. } => ask.is_change(),
         }
     }
 }

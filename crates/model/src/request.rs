@@ -19,6 +19,7 @@ use crate::field::EntryKind;
 use crate::id::{Incarnation, MessageId, ServerName};
 use crate::list_copy::{ListCopy, Unsubscribe};
 use crate::login::{AppPassword, AppPasswordView, Authenticated, Source};
+use crate::mailbox::{MailboxAsk, MailboxReply};
 use crate::moderation::{HeldPost, Verdict};
 use crate::name::{Member, Name, RegistryName};
 use crate::policy::{OverQuotaPolicy, PolicyChange, RegistryPolicy};
@@ -469,6 +470,13 @@ pub enum Request {
         /// Which.
         messages: Vec<MessageId>,
     },
+    /// What a mail program does in a mailbox.
+    Mailbox {
+        /// Whose.
+        name: Name,
+        /// What.
+        ask: MailboxAsk,
+    },
 }
 
 /// The answer to a request that was done.
@@ -581,6 +589,8 @@ pub enum Reply {
     Queue(QueueAnswer),
     /// The messages in an inbox.
     Inbox(InboxListing),
+    /// About a mailbox.
+    Mailbox(MailboxReply),
     /// A message is accepted: it will be delivered or explained.
     Accepted {
         /// Its id.
@@ -720,6 +730,8 @@ pub struct Welcome {
 pub struct ListedMessage {
     /// Its id.
     pub message: MessageId,
+    /// Under which id its body is kept: another message's, where this is a copy.
+    pub body: MessageId,
     /// Its size in octets, as it is read.
     pub len: u64,
     /// When it was deposited, milliseconds since 1970.

@@ -361,6 +361,8 @@ impl CoreLoop {
             Effect::Scram(policy) => self.handle.offer_scram(policy),
             Effect::Zone(zone) => self.zones.show(&zone),
             Effect::ZoneGone(registry) => self.zones.hide(&registry),
+            // No door waits for it: who looks, asks.
+            Effect::MailboxChanged(_) => {}
             Effect::Note(note) => log(&self.server, &note),
         }
     }
@@ -501,6 +503,7 @@ fn kind_of(input: &Input) -> &'static str {
         Input::PeerLost { .. } => "peer_lost",
         Input::Request { .. } => "request",
         Input::Submit { .. } => "submit",
+        Input::Append { .. } => "append",
         Input::Verified { .. } => "verified",
         Input::Issue { .. } => "issue",
         Input::Ticket { .. } => "ticket",

@@ -88,6 +88,7 @@ mod tests {
             incarnation: Incarnation(7),
             messages: vec![ListedMessage {
                 message: one,
+                body: one,
                 len: 3,
                 deposited_ms: 0,
                 list: None,

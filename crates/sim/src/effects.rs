@@ -216,6 +216,8 @@ impl Cluster {
             }
             // No simulated server has a DNS door.
             Effect::Scram(_) | Effect::Zone(_) | Effect::ZoneGone(_) => {}
+            // A simulated mail program asks in its own time.
+            Effect::MailboxChanged(_) => {}
             Effect::Note(note) => {
                 let expected = self.errors_expected
                     || EXPECTED_ERRORS.iter().any(|text| note.text.contains(text));

@@ -104,6 +104,7 @@ impl GrapevineUser {
             | Request::Retire { .. }
             | Request::RotateKey { .. }
             | Request::InboxDelete { .. }
+            | Request::Mailbox { .. }
             | Request::Authenticate { .. }
             | Request::Vouch { .. }
             | Request::ScramBegin { .. }

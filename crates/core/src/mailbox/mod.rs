@@ -4,6 +4,7 @@
 //! deposit repeated, at any site, after any crash, never brings back what its
 //! owner has deleted (docs/decisions, deposit stamps).
 
+mod asks;
 pub(crate) mod regain;
 pub(crate) mod rounds;
 mod sites;
@@ -309,6 +310,7 @@ impl Server {
                 let entry = codec::decode_mailbox_entry(&value)?;
                 messages.push(ListedMessage {
                     message: MessageId::from_u128(key.item),
+                    body: MessageId::from_u128(key.item),
                     len: entry.len(),
                     deposited_ms: entry.deposited_ms,
                     list: entry.list,

@@ -82,7 +82,8 @@ pub fn app_password_may(request: &Request) -> Result<(), Refusal> {
         | Request::Servers
         | Request::Trace { .. }
         | Request::InboxList { .. }
-        | Request::InboxDelete { .. } => Ok(()),
+        | Request::InboxDelete { .. }
+        | Request::Mailbox { .. } => Ok(()),
         Request::Vouch { .. }
         | Request::RegistrySeen { .. }
         | Request::ScramBegin { .. }

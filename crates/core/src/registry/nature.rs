@@ -52,7 +52,8 @@ pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
         | Request::Trace { .. }
         | Request::Queue(_)
         | Request::InboxList { .. }
-        | Request::InboxDelete { .. } => None,
+        | Request::InboxDelete { .. }
+        | Request::Mailbox { .. } => None,
     }
 }
 

@@ -57,9 +57,9 @@ impl Server {
             _ => false,
         };
         let named = match request {
-            Request::InboxList { name } | Request::InboxDelete { name, .. } => {
-                Some(name.registry())
-            }
+            Request::InboxList { name }
+            | Request::InboxDelete { name, .. }
+            | Request::Mailbox { name, .. } => Some(name.registry()),
             other => about(other),
         };
         // What `gv` says of registries and registrars counts for every request.

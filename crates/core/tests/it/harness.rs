@@ -537,6 +537,7 @@ impl Cluster {
             }
             Effect::HandOver(order) => self.hand_over(at, *order),
             Effect::Scram(_) | Effect::Zone(_) | Effect::ZoneGone(_) => {}
+            Effect::MailboxChanged(_) => {}
             Effect::Note(note) => {
                 assert!(
                     self.alarms_expected || note.level != grapevine_core::NoteLevel::Error,

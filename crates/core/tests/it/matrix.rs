@@ -191,9 +191,10 @@ fn right(request: &Request) -> Right {
         | Request::Retire { .. } => Right::Only(&["founder"]),
         Request::Held { .. } => Right::Only(&["owner", "registrar"]),
         Request::AppPasswords { .. } => Right::Only(&["registrar", "itself"]),
-        Request::MaySendAs { .. } | Request::InboxList { .. } | Request::InboxDelete { .. } => {
-            Right::Only(&["itself"])
-        }
+        Request::MaySendAs { .. }
+        | Request::InboxList { .. }
+        | Request::InboxDelete { .. }
+        | Request::Mailbox { .. } => Right::Only(&["itself"]),
         Request::Vouch { .. } | Request::ScramBegin { .. } | Request::ScramFinish { .. } => {
             Right::Only(&[])
         }
@@ -221,6 +222,7 @@ fn end(request: &Request) -> Result<(), ErrorKind> {
         | Request::EntryOfNumber { .. }
         | Request::Aside { .. }
         | Request::Retire { .. } => Err(ErrorKind::NotFound),
+        Request::Mailbox { .. } => Err(ErrorKind::Unavailable),
         _ => Ok(()),
     }
 }

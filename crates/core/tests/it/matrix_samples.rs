@@ -4,9 +4,9 @@
 
 use grapevine_model::{
     AppPassword, AsideChange, Authenticated, DeadLetterChange, Depth, EntryChange, EntryKind,
-    GroupList, ImportedEntry, Incarnation, MessageId, OriginId, PolicyChange, PostingRule,
-    QueueAsk, QueueChange, Quota, RegistryName, Reply, Request, Secret, ServerInfo, ServerRole,
-    Since, SiteOffer, Source, Speaker, StalePolicy, Unsubscribe, Verdict, WatchTarget,
+    GroupList, ImportedEntry, Incarnation, MailboxAsk, MessageId, OriginId, PolicyChange,
+    PostingRule, QueueAsk, QueueChange, Quota, RegistryName, Reply, Request, Secret, ServerInfo,
+    ServerRole, Since, SiteOffer, Source, Speaker, StalePolicy, Unsubscribe, Verdict, WatchTarget,
 };
 
 use crate::harness::{Cluster, add, name, remove, server};
@@ -274,6 +274,10 @@ fn questions(message: MessageId) -> Vec<Request> {
         Request::InboxDelete {
             name: name("n@es"),
             messages: vec![message],
+        },
+        Request::Mailbox {
+            name: name("n@es"),
+            ask: MailboxAsk::Folders,
         },
     ]
 }

@@ -10,6 +10,7 @@ mod cell;
 mod compare;
 mod connect;
 mod login;
+mod mailbox;
 mod message;
 mod peer;
 mod queue;

@@ -196,6 +196,7 @@ impl From<&Reply> for v1::Reply {
                 Reply::Trace(trace) => Wired::Trace((&**trace).into()),
                 Reply::Queue(answer) => Wired::Queue(answer.into()),
                 Reply::Inbox(listing) => Wired::Inbox(listing.into()),
+                Reply::Mailbox(reply) => Wired::Mailbox(reply.into()),
                 Reply::Accepted { message, copies } => Wired::Accepted(v1::Accepted {
                     message: id_bytes(*message),
                     copies: (*copies).into(),
@@ -283,6 +284,7 @@ impl TryFrom<v1::Reply> for Reply {
             Wired::Trace(trace) => Self::Trace(Box::new(trace.try_into()?)),
             Wired::Queue(answer) => Self::Queue(answer.try_into()?),
             Wired::Inbox(listing) => Self::Inbox(listing.try_into()?),
+            Wired::Mailbox(reply) => Self::Mailbox(reply.try_into()?),
             Wired::Accepted(accepted) => Self::Accepted {
                 message: message_id(&accepted.message)?,
                 copies: small(accepted.copies)?,

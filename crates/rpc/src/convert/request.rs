@@ -6,6 +6,7 @@ use grapevine_model::{
 };
 
 use super::login::{app_id, label, scram_bytes, scram_text, source, source_bytes};
+use super::mailbox::{decode_mailbox_ask, encode_mailbox_ask};
 use super::registry::{asked_for, decode_policy_change, encode_policy_change};
 use super::{
     Wire, all, all_parsed, chosen, enumerated, id_bytes, ids_bytes, incarnation, incarnation_bytes,
@@ -579,6 +580,7 @@ fn encode(request: &Request) -> v1::request::Request {
             name: name.to_string(),
             messages: ids_bytes(messages),
         }),
+        Request::Mailbox { name, ask } => Wired::Mailbox(encode_mailbox_ask(name, ask)),
     }
 }
 
@@ -764,6 +766,10 @@ impl TryFrom<v1::Request> for Request {
             },
             Wired::Queue(ask) => Self::Queue(ask.try_into()?),
             Wired::InboxList(who) => Self::InboxList { name: name(&who)? },
+            Wired::Mailbox(ask) => {
+                let (name, ask) = decode_mailbox_ask(ask)?;
+                Self::Mailbox { name, ask }
+            }
             Wired::InboxDelete(delete) => Self::InboxDelete {
                 name: name(&delete.name)?,
                 messages: message_ids(&delete.messages)?,

@@ -2,8 +2,8 @@
 
 use grapevine_model::{
     Conflict, Dangle, Dangling, EntryKind, EntryView, HeldPost, HolderSays, InboxListing, ListCopy,
-    ListedMessage, PeerView, QueueView, SeenView, ServerStatus, Suspended, TombstoneView, Trace,
-    TraceRecipient, Unsubscribe,
+    ListedMessage, MessageId, PeerView, QueueView, SeenView, ServerStatus, Suspended,
+    TombstoneView, Trace, TraceRecipient, Unsubscribe,
 };
 
 use super::request::{list, role};
@@ -439,6 +439,16 @@ impl TryFrom<v1::Trace> for Trace {
     }
 }
 
+/// Under which id a body is kept, where it is not the message's own.
+pub(super) fn other_body(message: MessageId, body: MessageId) -> Option<Vec<u8>> {
+    (body != message).then(|| id_bytes(body))
+}
+
+/// The same, read: an older release knows no copies.
+pub(super) fn body_of(message: MessageId, body: Option<&[u8]>) -> Wire<MessageId> {
+    Ok(body.map(message_id).transpose()?.unwrap_or(message))
+}
+
 impl From<&InboxListing> for v1::InboxListing {
     fn from(listing: &InboxListing) -> Self {
         Self {
@@ -451,6 +461,7 @@ impl From<&InboxListing> for v1::InboxListing {
                     len: listed.len,
                     deposited_ms: listed.deposited_ms,
                     list: listed.list.as_ref().map(Into::into),
+                    body: other_body(listed.message, listed.body),
                 })
                 .collect(),
             sites: texts(&listing.sites),
@@ -471,8 +482,10 @@ impl TryFrom<v1::InboxListing> for InboxListing {
                 .messages
                 .iter()
                 .map(|listed| {
+                    let message = message_id(&listed.message)?;
                     Ok(ListedMessage {
-                        message: message_id(&listed.message)?,
+                        message,
+                        body: body_of(message, listed.body.as_deref())?,
                         len: listed.len,
                         deposited_ms: listed.deposited_ms,
                         list: listed.list.clone().map(TryInto::try_into).transpose()?,

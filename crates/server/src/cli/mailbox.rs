@@ -355,6 +355,7 @@ mod tests {
     fn a_message_is_chosen_by_number_or_id_and_a_wrong_choice_says_which() {
         let listed = |n: u128| ListedMessage {
             message: MessageId::from_u128(n),
+            body: MessageId::from_u128(n),
             len: 1,
             deposited_ms: 0,
             list: None,

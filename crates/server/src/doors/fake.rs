@@ -169,6 +169,7 @@ impl Backend for Fake {
                     .iter()
                     .map(|message| ListedMessage {
                         message: message.submission.id.unwrap(),
+                        body: message.submission.id.unwrap(),
                         len: message.body.len() as u64,
                         deposited_ms: 0,
                         list: None,

@@ -405,6 +405,7 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
                 .iter()
                 .map(|(message, body)| ListedMessage {
                     message: *message,
+                    body: *message,
                     len: body.len() as u64,
                     deposited_ms: 0,
                     list: None,

@@ -316,12 +316,14 @@ pub(super) fn trace() -> BoxedStrategy<Trace> {
 pub(super) fn inbox() -> BoxedStrategy<InboxListing> {
     let listed = (
         message_id(),
+        option::of(message_id()),
         any::<u64>(),
         any::<u64>(),
         option::of(list_copy()),
     )
-        .prop_map(|(message, len, deposited_ms, list)| ListedMessage {
+        .prop_map(|(message, body, len, deposited_ms, list)| ListedMessage {
             message,
+            body: body.unwrap_or(message),
             len,
             deposited_ms,
             list,
@@ -458,6 +460,7 @@ pub(super) fn reply_about_servers() -> BoxedStrategy<Reply> {
         trace().prop_map(|trace| Reply::Trace(Box::new(trace))),
         queue::answer().prop_map(Reply::Queue),
         inbox().prop_map(Reply::Inbox),
+        mailboxes::reply(),
         over_quota().prop_map(Reply::RecipientFull),
         compared().prop_map(Reply::Compared),
         (message_id(), any::<u8>())

@@ -309,6 +309,7 @@ pub(super) fn request_about_servers() -> BoxedStrategy<Request> {
         message_id().prop_map(|message| Request::Trace { message }),
         name().prop_map(|name| Request::InboxList { name }),
         (name(), ids()).prop_map(|(name, messages)| Request::InboxDelete { name, messages }),
+        mailboxes::request(),
     ]
     .boxed()
 }
