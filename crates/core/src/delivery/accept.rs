@@ -56,6 +56,9 @@ impl Server {
                         let report = format!("report {message}");
                         self.recipient_done(about, key, "reported", report)?;
                     }
+                    if let Some(custody) = self.custodies.get_mut(&about) {
+                        custody.reported_by.push(message);
+                    }
                 }
                 ReportTells::Delay => self.delay_was_told(about),
             }
@@ -88,6 +91,9 @@ impl Server {
             None => self.alone_for_envelope(&submission.envelope),
         };
         self.accept(record, alone, Some(to), None)?;
+        if let Some(custody) = self.custodies.get_mut(&message) {
+            custody.about = submission.reports.as_ref().map(|reports| reports.about);
+        }
         Ok(())
     }
 
@@ -290,6 +296,7 @@ impl Server {
         // What is not delivered before the yes has waited for it.
         let waited = outside || custody.alone == Alone::Refuse;
         let ended = custody.row.pending.is_empty();
+        let about = custody.about.take();
         if !waiting.is_empty() {
             let text = format!(
                 "accepted with {copies} {}",
@@ -312,6 +319,7 @@ impl Server {
         if ended {
             self.saving.insert(message);
         }
+        self.saving.extend(about);
         if waited {
             self.wake(message);
         }

@@ -167,6 +167,10 @@ pub(crate) struct Custody {
     pub(crate) handed_by: Vec<(ServerName, Vec<String>)>,
     /// Whether its sender has heard that it waits.
     pub(crate) delay: DelayNotice,
+    /// The reports that tell of its end: it is over when the yes was given to them.
+    pub(crate) reported_by: Vec<MessageId>,
+    /// The message that this one reports on.
+    pub(crate) about: Option<MessageId>,
     /// The row has changed since it was last written.
     dirty: bool,
 }
@@ -195,6 +199,8 @@ impl Custody {
             waiting: Vec::new(),
             handed_by: Vec::new(),
             delay: DelayNotice::Due,
+            reported_by: Vec::new(),
+            about: None,
             dirty: true,
         }
     }
@@ -270,6 +276,7 @@ impl Server {
                 continue;
             }
             let give_up_ms = self.config.times.give_up_ms;
+            let is_late = self.is_late_mail(message);
             let Some(custody) = self.custodies.get_mut(&message) else {
                 continue;
             };
@@ -278,8 +285,6 @@ impl Server {
                 // no list passed, before the yes is sure.
                 continue;
             }
-            let accepted_ms = custody.row.record.accepted_ms;
-            let tried_ms = self.now.mono_ms.saturating_sub(custody.since_ms);
             let Some(trying) = custody.trying.get_mut(&key) else {
                 continue;
             };
@@ -299,9 +304,7 @@ impl Server {
                 .and_then(|c| c.row.pending.get(&key))
                 .map(|p| p.stage.clone());
             // What is being handed over is told of when that has ended.
-            let too_old = !self.relay.is_busy(message, &key)
-                && self.now.wall_ms.saturating_sub(accepted_ms) > give_up_ms
-                && tried_ms > give_up_ms / LEAST_TRIED;
+            let too_old = is_late && !self.relay.is_busy(message, &key);
             match stage {
                 Some(Stage::Steer) if too_old => {
                     let reason = if reason.is_empty() {
@@ -328,6 +331,24 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Whether the time of a message that this server has custody of is over. The date of its acceptance is that of another
+    /// clock perhaps, or of this one before it was set back: so its own patience counts as well, both ways.
+    fn is_late_mail(&self, message: MessageId) -> bool {
+        let custody = self.custodies.get(&message);
+        custody.is_some_and(|custody| self.is_too_old(message, custody.since_ms))
+    }
+
+    /// The same for a part of it that has been tried since then, on the clock that never goes back.
+    pub(super) fn is_too_old(&self, message: MessageId, since_ms: u64) -> bool {
+        let give_up_ms = self.config.times.give_up_ms;
+        let tried_ms = self.now.mono_ms.saturating_sub(since_ms);
+        self.custodies.get(&message).is_some_and(|custody| {
+            let accepted_ms = custody.row.record.accepted_ms;
+            let waited_ms = self.now.wall_ms.saturating_sub(accepted_ms);
+            tried_ms > give_up_ms / LEAST_TRIED && waited_ms.max(tried_ms) > give_up_ms
+        })
     }
 
     /// The next pause of a recipient: doubling, with jitter.
@@ -478,6 +499,13 @@ impl Server {
         }
         if !custody.waiting.is_empty() || !custody.handed_by.is_empty() {
             // The yes has not been given: it is given first.
+            self.saving.insert(message);
+            return Ok(());
+        }
+        let unsafe_yet =
+            |report: &MessageId| self.custodies.get(report).is_some_and(|c| !c.promised);
+        if custody.reported_by.iter().any(unsafe_yet) {
+            // The report is on this disk only. Until it is on a second one, the deputy could have to explain.
             self.saving.insert(message);
             return Ok(());
         }

@@ -19,7 +19,7 @@ use grapevine_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::delivery::custody::{LEAST_TRIED, OfList, Pending, Stage};
+use crate::delivery::custody::{OfList, Pending, Stage};
 use crate::delivery::steer::MOST_HOPS;
 use crate::registry::directory::Held;
 use crate::server::Server;
@@ -493,15 +493,5 @@ impl Server {
             }
         }
         (pages, others)
-    }
-
-    fn is_too_old(&self, message: MessageId, since_ms: u64) -> bool {
-        let give_up_ms = self.config.times.give_up_ms;
-        let tried_ms = self.now.mono_ms.saturating_sub(since_ms);
-        self.custodies.get(&message).is_some_and(|custody| {
-            let accepted_ms = custody.row.record.accepted_ms;
-            self.now.wall_ms.saturating_sub(accepted_ms) > give_up_ms
-                && tried_ms > give_up_ms / LEAST_TRIED
-        })
     }
 }

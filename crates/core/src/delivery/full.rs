@@ -29,7 +29,10 @@ impl Server {
         let tried_ms = self.now.mono_ms.saturating_sub(custody.since_ms);
         let waits = match full.policy {
             OverQuotaPolicy::Refuse => false,
-            OverQuotaPolicy::Later => age_ms < patience_ms || tried_ms < patience_ms / LEAST_TRIED,
+            // By its own patience, too: the date may be of a clock that was set back since.
+            OverQuotaPolicy::Later => {
+                age_ms.max(tried_ms) < patience_ms || tried_ms < patience_ms / LEAST_TRIED
+            }
         };
         if waits {
             self.recipient_waits(message, key, full.why);

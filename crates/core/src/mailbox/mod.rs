@@ -291,6 +291,15 @@ impl Server {
             });
         }
         let space = Self::mailbox_space(inbox);
+        if !matches!(to, ReplyTo::Peer(..)) && self.is_regaining(&space)? {
+            // What has come so far is older than what its owner does elsewhere meanwhile.
+            let whole: Vec<ServerName> = (sites.iter().cloned())
+                .filter(|site| *site != self.config.server && self.is_up(site))
+                .collect();
+            if !whole.is_empty() {
+                return Ok(Outcome::PassOn(whole));
+            }
+        }
         let prefix = codec::space_prefix(&space);
         let mut messages = Vec::new();
         let mut damaged = Vec::new();

@@ -18,7 +18,7 @@ use crate::registry::request::{Job, Stop};
 use crate::replication::push::{Change, Over};
 use crate::replication::space::Space;
 use crate::server::Server;
-use crate::tables::Damaged;
+use crate::tables::{Damaged, Table};
 
 /// Mailboxes whose registry is held elsewhere asked about in one sweep.
 const ASKED_A_SWEEP: usize = 50;
@@ -363,6 +363,15 @@ impl Server {
         Ok(())
     }
 
+    /// Whether a space was only to be fetched, and nothing of it has come: not even where its sites are.
+    fn is_bare(&self, space: &SpaceId) -> Result<bool, Damaged> {
+        let fetched = self.spaces.get(space).is_none_or(|state| state.row.ready);
+        let prefix = codec::space_prefix(space);
+        let until = codec::after_prefix(&prefix);
+        let first = || self.ledger.scan(Table::Cells, &prefix, &until, 1);
+        Ok(!fetched && first()?.is_empty())
+    }
+
     /// A space that this server has and no longer belongs to: dropped when two of its servers (or all there are) have
     /// everything, and have said so since it is leaving. What they had before that they may have handed over themselves.
     /// Gives whether it is still to be offered to them.
@@ -371,10 +380,12 @@ impl Server {
             self.drop_space(space)?;
             return Ok(false);
         }
-        if self.is_regaining(space)? {
-            // What it says of its sites may be old.
+        if self.is_bare(space)? {
+            self.drop_space(space)?;
             return Ok(false);
         }
+        // Also what was on its way back to this server: it has written nothing in it, so its sites have it all. What is
+        // said of its sites may be old: they bring it again, if this server is one of them after all.
         if let Some(state) = self.spaces.get_mut(space)
             && !std::mem::replace(&mut state.leaving, true)
         {

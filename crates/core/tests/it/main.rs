@@ -42,6 +42,7 @@ mod queue;
 mod quotas;
 mod reap_model;
 mod registries;
+mod reports;
 mod retained;
 mod scram;
 mod services;
