@@ -293,9 +293,10 @@ impl Server {
         let space = Self::mailbox_space(inbox);
         if !matches!(to, ReplyTo::Peer(..)) && self.is_regaining(&space)? {
             // What has come so far is older than what its owner does elsewhere meanwhile.
-            let whole: Vec<ServerName> = (sites.iter().cloned())
-                .filter(|site| *site != self.config.server && self.is_up(site))
-                .collect();
+            let whole = sites
+                .iter()
+                .filter(|s| **s != self.config.server && self.is_up(s));
+            let whole: Vec<ServerName> = whole.cloned().collect();
             if !whole.is_empty() {
                 return Ok(Outcome::PassOn(whole));
             }
