@@ -2,12 +2,13 @@
 
 use std::error::Error;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "proto/grapevine/v1/cell.proto",
     "proto/grapevine/v1/compare.proto",
     "proto/grapevine/v1/message.proto",
     "proto/grapevine/v1/list_copy.proto",
     "proto/grapevine/v1/mailbox.proto",
+    "proto/grapevine/v1/sieve.proto",
     "proto/grapevine/v1/request.proto",
     "proto/grapevine/v1/peer.proto",
     "proto/grapevine/v1/service.proto",

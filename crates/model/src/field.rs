@@ -105,6 +105,13 @@ pub enum Field {
     FolderName = 1011,
     /// One path an element that is subscribed to (item 0).
     Subscribed = 1012,
+    /// One filter script of the mailbox's owner an element (its name; item 0); the value is its text.
+    Script = 1020,
+    /// The name of the script that is run (item 0).
+    ActiveScript = 1021,
+    /// One answer of an absence an element (a digest of to whom and which; item 0); the value says when it was sent
+    /// and until when none is sent again.
+    Answered = 1022,
 }
 
 impl Field {

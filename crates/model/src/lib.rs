@@ -25,6 +25,7 @@ mod policy;
 mod queue;
 mod request;
 mod seen;
+mod sieve;
 mod stamp;
 mod status;
 mod suspension;
@@ -68,8 +69,8 @@ pub use message::{
 pub use moderation::{HeldPost, MAX_VERDICT_BYTES, Verdict};
 pub use name::{Member, Name, NameError, RegistryName};
 pub use peer::{
-    Answer, Beat, CustodyRecord, DepositFor, DepositOutcome, PeerMessage, Question, Resolution,
-    SpacePush, Update,
+    Answer, Beat, CustodyRecord, DepositEnvelope, DepositFor, DepositOutcome, PeerMessage,
+    Question, Resolution, SpacePush, Update,
 };
 pub use policy::{
     AlonePolicy, OverQuotaPolicy, PolicyChange, RegistryPolicy, ScramPolicy, StalePolicy,
@@ -83,6 +84,10 @@ pub use request::{
     RegistryView, Reply, Request, Secret, SeenView, Speaker, Welcome, Written,
 };
 pub use seen::{AsOf, MAX_SEEN, Seen, SeenError};
+pub use sieve::{
+    MAX_SCRIPT_BYTES, MAX_SCRIPT_NAME_BYTES, MAX_SCRIPTS, ScriptName, ScriptNameError, ScriptText,
+    ScriptTextError, ScriptView, SieveAsk, SieveReply,
+};
 pub use stamp::{Hlc, Now, Stamp, StampError};
 pub use status::{
     PeerView, QueueView, ServerStatus, StorageView, TombstoneView, Trace, TraceRecipient,

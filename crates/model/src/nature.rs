@@ -54,6 +54,7 @@ impl Request {
             | Self::InboxList { .. } => false,
             Self::Queue(ask) => ask.is_change(),
             Self::Mailbox { ask, .. } => ask.is_change(),
+            Self::Sieve { ask, .. } => ask.is_change(),
         }
     }
 }

@@ -91,6 +91,17 @@ pub struct DepositFor {
     pub sites: Vec<ServerName>,
     /// By which list it comes, if by one.
     pub list: Option<ListCopy>,
+    /// What a filter of the mailbox may know. None from a server of an older release.
+    pub envelope: Option<DepositEnvelope>,
+}
+
+/// The envelope of a message, as far as it concerns one recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepositEnvelope {
+    /// Where reports go; none for reports themselves.
+    pub return_path: Option<Name>,
+    /// The recipient as he was addressed, with a detail if he was.
+    pub recipient: Name,
 }
 
 /// What became of one recipient at an inbox site.
@@ -112,6 +123,11 @@ pub enum DepositOutcome {
     },
     /// Not now.
     Later(String),
+    /// Its owner's filter refuses the message.
+    Rejected {
+        /// His words, for the sender.
+        why: String,
+    },
 }
 
 /// A question about a name, to a holder of its registry.

@@ -25,6 +25,7 @@ use crate::name::{Member, Name, RegistryName};
 use crate::policy::{OverQuotaPolicy, PolicyChange, RegistryPolicy};
 use crate::queue::{QueueAnswer, QueueAsk};
 use crate::seen::Seen;
+use crate::sieve::{SieveAsk, SieveReply};
 use crate::stamp::Stamp;
 use crate::status::{ServerStatus, Trace};
 use crate::suspension::Suspended;
@@ -477,6 +478,13 @@ pub enum Request {
         /// What.
         ask: MailboxAsk,
     },
+    /// The filters of a mailbox.
+    Sieve {
+        /// Whose.
+        name: Name,
+        /// What.
+        ask: SieveAsk,
+    },
 }
 
 /// The answer to a request that was done.
@@ -591,6 +599,8 @@ pub enum Reply {
     Inbox(InboxListing),
     /// About a mailbox.
     Mailbox(MailboxReply),
+    /// About the filters of a mailbox.
+    Sieve(SieveReply),
     /// A message is accepted: it will be delivered or explained.
     Accepted {
         /// Its id.

@@ -105,6 +105,7 @@ impl GrapevineUser {
             | Request::RotateKey { .. }
             | Request::InboxDelete { .. }
             | Request::Mailbox { .. }
+            | Request::Sieve { .. }
             | Request::Authenticate { .. }
             | Request::Vouch { .. }
             | Request::ScramBegin { .. }

@@ -252,6 +252,7 @@ impl Server {
             name: offer.name.clone(),
             sites: offer.sites.clone(),
             list: None,
+            envelope: None,
         }];
         let deposit = PeerMessage::Deposit {
             message,
@@ -291,7 +292,7 @@ impl Server {
             self.refills.offers.remove(&message);
         }
         match outcome {
-            DepositOutcome::Stored { .. } => {}
+            DepositOutcome::Stored { .. } | DepositOutcome::Rejected { .. } => {}
             DepositOutcome::Later(why) if why == crate::mailbox::TOO_OLD => {}
             DepositOutcome::NotHere
             | DepositOutcome::OverQuota { .. }

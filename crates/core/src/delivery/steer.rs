@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use grapevine_model::{
-    DepositFor, DepositOutcome, Incarnation, MessageId, Name, PeerMessage, Resolution, ServerName,
-    Speaker,
+    DepositEnvelope, DepositFor, DepositOutcome, Incarnation, MessageId, Name, PeerMessage,
+    Resolution, ServerName, Speaker,
 };
 
 use crate::delivery::custody::{Pending, Stage};
@@ -154,7 +154,12 @@ impl Server {
             return Ok(());
         };
         let body = custody.row.record.body;
-        let of = custody.row.pending.get(key).and_then(|p| p.list.clone());
+        let pending = custody.row.pending.get(key);
+        let envelope = pending.map(|pending| DepositEnvelope {
+            return_path: custody.row.record.envelope.return_path.clone(),
+            recipient: pending.name.clone(),
+        });
+        let of = pending.and_then(|p| p.list.clone());
         let mut attempts = 0;
         if let Some(trying) = custody.trying.get_mut(key) {
             trying.inbox = Some(inbox);
@@ -191,6 +196,7 @@ impl Server {
                     name: name.clone(),
                     sites,
                     list: of_list,
+                    envelope,
                 }),
             None => self.recipient_waits(
                 message,
@@ -350,6 +356,11 @@ impl Server {
                 }
             }
             DepositOutcome::Later(why) => self.recipient_waits(message, key, why),
+            DepositOutcome::Rejected { why } => {
+                if let Err(damaged) = self.recipient_failed(message, key, "5.7.1", why) {
+                    self.damaged(damaged);
+                }
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 mod asks;
 pub(crate) mod regain;
 pub(crate) mod rounds;
+mod scripts;
 mod sites;
 mod usage;
 
@@ -180,6 +181,7 @@ impl Server {
                 name,
                 sites: claimed,
                 list,
+                envelope: _,
             } = to;
             // The registry held here is the truth; for one held elsewhere the sender has asked.
             let sites = match self.database(name.registry()) {

@@ -84,7 +84,10 @@ pub fn app_password_may(request: &Request) -> Result<(), Refusal> {
         | Request::InboxList { .. }
         | Request::InboxDelete { .. }
         | Request::Mailbox { .. } => Ok(()),
-        Request::Vouch { .. }
+        // A filter can send all mail on for ever: that is for the password, as forwarding is.
+        Request::Sieve { ask, .. } if !ask.is_change() => Ok(()),
+        Request::Sieve { .. }
+        | Request::Vouch { .. }
         | Request::RegistrySeen { .. }
         | Request::ScramBegin { .. }
         | Request::ScramFinish { .. }

@@ -53,7 +53,8 @@ pub(crate) fn about(request: &Request) -> Option<&RegistryName> {
         | Request::Queue(_)
         | Request::InboxList { .. }
         | Request::InboxDelete { .. }
-        | Request::Mailbox { .. } => None,
+        | Request::Mailbox { .. }
+        | Request::Sieve { .. } => None,
     }
 }
 

@@ -59,7 +59,8 @@ impl Server {
         let named = match request {
             Request::InboxList { name }
             | Request::InboxDelete { name, .. }
-            | Request::Mailbox { name, .. } => Some(name.registry()),
+            | Request::Mailbox { name, .. }
+            | Request::Sieve { name, .. } => Some(name.registry()),
             other => about(other),
         };
         // What `gv` says of registries and registrars counts for every request.

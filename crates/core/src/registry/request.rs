@@ -429,6 +429,7 @@ impl Server {
                 self.inbox_delete(memo, to, speaker, name, messages)
             }
             Request::Mailbox { name, ask } => self.mailbox(memo, to, speaker, name, ask),
+            Request::Sieve { name, ask } => self.sieve(memo, to, speaker, name, ask),
             Request::RotateKey { wait } => Ok(self.rotate_key(to, speaker, *wait)),
             Request::RegistryCreate { .. }
             | Request::RegistryDelete { .. }

@@ -121,6 +121,7 @@ fn a_deposit_at_a_server_that_is_no_inbox_site_is_not_taken_whatever_its_sender_
         name: name("needham@pa"),
         sites: vec![server("s3")],
         list: None,
+        envelope: None,
     });
     let forged = Input::Peer {
         from: server("s2"),

@@ -18,6 +18,7 @@ mod closure;
 mod compare;
 mod delays;
 mod delivery;
+mod filters;
 mod harness;
 mod import;
 mod inboxes;

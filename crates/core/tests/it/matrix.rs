@@ -194,7 +194,8 @@ fn right(request: &Request) -> Right {
         Request::MaySendAs { .. }
         | Request::InboxList { .. }
         | Request::InboxDelete { .. }
-        | Request::Mailbox { .. } => Right::Only(&["itself"]),
+        | Request::Mailbox { .. }
+        | Request::Sieve { .. } => Right::Only(&["itself"]),
         Request::Vouch { .. } | Request::ScramBegin { .. } | Request::ScramFinish { .. } => {
             Right::Only(&[])
         }

@@ -6,7 +6,8 @@ use grapevine_model::{
     AppPassword, AsideChange, Authenticated, DeadLetterChange, Depth, EntryChange, EntryKind,
     GroupList, ImportedEntry, Incarnation, MailboxAsk, MessageId, OriginId, PolicyChange,
     PostingRule, QueueAsk, QueueChange, Quota, RegistryName, Reply, Request, Secret, ServerInfo,
-    ServerRole, Since, SiteOffer, Source, Speaker, StalePolicy, Unsubscribe, Verdict, WatchTarget,
+    ServerRole, SieveAsk, Since, SiteOffer, Source, Speaker, StalePolicy, Unsubscribe, Verdict,
+    WatchTarget,
 };
 
 use crate::harness::{Cluster, add, name, remove, server};
@@ -278,6 +279,10 @@ fn questions(message: MessageId) -> Vec<Request> {
         Request::Mailbox {
             name: name("n@es"),
             ask: MailboxAsk::Folders,
+        },
+        Request::Sieve {
+            name: name("n@es"),
+            ask: SieveAsk::List,
         },
     ]
 }

@@ -18,6 +18,7 @@ mod registry;
 mod reply;
 mod request;
 mod service;
+mod sieve;
 mod storage;
 mod view;
 mod watch;

@@ -1,8 +1,8 @@
 //! What servers say to each other.
 
 use grapevine_model::{
-    Answer, Beat, DepositFor, DepositOutcome, Hlc, Incarnation, Life, Name, OriginId, PeerMessage,
-    Question, Refusal, Reply, Resolution, SpaceId, SpacePush, VersionVector,
+    Answer, Beat, DepositEnvelope, DepositFor, DepositOutcome, Hlc, Incarnation, Life, Name,
+    OriginId, PeerMessage, Question, Refusal, Reply, Resolution, SpaceId, SpacePush, VersionVector,
 };
 
 use super::cell::{decode_updates, encode_updates};
@@ -154,6 +154,10 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
                     name: to.name.to_string(),
                     sites: texts(&to.sites),
                     list: to.list.as_ref().map(Into::into),
+                    envelope: to.envelope.as_ref().map(|of| v1::InboxEnvelope {
+                        return_path: of.return_path.as_ref().map(ToString::to_string),
+                        recipient: of.recipient.to_string(),
+                    }),
                 })
                 .collect(),
         }),
@@ -439,6 +443,14 @@ fn decode_inbox(inbox: &v1::Inbox) -> Wire<DepositFor> {
         name: name(&inbox.name)?,
         sites: all_parsed(&inbox.sites)?,
         list: inbox.list.clone().map(TryInto::try_into).transpose()?,
+        envelope: inbox.envelope.as_ref().map(decode_envelope).transpose()?,
+    })
+}
+
+fn decode_envelope(envelope: &v1::InboxEnvelope) -> Wire<DepositEnvelope> {
+    Ok(DepositEnvelope {
+        return_path: envelope.return_path.as_deref().map(name).transpose()?,
+        recipient: name(&envelope.recipient)?,
     })
 }
 
@@ -454,6 +466,7 @@ fn encode_outcome((owner, outcome): &(Incarnation, DepositOutcome)) -> v1::Depos
                 policy: v1::OverQuotaPolicy::from(*policy).into(),
             }),
             DepositOutcome::Later(why) => Wired::Later(why.clone()),
+            DepositOutcome::Rejected { why } => Wired::Rejected(why.clone()),
         }),
     }
 }
@@ -472,6 +485,7 @@ fn decode_outcome(of: v1::DepositOutcome) -> Wire<(Incarnation, DepositOutcome)>
                 policy: over_quota(full.policy)?,
             },
             Wired::Later(why) => DepositOutcome::Later(why),
+            Wired::Rejected(why) => DepositOutcome::Rejected { why },
         },
     ))
 }

@@ -197,6 +197,7 @@ impl From<&Reply> for v1::Reply {
                 Reply::Queue(answer) => Wired::Queue(answer.into()),
                 Reply::Inbox(listing) => Wired::Inbox(listing.into()),
                 Reply::Mailbox(reply) => Wired::Mailbox(reply.into()),
+                Reply::Sieve(reply) => Wired::Sieve(reply.into()),
                 Reply::Accepted { message, copies } => Wired::Accepted(v1::Accepted {
                     message: id_bytes(*message),
                     copies: (*copies).into(),
@@ -285,6 +286,7 @@ impl TryFrom<v1::Reply> for Reply {
             Wired::Queue(answer) => Self::Queue(answer.try_into()?),
             Wired::Inbox(listing) => Self::Inbox(listing.try_into()?),
             Wired::Mailbox(reply) => Self::Mailbox(reply.try_into()?),
+            Wired::Sieve(reply) => Self::Sieve(reply.try_into()?),
             Wired::Accepted(accepted) => Self::Accepted {
                 message: message_id(&accepted.message)?,
                 copies: small(accepted.copies)?,

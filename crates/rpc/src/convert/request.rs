@@ -8,6 +8,7 @@ use grapevine_model::{
 use super::login::{app_id, label, scram_bytes, scram_text, source, source_bytes};
 use super::mailbox::{decode_mailbox_ask, encode_mailbox_ask};
 use super::registry::{asked_for, decode_policy_change, encode_policy_change};
+use super::sieve::{decode_sieve_ask, encode_sieve_ask};
 use super::{
     Wire, all, all_parsed, chosen, enumerated, id_bytes, ids_bytes, incarnation, incarnation_bytes,
     message_id, message_ids, name, need, optional, parsed, registry, server, texts, token_digest,
@@ -581,6 +582,7 @@ fn encode(request: &Request) -> v1::request::Request {
             messages: ids_bytes(messages),
         }),
         Request::Mailbox { name, ask } => Wired::Mailbox(encode_mailbox_ask(name, ask)),
+        Request::Sieve { name, ask } => Wired::Sieve(encode_sieve_ask(name, ask)),
     }
 }
 
@@ -769,6 +771,10 @@ impl TryFrom<v1::Request> for Request {
             Wired::Mailbox(ask) => {
                 let (name, ask) = decode_mailbox_ask(ask)?;
                 Self::Mailbox { name, ask }
+            }
+            Wired::Sieve(ask) => {
+                let (name, ask) = decode_sieve_ask(ask)?;
+                Self::Sieve { name, ask }
             }
             Wired::InboxDelete(delete) => Self::InboxDelete {
                 name: name(&delete.name)?,

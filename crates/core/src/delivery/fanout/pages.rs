@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    DepositFor, DepositOutcome, Incarnation, MessageId, Name, ServerName, SpaceId, Stamp,
+    DepositEnvelope, DepositFor, DepositOutcome, Incarnation, MessageId, Name, ServerName, SpaceId,
+    Stamp,
 };
 
 use super::{Fanout, Flying, Item, MOST_SINGLE, Page, PageRow, ROOM_MS, page_key};
@@ -183,9 +184,11 @@ impl Server {
         number: u64,
         row: &PageRow,
     ) -> Result<(), Damaged> {
-        let Some(body) = self.custodies.get(&message).map(|c| c.row.record.body) else {
+        let Some(custody) = self.custodies.get(&message) else {
             return Ok(());
         };
+        let body = custody.row.record.body;
+        let return_path = custody.row.record.envelope.return_path.clone();
         let mut regaining = false;
         if row.sites.contains(&self.config.server) {
             for (inbox, name) in &row.inboxes {
@@ -261,6 +264,10 @@ impl Server {
                 name: name.clone(),
                 sites: row.sites.clone(),
                 list: Some(stamp.copy(Some(*inbox))),
+                envelope: Some(DepositEnvelope {
+                    return_path: return_path.clone(),
+                    recipient: name.clone(),
+                }),
             });
             let inboxes: Vec<DepositFor> = inboxes.collect();
             self.deposits
@@ -372,7 +379,7 @@ impl Server {
                 format!("{from} is no inbox site of some of them any more; asking again"),
             ),
             DepositOutcome::Later(why) => (page.in_vain, why.clone()),
-            DepositOutcome::OverQuota { .. } => {
+            DepositOutcome::OverQuota { .. } | DepositOutcome::Rejected { .. } => {
                 self.leave_page(inbox, message, flying.page);
                 return true;
             }

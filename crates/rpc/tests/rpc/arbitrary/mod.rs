@@ -1,5 +1,6 @@
 //! Arbitrary values of everything that travels, within the model's limits.
 
+mod filters;
 mod mailboxes;
 mod peers;
 mod queue;

@@ -145,20 +145,32 @@ pub(super) fn replication_message() -> BoxedStrategy<PeerMessage> {
 }
 
 pub(super) fn delivery_message() -> BoxedStrategy<PeerMessage> {
-    let inbox = (incarnation(), name(), servers(), option::of(list_copy())).prop_map(
-        |(inbox, name, sites, list)| DepositFor {
+    let envelope =
+        (option::of(name()), name()).prop_map(|(return_path, recipient)| DepositEnvelope {
+            return_path,
+            recipient,
+        });
+    let inbox = (
+        incarnation(),
+        name(),
+        servers(),
+        option::of(list_copy()),
+        option::of(envelope),
+    )
+        .prop_map(|(inbox, name, sites, list, envelope)| DepositFor {
             inbox,
             name,
             sites,
             list,
-        },
-    );
+            envelope,
+        });
     let inboxes = vec(inbox, 0..4);
     let outcome = prop_oneof![
         any::<u8>().prop_map(|copies| DepositOutcome::Stored { copies }),
         Just(DepositOutcome::NotHere),
         (text(), over_quota()).prop_map(|(why, policy)| DepositOutcome::OverQuota { why, policy }),
         text().prop_map(DepositOutcome::Later),
+        text().prop_map(|why| DepositOutcome::Rejected { why }),
     ];
     prop_oneof![
         record().prop_map(PeerMessage::Custody),

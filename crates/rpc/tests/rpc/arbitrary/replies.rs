@@ -461,6 +461,7 @@ pub(super) fn reply_about_servers() -> BoxedStrategy<Reply> {
         queue::answer().prop_map(Reply::Queue),
         inbox().prop_map(Reply::Inbox),
         mailboxes::reply(),
+        filters::reply(),
         over_quota().prop_map(Reply::RecipientFull),
         compared().prop_map(Reply::Compared),
         (message_id(), any::<u8>())

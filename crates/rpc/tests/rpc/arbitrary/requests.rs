@@ -310,6 +310,7 @@ pub(super) fn request_about_servers() -> BoxedStrategy<Request> {
         name().prop_map(|name| Request::InboxList { name }),
         (name(), ids()).prop_map(|(name, messages)| Request::InboxDelete { name, messages }),
         mailboxes::request(),
+        filters::request(),
     ]
     .boxed()
 }
