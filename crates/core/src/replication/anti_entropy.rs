@@ -454,7 +454,9 @@ impl Server {
             let news = self.merge_cell(space, &update.key, &update.cell)?;
             again.extend(self.to_repeat(space, update, news)?);
         }
-        self.write_again(space, again.into_iter().collect())?;
+        if !self.is_fetched_first(space)? {
+            self.write_again(space, again.into_iter().collect())?;
+        }
         self.space_changed(space);
         Ok(())
     }

@@ -37,7 +37,7 @@ impl Server {
 
     /// Whether a space is being fetched and may hold older writes of this server's, which it has not yet again: a
     /// write of its own would say by the vector that it has them.
-    fn is_fetched_first(&self, space: &SpaceId) -> Result<bool, Damaged> {
+    pub(super) fn is_fetched_first(&self, space: &SpaceId) -> Result<bool, Damaged> {
         Ok(match space {
             SpaceId::Registry(_) => self.spaces.get(space).is_some_and(|s| !s.row.ready),
             SpaceId::Mailbox(_) => self.is_regaining(space)?,
