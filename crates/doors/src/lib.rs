@@ -22,6 +22,7 @@ mod via;
 
 pub mod dns;
 pub mod dot;
+pub mod imap;
 pub mod ldap;
 pub mod pop3;
 pub mod sasl;

@@ -9,6 +9,8 @@
 
 mod dns;
 mod fuzz;
+mod imap;
+mod imap_client;
 mod ldap;
 mod ldap_client;
 mod lmtp;

@@ -5,6 +5,8 @@ use grapevine_doors::smtp::{Config, Kind, Limits};
 use proptest::prelude::*;
 
 use crate::fuzz;
+use crate::imap;
+use crate::imap_client;
 use crate::pop3_client;
 use crate::smtp_client::{Client, by_name, config};
 
@@ -90,6 +92,52 @@ const POP3_WORDS: &[&str] = &[
 
 const POP3_STARTS: &[&str] = &["", "USER a\r\nPASS sesame\r\n"];
 
+const IMAP_WORDS: &[&str] = &[
+    "a CAPABILITY\r\n",
+    "a NOOP\r\n",
+    "a SELECT INBOX\r\n",
+    "a EXAMINE {5}\r\n",
+    "INBOX\r\n",
+    "INBOX",
+    "a CREATE x\r\n",
+    "a FETCH 1:* (FLAGS UID)\r\n",
+    "a FETCH 1:* BODY[]\r\n",
+    "a UID FETCH 1:* (BODYSTRUCTURE BODY.PEEK[1] BINARY[2] ENVELOPE)\r\n",
+    "a STORE 1 +FLAGS (\\Deleted)\r\n",
+    "a EXPUNGE\r\n",
+    "a COPY 1:2 x\r\n",
+    "a UID MOVE 2 x\r\n",
+    "a SEARCH TEXT hello\r\n",
+    "a SORT (DATE) UTF-8 ALL\r\n",
+    "a THREAD REFERENCES UTF-8 ALL\r\n",
+    "a APPEND INBOX {5}\r\n",
+    "a APPEND INBOX {5+}\r\nhello\r\n",
+    "a APPEND nowhere {5+}\r\nhello {3+}\r\nyou\r\n",
+    "hello {5+}\r\n",
+    "hello",
+    "a IDLE\r\n",
+    "DONE\r\n",
+    "a ENABLE QRESYNC IMAP4rev2\r\n",
+    "a LIST \"\" *\r\n",
+    "a LSUB {3+}\r\nx\r\n",
+    "a LOGOUT\r\n",
+    "a CLOSE\r\n",
+    "{",
+    "}\r\n",
+    "\"",
+    "\r\n",
+    "\n",
+    "\r",
+    "\0",
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+];
+
+const IMAP_STARTS: &[&str] = &[
+    "",
+    "l LOGIN a sesame\r\n",
+    "l LOGIN a sesame\r\ns SELECT INBOX\r\n",
+];
+
 fn stream(
     starts: &'static [&'static str],
     words: &'static [&'static str],
@@ -149,6 +197,15 @@ fn pop3(pieces: &[&[u8]]) -> pop3_client::Client {
     client
 }
 
+fn imap(pieces: &[&[u8]]) -> imap_client::Client {
+    let mut client = imap_client::Client::new(Tls::Active);
+    for piece in pieces {
+        client.feed(piece);
+    }
+    client.eof();
+    client
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
@@ -178,6 +235,25 @@ proptest! {
             let parts = pop3(&pieces);
             prop_assert_eq!(&whole.events, &parts.events);
             prop_assert!(parts.most_held_bytes <= fuzz::HELD_BYTES);
+        }
+    }
+}
+
+proptest! {
+    // A session of IMAP says more than one of the others.
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn imap_does_not_depend_on_the_cuts(
+        bytes in stream(IMAP_STARTS, IMAP_WORDS),
+        sizes in proptest::collection::vec(1_usize..40, 1..6),
+    ) {
+        let whole = imap(&[&bytes]);
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        for pieces in [single, cut(&bytes, &sizes)] {
+            let parts = imap(&pieces);
+            prop_assert_eq!(&whole.events, &parts.events);
+            prop_assert!(parts.most_held_bytes <= imap::HELD_BYTES);
         }
     }
 }
