@@ -4,8 +4,8 @@
 //! message; the same id with another body is refused.
 
 use grapevine_model::{
-    CustodyRecord, ErrorKind, Hlc, MessageId, PeerMessage, Refusal, Reply, ReportTells, RequestId,
-    ServerName, Speaker, Submission,
+    CustodyRecord, ErrorKind, Hlc, MessageId, PeerMessage, Refusal, Reply, ReportReason,
+    ReportTells, RequestId, ServerName, Speaker, Submission,
 };
 
 use crate::config::Alone;
@@ -48,52 +48,55 @@ impl Server {
                 origin: self.clock.origin(),
             },
         };
-        if let Some(reports) = &submission.reports {
-            let about = reports.about;
-            match reports.told {
-                ReportTells::End => {
-                    for key in &reports.recipients {
-                        let report = format!("report {message}");
-                        self.recipient_done(about, key, "reported", report)?;
-                    }
-                    if let Some(custody) = self.custodies.get_mut(&about) {
-                        custody.reported_by.push(message);
-                    }
-                }
-                ReportTells::Delay => self.delay_was_told(about),
-            }
-            self.saving.insert(about);
-        }
         if self.custodies.contains_key(&message) {
             self.submitted_again(to, message, submission, staged)?;
-            return Ok(());
-        }
-        if self.was_accepted(message)? {
+        } else if self.was_accepted(message)? {
             self.ledger.emit(Effect::Discard {
                 staged: staged.token,
             });
             self.reply(to, Ok(Reply::Accepted { message, copies: 2 }));
-            return Ok(());
+        } else {
+            self.adopt(message, staged)?;
+            let record = CustodyRecord {
+                message,
+                custodian: self.config.server.clone(),
+                origin: self.clock.origin(),
+                body: staged.body,
+                envelope: submission.envelope.clone(),
+                accepted_ms: self.now.wall_ms,
+                poster: submission.speaker.clone(),
+            };
+            // The recipients that a report answers for are done in this turn: it must not be refused.
+            let alone = match &submission.reports {
+                Some(_) => Alone::Accept,
+                None => self.alone_for_envelope(&submission.envelope),
+            };
+            self.accept(record, alone, Some(to), None)?;
         }
-        self.adopt(message, staged)?;
-        let record = CustodyRecord {
-            message,
-            custodian: self.config.server.clone(),
-            origin: self.clock.origin(),
-            body: staged.body,
-            envelope: submission.envelope.clone(),
-            accepted_ms: self.now.wall_ms,
-            poster: submission.speaker.clone(),
-        };
-        // The recipients that a report answers for are done by now: it must not be refused.
-        let alone = match &submission.reports {
-            Some(_) => Alone::Accept,
-            None => self.alone_for_envelope(&submission.envelope),
-        };
-        self.accept(record, alone, Some(to), None)?;
-        if let Some(custody) = self.custodies.get_mut(&message) {
-            custody.about = submission.reports.as_ref().map(|reports| reports.about);
+        if let Some(reports) = &submission.reports {
+            self.report_is_in(message, reports)?;
         }
+        Ok(())
+    }
+
+    /// A report is in custody here: what it tells is told.
+    fn report_is_in(&mut self, report: MessageId, reports: &ReportReason) -> Result<(), Damaged> {
+        let about = reports.about;
+        if let Some(custody) = self.custodies.get_mut(&report) {
+            custody.about = Some(about);
+        }
+        match reports.told {
+            ReportTells::End => {
+                if let Some(custody) = self.custodies.get_mut(&about) {
+                    custody.reported_by.push(report);
+                }
+                for key in &reports.recipients {
+                    self.recipient_done(about, key, "reported", format!("report {report}"))?;
+                }
+            }
+            ReportTells::Delay => self.delay_was_told(about),
+        }
+        self.saving.insert(about);
         Ok(())
     }
 

@@ -15,9 +15,12 @@ fn said(cluster: &Cluster, what: impl Fn(&PeerMessage) -> bool) -> usize {
 #[test]
 fn custody_ends_at_the_deputy_when_the_report_is_on_a_second_disk() {
     let mut cluster = Cluster::new(3);
+    cluster.open_to_the_world();
+    let away = "away@outside.example";
+    cluster.refuses.insert(name(away), "5.1.1".into());
     cluster.pass(5_000);
     cluster.effects.clear();
-    let failed: MessageId = cluster.submit("s1", "birrell@pa", &["nobody@pa"], "hello");
+    let failed: MessageId = cluster.submit("s1", "birrell@pa", &[away], "hello");
     cluster.pass(5_000);
     assert_eq!(cluster.reports.len(), 1);
     let report = cluster.reports[0].submission.id.unwrap();
