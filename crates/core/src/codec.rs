@@ -58,20 +58,35 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Damaged> {
     }
 }
 
-/// What a mailbox keeps of a message; a server of an older release says nothing of lists.
+/// What a mailbox keeps of a message; servers of older releases say nothing of copies, or of lists either.
 pub(crate) fn decode_mailbox_entry(bytes: &[u8]) -> Result<MailboxEntry, Damaged> {
+    #[derive(Deserialize)]
+    struct WithoutSource {
+        body: grapevine_model::BodyInfo,
+        deposited_ms: u64,
+        list: Option<grapevine_model::ListCopy>,
+    }
     #[derive(Deserialize)]
     struct WithoutList {
         body: grapevine_model::BodyInfo,
         deposited_ms: u64,
     }
-    decode(bytes).or_else(|_| {
-        let old: WithoutList = decode(bytes)?;
-        Ok(MailboxEntry {
-            body: old.body,
-            deposited_ms: old.deposited_ms,
+    if let Ok(entry) = decode(bytes) {
+        return Ok(entry);
+    }
+    let old = decode::<WithoutSource>(bytes).or_else(|_| {
+        let WithoutList { body, deposited_ms } = decode(bytes)?;
+        Ok(WithoutSource {
+            body,
+            deposited_ms,
             list: None,
         })
+    })?;
+    Ok(MailboxEntry {
+        body: old.body,
+        deposited_ms: old.deposited_ms,
+        list: old.list,
+        source: None,
     })
 }
 
@@ -292,10 +307,17 @@ mod tests {
             body,
             deposited_ms: 9,
             list: None,
+            source: None,
         };
         assert_eq!(
             decode_mailbox_entry(&encode(&(body, 9u64))),
             Ok(entry.clone())
+        );
+        let list: Option<grapevine_model::ListCopy> = None;
+        assert_eq!(
+            decode_mailbox_entry(&encode(&(body, 9u64, list))),
+            Ok(entry.clone()),
+            "of the release before there were copies"
         );
         assert_eq!(decode(&encode(&entry)), Ok((body, 9u64)));
         assert!(decode_mailbox_entry(&encode(&body)).is_err());

@@ -9,6 +9,8 @@ pub(crate) struct Mistakes {
     pub(crate) moderation_skipped: bool,
     pub(crate) usage_drifts: bool,
     pub(crate) rename_forgets: bool,
+    pub(crate) block_reused: bool,
+    pub(crate) late_numbers_kept: bool,
 }
 
 impl Mistakes {
@@ -20,5 +22,7 @@ impl Mistakes {
         self.moderation_skipped = planted == Planted::ModerationSkipped;
         self.usage_drifts = planted == Planted::UsageDrifts;
         self.rename_forgets = planted == Planted::RenameForgets;
+        self.block_reused = planted == Planted::BlockReused;
+        self.late_numbers_kept = planted == Planted::LateNumbersKept;
     }
 }

@@ -329,6 +329,7 @@ impl Server {
                 .and_then(|()| self.forget_outside_done())
                 .and_then(|()| self.release_quarantined())
                 .map(|()| self.forget_taken_over())
+                .map(|()| self.forget_unused_views())
                 .and_then(|()| self.remove_expired_sites())
                 .and_then(|()| self.keep_in_maildrop())
                 .and_then(|()| self.forget_retained())

@@ -64,11 +64,15 @@ pub enum Planted {
     UsageDrifts,
     /// Who is renamed is not found by his old name any more (P1).
     RenameForgets,
+    /// A server goes on with the numbers of a block that another life of its disk opened (no number for two mails).
+    BlockReused,
+    /// Numbers count although mail programs may have seen higher ones before (no number appears late).
+    LateNumbersKept,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::ReplyBeforeDurable,
         Self::AcceptBeforeDeputy,
         Self::WallClockStamps,
@@ -98,6 +102,8 @@ impl Planted {
         Self::ModerationSkipped,
         Self::UsageDrifts,
         Self::RenameForgets,
+        Self::BlockReused,
+        Self::LateNumbersKept,
     ];
 }
 

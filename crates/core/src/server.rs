@@ -29,6 +29,7 @@ use crate::delivery::steer::Deposits;
 use crate::effect::{Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
 use crate::mailbox::Sitings;
+use crate::mailbox::numberer::Mailboxes;
 use crate::mailbox::rounds::Rounds;
 use crate::mistakes::Mistakes;
 use crate::peers::Peer;
@@ -85,6 +86,8 @@ pub(crate) enum Timer {
     Watch(u64),
     Accept(MessageId),
     Zones,
+    /// Some who look at mailboxes are told of changes.
+    Watched,
 }
 
 /// One server: registration server and message server.
@@ -167,6 +170,8 @@ pub struct Server {
     pub(crate) holds: BTreeSet<MessageId>,
     changed_spaces: BTreeSet<SpaceId>,
     pub(crate) sitings: Sitings,
+    /// The mailboxes that mail programs look at.
+    pub(crate) mailboxes: Mailboxes,
     /// Mailboxes here whose owners' entries changed, by registry: they follow.
     pub(crate) moved: BTreeMap<RegistryName, BTreeSet<Incarnation>>,
     /// How far the present walk for inbox sites to be mended has come.
@@ -304,6 +309,7 @@ impl Server {
             holds: BTreeSet::new(),
             changed_spaces: BTreeSet::new(),
             sitings: Sitings::default(),
+            mailboxes: Mailboxes::default(),
             moved: BTreeMap::new(),
             mending: Mending::default(),
             rounds: Rounds::default(),
@@ -599,6 +605,8 @@ impl Server {
                 Timer::Watch(id) => self.look_again(id),
                 Timer::Accept(message) => self.accept_is_late(message),
                 Timer::Zones => self.show_zones(),
+                // Told at the end of the turn.
+                Timer::Watched => {}
             }
         }
         loop {
@@ -689,6 +697,7 @@ impl Server {
                 break;
             }
         }
+        self.tend_views();
         self.send_deposits();
         self.send_deposited();
         self.send_pushes();

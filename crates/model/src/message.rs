@@ -132,6 +132,8 @@ pub struct MailboxEntry {
     pub deposited_ms: u64,
     /// By which list it came, if by one.
     pub list: Option<ListCopy>,
+    /// Whose body it is read from, if it is a copy made within the mailbox.
+    pub source: Option<MessageId>,
 }
 
 impl MailboxEntry {

@@ -1,14 +1,33 @@
-//! What a mail program asks of a mailbox: who may, and which server answers.
+//! What a mail program asks of a mailbox: who may, which server answers, and what it looks like.
 //!
-//! Only its owner, as with the inbox's list. Must never answer from a mailbox that is not whole here.
+//! Only its owner may, as with the inbox's list. The numberer answers, and a server asked passes on to it: so everybody
+//! sees one view as long as the servers hear each other. Must never answer from a mailbox that is not whole here: a
+//! mail program that is shown too little deletes its own copies.
 
-use grapevine_model::{MailboxAsk, Name, Refusal, Request, RequestId, Speaker};
+use grapevine_model::{
+    Extent, FolderId, FolderPath, FolderView, Incarnation, MAX_ROWS_A_PAGE, MailRow, MailboxAnswer,
+    MailboxAsk, MailboxReply, MailboxView, Mark, MessageId, Name, PeerMessage, Refusal, Reply,
+    Request, RequestId, ServerName, Speaker,
+};
 
+use super::regain;
+use super::view::{Mail, Shown, View};
 use crate::effect::{Effect, Staged};
 use crate::registry::directory::Memo;
 use crate::registry::request::{Job, Outcome, ReplyTo, Stop};
+use crate::replication::waiters::Then;
 use crate::server::Server;
 use crate::tables::Damaged;
+
+/// Why a mailbox is not shown here.
+const NOT_WHOLE: &str = "the mailbox is not whole here yet";
+
+/// A mailbox, and where it is.
+pub(super) struct Place<'a> {
+    pub(super) inbox: Incarnation,
+    pub(super) owner: &'a Name,
+    pub(super) sites: &'a [ServerName],
+}
 
 impl Server {
     /// A mail comes in with its body, for a folder of a mailbox that may be elsewhere.
@@ -66,17 +85,279 @@ impl Server {
     pub(crate) fn mailbox(
         &mut self,
         memo: &Memo,
-        _to: &ReplyTo,
+        to: &ReplyTo,
         speaker: &Speaker,
         name: &Name,
-        _ask: &MailboxAsk,
+        ask: &MailboxAsk,
     ) -> Result<Outcome, Stop> {
-        Ok(match self.mailbox_of(memo, speaker, name)? {
-            Ok(_) => Err(Refusal::unavailable(
-                "folders and numbers are not served here yet",
-            ))
-            .into(),
-            Err(refusal) => Err(refusal).into(),
+        let (inbox, sites) = match self.mailbox_of(memo, speaker, name)? {
+            Ok(found) => found,
+            Err(refusal) => return Ok(Err(refusal).into()),
+        };
+        if let (ReplyTo::Peer(from, id), MailboxAsk::Append { message, .. }) = (to, ask)
+            && self.message_row(*message)?.is_none()
+        {
+            // Its body is where it came in. What waits for it is taken up again when it is here.
+            let said = PeerMessage::Forward {
+                id: *id,
+                speaker: speaker.clone(),
+                request: Request::Mailbox {
+                    name: name.clone(),
+                    ask: ask.clone(),
+                },
+                seen: memo.seen().to_vec(),
+            };
+            self.taken_over.remove(&(from.clone(), *id));
+            self.await_body(&from.clone(), *message, said);
+            return Ok(Outcome::Later);
+        }
+        if let ReplyTo::Client(_) = to {
+            self.mailboxes.watched.looks(inbox, self.now.mono_ms);
+        }
+        if let Some(elsewhere) = self.shown_elsewhere(to, (inbox, name, &sites))? {
+            return Ok(elsewhere);
+        }
+        let place = Place {
+            inbox,
+            owner: name,
+            sites: &sites,
+        };
+        let space = Self::mailbox_space(inbox);
+        let changes = self.open_mailbox(inbox, name, &sites)?;
+        if !changes.is_empty() {
+            self.write(&space, changes)?;
+        }
+        self.load_view(inbox)?;
+        self.tend_view(inbox)?;
+        Ok(match ask {
+            MailboxAsk::Folders => {
+                let answer = self.folders_answer(inbox);
+                Ok(self.mailbox_reply(&place, answer)).into()
+            }
+            MailboxAsk::View {
+                folder,
+                since,
+                after,
+            } => {
+                let view = self.mailboxes.views.get(&inbox);
+                match view.and_then(|view| view_answer(view, inbox, *folder, (*since, *after))) {
+                    Some(answer) => Ok(self.mailbox_reply(&place, answer)).into(),
+                    None => Err(no_folder()).into(),
+                }
+            }
+            change => match self.change_mailbox(&place, change)? {
+                Err(refusal) => Err(refusal).into(),
+                Ok((answer, None)) => Ok(self.mailbox_reply(&place, answer)).into(),
+                Ok((answer, Some(dot))) => {
+                    if let Reply::Mailbox(reply) = self.mailbox_reply(&place, answer) {
+                        let then = Then::Mailbox(to.clone(), Box::new(reply));
+                        self.when_copied(space, dot, then);
+                    }
+                    Outcome::Later
+                }
+            },
         })
     }
+
+    /// Where else a mailbox is to be asked for, or why it can't be now; none when it is shown here.
+    fn shown_elsewhere(
+        &mut self,
+        to: &ReplyTo,
+        (inbox, name, sites): (Incarnation, &Name, &[ServerName]),
+    ) -> Result<Option<Outcome>, Stop> {
+        let me = self.config.server.clone();
+        let others: Vec<ServerName> = sites.iter().filter(|site| **site != me).cloned().collect();
+        if !sites.contains(&me) {
+            return Ok(Some(match to {
+                ReplyTo::Peer(..) => Err(Refusal::unavailable(format!(
+                    "this server is no inbox site of {name}"
+                )))
+                .into(),
+                ReplyTo::Client(_) => Outcome::PassOn(others),
+            }));
+        }
+        let not_here = |others: Vec<ServerName>, why: &str| -> Outcome {
+            match to {
+                ReplyTo::Client(_) if !others.is_empty() => Outcome::PassOn(others),
+                ReplyTo::Client(_) | ReplyTo::Peer(..) => Err(Refusal::unavailable(why)).into(),
+            }
+        };
+        if self.must_regain(inbox, name, sites)? {
+            return Ok(Some(not_here(others, regain::REGAINING)));
+        }
+        let space = Self::mailbox_space(inbox);
+        let here = self.spaces.get(&space).map(|state| state.is_whole());
+        match (here, to) {
+            (Some(true), _) => {}
+            (Some(false), _) => return Ok(Some(not_here(others, NOT_WHOLE))),
+            // Nothing was ever put into it here. The others may have some.
+            (None, ReplyTo::Client(_)) if !others.is_empty() => {
+                return Ok(Some(Outcome::PassOn(others)));
+            }
+            (None, ReplyTo::Peer(from, _)) if others.iter().any(|other| other != from) => {
+                return Ok(Some(not_here(others, NOT_WHOLE)));
+            }
+            (None, _) => return Ok(None),
+        }
+        let numberer = self.numberer(inbox, sites)?;
+        let Some(numberer) = numberer.filter(|numberer| *numberer != me) else {
+            return Ok(None);
+        };
+        let rest = others.into_iter().filter(|other| *other != numberer);
+        Ok(match to {
+            ReplyTo::Client(_) => {
+                let order = std::iter::once(numberer.clone()).chain(rest).collect();
+                Some(Outcome::PassOn(order))
+            }
+            // It asks because it can't itself.
+            ReplyTo::Peer(from, _) if *from == numberer => None,
+            ReplyTo::Peer(from, _) if sites.contains(from) => Some(
+                Err(Refusal::unavailable(format!(
+                    "the mailbox is shown by {numberer}"
+                )))
+                .into(),
+            ),
+            // Once more, as whoever asks is no site and can't know.
+            ReplyTo::Peer(..) => Some(Outcome::PassOn(vec![numberer])),
+        })
+    }
+
+    pub(super) fn mailbox_reply(&self, place: &Place<'_>, answer: MailboxAnswer) -> Reply {
+        let me = &self.config.server;
+        let others_up = place
+            .sites
+            .iter()
+            .any(|site| site != me && self.is_up(site));
+        let view = self.mailboxes.views.get(&place.inbox);
+        let unnumbered = view.is_some_and(|view| !view.unnumbered.is_empty());
+        let state = self.spaces.get(&Self::mailbox_space(place.inbox));
+        let unread = state.is_some_and(|state| !state.damaged.is_empty());
+        Reply::Mailbox(MailboxReply {
+            by: me.clone(),
+            partial: unnumbered || unread || (place.sites.len() > 1 && !others_up),
+            copies: 0,
+            answer,
+        })
+    }
+
+    fn folders_answer(&self, inbox: Incarnation) -> MailboxAnswer {
+        let Some(view) = self.mailboxes.views.get(&inbox) else {
+            return MailboxAnswer::Done;
+        };
+        let inbox_first = std::iter::once(FolderId::INBOX);
+        let all = inbox_first.chain(view.folders.shown().map(|(_, id)| id));
+        let mut folders: Vec<FolderView> =
+            all.filter_map(|id| folder_view(view, inbox, id)).collect();
+        folders.sort_by(|one, other| one.path.cmp(&other.path));
+        MailboxAnswer::Folders {
+            folders,
+            subscribed: view.folders.subscribed.iter().cloned().collect(),
+        }
+    }
+}
+
+pub(super) fn no_folder() -> Refusal {
+    Refusal::new(
+        grapevine_model::ErrorKind::NotFound,
+        "there is no such folder",
+    )
+}
+
+/// The UIDVALIDITY of INBOX, which has no cell: the same at all sites, and another one for another owner of its name.
+pub(super) fn inbox_validity(inbox: Incarnation) -> u32 {
+    let hash = blake3::hash(&inbox.0.to_be_bytes());
+    let first = hash.as_bytes().first_chunk::<4>().copied();
+    (u32::from_be_bytes(first.unwrap_or_default()) >> 1).max(1)
+}
+
+pub(super) fn validity(view: &View, inbox: Incarnation, folder: FolderId) -> Option<u32> {
+    match folder {
+        FolderId::INBOX => Some(inbox_validity(inbox)),
+        other => view.folders.get(other).map(|(_, row)| row.uid_validity),
+    }
+}
+
+pub(super) fn folder_view(view: &View, inbox: Incarnation, folder: FolderId) -> Option<FolderView> {
+    let shown = view.shown.get(&folder)?;
+    let (path, special_use) = match folder {
+        FolderId::INBOX => (FolderPath::inbox(), None),
+        other => {
+            let (path, row) = view.folders.get(other)?;
+            (path.clone(), row.special_use)
+        }
+    };
+    let mails = || {
+        shown
+            .rows
+            .values()
+            .filter_map(|message| view.mails.get(message))
+    };
+    let count = |is: &dyn Fn(&&Mail) -> bool| mails().filter(is).count() as u32;
+    Some(FolderView {
+        folder,
+        path,
+        special_use,
+        uid_validity: validity(view, inbox, folder)?,
+        uid_next: shown.next,
+        messages: shown.rows.len() as u32,
+        unseen: count(&|mail| !mail.has_flag("\\seen")),
+        deleted: count(&|mail| mail.has_flag("\\deleted")),
+        size: mails()
+            .filter_map(|mail| Some(mail.content.as_ref()?.len))
+            .sum(),
+        mark: shown.mark,
+    })
+}
+
+fn row(uid: u32, message: MessageId, mail: &Mail) -> Option<MailRow> {
+    let content = mail.content.as_ref()?;
+    Some(MailRow {
+        uid,
+        message,
+        body: content.body,
+        len: content.len,
+        date_ms: content.date_ms,
+        mark: mail.mark,
+        flags: mail.flags.values().cloned().collect(),
+        list: content.list.as_deref().cloned(),
+    })
+}
+
+/// What a folder looks like, or what has changed in it since.
+fn view_answer(
+    view: &View,
+    inbox: Incarnation,
+    folder: FolderId,
+    (since, after): (Option<Mark>, u32),
+) -> Option<MailboxAnswer> {
+    let shown: &Shown = view.shown.get(&folder)?;
+    // A moment of this view, by its slot and its time.
+    let own = |mark: &Mark| {
+        let slots = u64::from(super::blocks::SLOTS);
+        mark.0 % slots == view.loaded.0 % slots && (view.loaded..=view.last).contains(mark)
+    };
+    let since = since.filter(own);
+    let vanished = since.and_then(|since| shown.vanished_since(since));
+    let (extent, since) = match &vanished {
+        Some(_) => (Extent::Changes, since.unwrap_or_default()),
+        None => (Extent::All, Mark(0)),
+    };
+    let all = shown.rows.range(after.saturating_add(1)..);
+    let rows = all.filter_map(|(uid, message)| {
+        let mail = view.mails.get(message)?;
+        (mail.mark > since).then(|| row(*uid, *message, mail))?
+    });
+    let mut rows: Vec<MailRow> = rows.take(MAX_ROWS_A_PAGE + 1).collect();
+    let is_last = rows.len() <= MAX_ROWS_A_PAGE;
+    rows.truncate(MAX_ROWS_A_PAGE);
+    Some(MailboxAnswer::View(MailboxView {
+        folder,
+        extent,
+        uid_validity: validity(view, inbox, folder)?,
+        uid_next: shown.next,
+        mark: view.last,
+        next: rows.last().map(|row| row.uid).filter(|_| !is_last),
+        rows,
+        vanished: vanished.filter(|_| after == 0).unwrap_or_default(),
+    }))
 }

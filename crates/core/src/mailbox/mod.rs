@@ -5,21 +5,33 @@
 //! owner has deleted (docs/decisions, deposit stamps).
 
 mod asks;
+pub(crate) mod blocks;
+pub(crate) mod cells;
+mod changes;
+mod folder_changes;
+mod folders;
+pub(crate) mod numberer;
 pub(crate) mod regain;
 pub(crate) mod rounds;
 mod scripts;
 mod sites;
 mod usage;
+mod view;
+mod watched;
+
+use std::collections::BTreeMap;
 
 use grapevine_model::{
-    Cell, CellKey, DepositFor, DepositOutcome, Field, InboxListing, Incarnation, ListCopy,
-    ListedMessage, MailboxEntry, MessageId, Name, PeerMessage, Refusal, Reply, Resolution,
-    ServerName, Speaker, Stamp, Usage, Written,
+    Cell, CellKey, DepositFor, DepositOutcome, Field, FolderId, InboxListing, Incarnation,
+    ListCopy, ListedMessage, MailboxEntry, MessageId, Name, PeerMessage, Refusal, Reply,
+    Resolution, ServerName, SpaceId, Speaker, Stamp, Usage, Written,
 };
 
 pub(crate) use sites::Sitings;
 pub(crate) use usage::Full;
 
+use self::cells::message_key;
+use self::folders::Folders;
 use crate::codec;
 use crate::registry::directory::Memo;
 use crate::registry::request::{Outcome, ReplyTo, Stop};
@@ -45,14 +57,6 @@ pub(crate) enum Deposited {
     TooOld,
     /// There is no room.
     Full(Full),
-}
-
-fn message_key(message: MessageId) -> CellKey {
-    CellKey {
-        item: message.to_u128(),
-        field: Field::Message.number(),
-        element: Vec::new(),
-    }
 }
 
 impl Server {
@@ -90,6 +94,7 @@ impl Server {
             body,
             deposited_ms: self.now.wall_ms,
             list,
+            source: None,
         };
         let mut stamp = Some(Stamp {
             time: message.time,
@@ -129,16 +134,17 @@ impl Server {
     ) -> Result<(), Damaged> {
         if key.field == Field::Message.number() {
             let message = MessageId::from_u128(key.item);
-            let was = old.is_some_and(|cell| cell.value.is_some());
-            match (was, new.value.is_some()) {
-                (false, true) => self.refer(message)?,
-                (true, false) => self.release(message)?,
-                (true, true) | (false, false) => {}
+            let body = |cell: &Cell| cells::body_of_cell(message, cell.value.as_ref());
+            match (old.and_then(body), body(new)) {
+                (None, Some(body)) => self.refer(body)?,
+                (Some(body), None) => self.release(body)?,
+                (Some(_), Some(_)) | (None, None) => {}
             }
             if !self.mistakes.usage_drifts || new.value.is_some() {
                 self.usage_changes(inbox, key.field, (old, new));
             }
         }
+        self.mailboxes.learn(inbox, key, new);
         if *key == sites::sites_key() {
             self.sites_cell_changes(inbox, new);
         }
@@ -303,32 +309,7 @@ impl Server {
                 return Ok(Outcome::PassOn(whole));
             }
         }
-        let prefix = codec::space_prefix(&space);
-        let mut messages = Vec::new();
-        let mut damaged = Vec::new();
-        for (key, value) in self.ledger.scan(
-            Table::Cells,
-            &prefix,
-            &codec::after_prefix(&prefix),
-            MOST_LISTED,
-        )? {
-            let key = codec::read_cell_key(key.get(prefix.len()..).unwrap_or_default())?;
-            let Ok(cell) = codec::decode::<Cell>(&value) else {
-                // Another site may have it: shown as partial until it has given it back.
-                damaged.push(key);
-                continue;
-            };
-            if let Some(value) = cell.value.filter(|_| key.field == Field::Message.number()) {
-                let entry = codec::decode_mailbox_entry(&value)?;
-                messages.push(ListedMessage {
-                    message: MessageId::from_u128(key.item),
-                    body: MessageId::from_u128(key.item),
-                    len: entry.len(),
-                    deposited_ms: entry.deposited_ms,
-                    list: entry.list,
-                });
-            }
-        }
+        let (messages, damaged) = self.inbox_messages(&space)?;
         let others_up = sites
             .iter()
             .any(|s| *s != self.config.server && self.is_up(s));
@@ -349,6 +330,57 @@ impl Server {
             quota: self.quota_of(inbox, name.registry()),
         }))
         .into())
+    }
+
+    /// The messages of a mailbox that are in INBOX, and the cells that can't be read.
+    fn inbox_messages(
+        &self,
+        space: &SpaceId,
+    ) -> Result<(Vec<ListedMessage>, Vec<CellKey>), Damaged> {
+        let prefix = codec::space_prefix(space);
+        let (mut messages, mut damaged) = (Vec::new(), Vec::new());
+        let mut folders = Folders::default();
+        let mut placed: BTreeMap<MessageId, FolderId> = BTreeMap::new();
+        self.each_row(
+            Table::Cells,
+            &prefix,
+            &codec::after_prefix(&prefix),
+            |key, value| {
+                let key = codec::read_cell_key(key.get(prefix.len()..).unwrap_or_default())?;
+                let Ok(cell) = codec::decode::<Cell>(&value) else {
+                    // Another site may have it: shown as partial until it has given it back.
+                    damaged.push(key);
+                    return Ok(());
+                };
+                let message = MessageId::from_u128(key.item);
+                if key.field == Field::Message.number() {
+                    if let Some(value) = cell.value
+                        && messages.len() < MOST_LISTED
+                    {
+                        let entry = codec::decode_mailbox_entry(&value)?;
+                        messages.push(ListedMessage {
+                            message,
+                            body: entry.source.unwrap_or(message),
+                            len: entry.len(),
+                            deposited_ms: entry.deposited_ms,
+                            list: entry.list,
+                        });
+                    }
+                } else if key.field == Field::Placed.number() {
+                    let folder = cell.value.and_then(|value| codec::decode(&value).ok());
+                    placed.extend(folder.map(|folder| (message, folder)));
+                } else {
+                    folders.learn(&key, &cell);
+                }
+                Ok(())
+            },
+        )?;
+        folders.derive();
+        messages.retain(|listed| {
+            let folder = placed.get(&listed.message);
+            folder.is_none_or(|folder| folders.leads_to(*folder) == FolderId::INBOX)
+        });
+        Ok((messages, damaged))
     }
 
     pub(crate) fn inbox_delete(
@@ -383,10 +415,14 @@ impl Server {
         let space = Self::mailbox_space(inbox);
         let mut changes = self.open_mailbox(inbox, name, &sites)?;
         let limit_ms = self.now.wall_ms.saturating_add(self.config.times.drift_ms);
+        let mut next = BTreeMap::new();
         for message in messages {
             match self.cell(&space, &message_key(*message))? {
                 Some(cell) if cell.value.is_none() => {}
-                Some(_) => changes.push(Change::delete(message_key(*message))),
+                Some(_) => {
+                    changes.push(Change::delete(message_key(*message)));
+                    self.number_goes(&space, *message, &mut next)?;
+                }
                 // Its owner has seen it at another site: here it is deleted before it comes. An id
                 // from too far ahead would drag the clock along; no message can have it.
                 None if message.time.wall_ms() <= limit_ms => {
@@ -395,6 +431,10 @@ impl Server {
                 }
                 None => {}
             }
+        }
+        for (folder, next) in next {
+            let key = cells::uid_next_key(folder, &self.config.server);
+            changes.push(Change::put(key, codec::encode(&next)));
         }
         match self.write(&space, changes)? {
             Some(dot) => {
@@ -419,5 +459,36 @@ impl Server {
             }))
             .into()),
         }
+    }
+
+    /// A message that has a number goes: its folder's next number stays above it. What else there is of it is tidied
+    /// by whoever numbers.
+    fn number_goes(
+        &self,
+        space: &SpaceId,
+        message: MessageId,
+        next: &mut BTreeMap<FolderId, u32>,
+    ) -> Result<(), Damaged> {
+        let Some(cell) = self.cell(space, &cells::uid_key(message))? else {
+            return Ok(());
+        };
+        let row = cell
+            .value
+            .and_then(|value| codec::decode::<cells::UidRow>(&value).ok());
+        let Some((folder, uid)) = row else {
+            return Ok(());
+        };
+        let known = match next.get(&folder) {
+            Some(known) => Some(*known),
+            None => {
+                let key = cells::uid_next_key(folder, &self.config.server);
+                let value = self.cell(space, &key)?.and_then(|cell| cell.value);
+                value.and_then(|value| codec::decode(&value).ok())
+            }
+        };
+        if known.is_none_or(|known| known <= uid) {
+            next.insert(folder, uid.saturating_add(1));
+        }
+        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use grapevine_model::{
     Field, Hlc, MessageId, PeerMessage, ServerName, SpaceId, Stamp, Update, VersionVector,
 };
 
-use crate::codec;
+use crate::mailbox::cells::body_of;
 use crate::replication::space::Pulling;
 use crate::server::Server;
 use crate::tables::Damaged;
@@ -428,11 +428,13 @@ impl Server {
             let Some(value) = &update.cell.value else {
                 continue;
             };
-            let message = MessageId::from_u128(update.key.item);
-            if update.key.field != Field::Message.number()
-                || self.message_row(message)?.is_some()
-                || codec::decode_mailbox_entry(value).is_err()
-            {
+            if update.key.field != Field::Message.number() {
+                continue;
+            }
+            let Ok(message) = body_of(MessageId::from_u128(update.key.item), value) else {
+                continue;
+            };
+            if self.message_row(message)?.is_some() {
                 continue;
             }
             let present = self.cell(space, &update.key)?;

@@ -11,6 +11,7 @@ use grapevine_model::{
     Update, VersionVector,
 };
 
+use crate::mailbox::cells::body_of_cell;
 use crate::replication::compare::weight;
 use crate::server::Server;
 use crate::tables::Damaged;
@@ -258,6 +259,8 @@ impl Server {
         for update in updates {
             if update.key.field == Field::Message.number() && update.cell.value.is_some() {
                 let message = MessageId::from_u128(update.key.item);
+                let body = body_of_cell(message, update.cell.value.as_ref());
+                let message = body.unwrap_or(message);
                 let known = self.custodies.get(&message).is_some_and(|c| c.has_body(to));
                 if !known && self.pushes.is_first_with(to, message, self.now.mono_ms) {
                     self.send_body(to, message);

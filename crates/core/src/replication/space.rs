@@ -12,6 +12,7 @@ use grapevine_model::{
 
 use crate::codec::{self, SpaceRow};
 use crate::few::Few;
+use crate::mailbox::cells::body_of_cell;
 use crate::registry::database::claimed_name;
 use crate::replication::reap::Round;
 use crate::replication::refresh::Refresh;
@@ -401,6 +402,9 @@ impl Server {
     /// Forgets a space and all its rows.
     pub(crate) fn drop_space(&mut self, space: &SpaceId) -> Result<(), Damaged> {
         self.remember_left(space)?;
+        if let SpaceId::Mailbox(inbox) = space {
+            self.mailboxes.forget(*inbox);
+        }
         let prefix = codec::space_prefix(space);
         let until = codec::after_prefix(&prefix);
         for table in [Table::Cells, Table::Dots, Table::Tombstones] {
@@ -412,7 +416,9 @@ impl Server {
                     if cell.value.is_some()
                         && cell_key.field == grapevine_model::Field::Message.number()
                     {
-                        self.release(grapevine_model::MessageId::from_u128(cell_key.item))?;
+                        let message = grapevine_model::MessageId::from_u128(cell_key.item);
+                        let body = body_of_cell(message, cell.value.as_ref());
+                        self.release(body.unwrap_or(message))?;
                     }
                 }
                 if table == Table::Tombstones {

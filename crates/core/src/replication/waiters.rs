@@ -1,8 +1,8 @@
 //! Who waits for a second copy of a write, and what happens when it is there.
 
 use grapevine_model::{
-    ImportOutcome, Imported, Incarnation, MessageId, Refusal, Reply, ServerName, SpaceId, Stamp,
-    Written,
+    ImportOutcome, Imported, Incarnation, MailboxReply, MessageId, Refusal, Reply, ServerName,
+    SpaceId, Stamp, Written,
 };
 
 use crate::registry::request::ReplyTo;
@@ -15,6 +15,8 @@ pub(crate) enum Then {
     Written(ReplyTo, Written),
     /// An importer hears what became of its entries.
     Imported(ReplyTo, Written, Vec<ImportOutcome>),
+    /// A mail program hears what became of a change.
+    Mailbox(ReplyTo, Box<MailboxReply>),
     /// A recipient of a message in custody here may be done.
     Recipient(MessageId, String),
     /// A custodian hears of its deposit.
@@ -103,7 +105,7 @@ impl Server {
                     self.reply(to, Err(refusal.clone()));
                 }
                 // These are of mailboxes.
-                Then::Recipient(..) | Then::Deposited(..) => {}
+                Then::Recipient(..) | Then::Deposited(..) | Then::Mailbox(..) => {}
             }
         }
     }
@@ -129,6 +131,10 @@ impl Server {
                 let written = Written { copies, ..written };
                 let imported = Imported { written, outcomes };
                 self.reply(to, Ok(Reply::Imported(imported)));
+            }
+            Then::Mailbox(to, reply) => {
+                let reply = MailboxReply { copies, ..*reply };
+                self.reply(to, Ok(Reply::Mailbox(reply)));
             }
             Then::Recipient(message, key) => self.recipient_copied(message, &key, copies),
             Then::Deposited(custodian, message, inbox) => {

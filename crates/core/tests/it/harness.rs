@@ -425,7 +425,7 @@ impl Cluster {
         panic!("the servers talk for ever");
     }
 
-    fn stage(&mut self, at: &ServerName, body: BodyInfo) -> Staged {
+    pub(crate) fn stage(&mut self, at: &ServerName, body: BodyInfo) -> Staged {
         self.next += 1;
         if let Some(node) = self.nodes.get_mut(at) {
             node.staged.insert(self.next, body);

@@ -223,7 +223,6 @@ fn end(request: &Request) -> Result<(), ErrorKind> {
         | Request::EntryOfNumber { .. }
         | Request::Aside { .. }
         | Request::Retire { .. } => Err(ErrorKind::NotFound),
-        Request::Mailbox { .. } => Err(ErrorKind::Unavailable),
         _ => Ok(()),
     }
 }

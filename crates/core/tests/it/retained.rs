@@ -52,7 +52,7 @@ fn delete(cluster: &mut Cluster, at: &str, who: &str, message: MessageId) {
 }
 
 /// A server begins with an empty disk in the place of one that was lost.
-fn lose_disk(cluster: &mut Cluster, at: &str) {
+pub(crate) fn lose_disk(cluster: &mut Cluster, at: &str) {
     cluster.kill(at);
     let node = cluster.nodes.get_mut(&server(at)).unwrap();
     node.disk = Memory::default();
