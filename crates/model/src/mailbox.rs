@@ -374,7 +374,7 @@ pub struct MailboxReply {
     pub by: ServerName,
     /// Whether a site that could not be reached may have more.
     pub partial: bool,
-    /// On how many servers' disks a change is; 0 where nothing was changed.
+    /// On how many servers' disks it is: the change, or the numbers that are shown; 0 where nothing was written.
     pub copies: u8,
     /// What.
     pub answer: MailboxAnswer,

@@ -132,7 +132,7 @@ impl Server {
         Ok(match ask {
             MailboxAsk::Folders => {
                 let answer = self.folders_answer(inbox);
-                Ok(self.mailbox_reply(&place, answer)).into()
+                self.show(&place, to, answer)
             }
             MailboxAsk::View {
                 folder,
@@ -141,7 +141,7 @@ impl Server {
             } => {
                 let view = self.mailboxes.views.get(&inbox);
                 match view.and_then(|view| view_answer(view, inbox, *folder, (*since, *after))) {
-                    Some(answer) => Ok(self.mailbox_reply(&place, answer)).into(),
+                    Some(answer) => self.show(&place, to, answer),
                     None => Err(no_folder()).into(),
                 }
             }
@@ -220,6 +220,21 @@ impl Server {
             // Once more, as whoever asks is no site and can't know.
             ReplyTo::Peer(..) => Some(Outcome::PassOn(vec![numberer])),
         })
+    }
+
+    /// Numbers are shown when they are on two disks, if a second one can be had: what a mail program has seen is not
+    /// to be forgotten with one.
+    fn show(&mut self, place: &Place<'_>, to: &ReplyTo, answer: MailboxAnswer) -> Outcome {
+        let view = self.mailboxes.views.get(&place.inbox);
+        let numbered = view.and_then(|view| view.numbered);
+        match (self.mailbox_reply(place, answer), numbered) {
+            (Reply::Mailbox(reply), Some(dot)) => {
+                let then = Then::Mailbox(to.clone(), Box::new(reply));
+                self.when_copied(Self::mailbox_space(place.inbox), dot, then);
+                Outcome::Later
+            }
+            (reply, _) => Ok(reply).into(),
+        }
     }
 
     pub(super) fn mailbox_reply(&self, place: &Place<'_>, answer: MailboxAnswer) -> Reply {

@@ -221,7 +221,10 @@ impl Server {
                 break;
             }
             let much = changes.len() >= NUMBERED_A_TURN;
-            self.write(&Self::mailbox_space(inbox), changes)?;
+            let dot = self.write(&Self::mailbox_space(inbox), changes)?;
+            if let Some(view) = self.mailboxes.views.get_mut(&inbox) {
+                view.numbered = dot.or(view.numbered);
+            }
             if much {
                 // The rest is for the next turn, which comes at once.
                 self.timer(0, Timer::Watched);

@@ -106,6 +106,8 @@ pub(crate) struct View {
     /// The moment of its loading, and of its last change.
     pub(super) loaded: Mark,
     pub(super) last: Mark,
+    /// What wrote its last numbers.
+    pub(super) numbered: Option<grapevine_model::Stamp>,
     /// When somebody asked last.
     pub(super) used_ms: u64,
     touched: BTreeSet<MessageId>,

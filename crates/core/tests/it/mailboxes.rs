@@ -39,6 +39,17 @@ pub(crate) fn ask(cluster: &mut Cluster, at: &str, ask: MailboxAsk) -> MailboxAn
     try_ask(cluster, at, ask).unwrap().answer
 }
 
+/// The first of them numbers first.
+fn sites(cluster: &mut Cluster, sites: &[&str]) {
+    let sites = sites.iter().map(|site| server(site)).collect();
+    let change = Request::Change {
+        name: name(ANN),
+        change: grapevine_model::EntryChange::Sites(sites),
+    };
+    cluster.ok("s1", Speaker::Operator, change);
+    cluster.pass(5_000);
+}
+
 fn view_since(
     cluster: &mut Cluster,
     at: &str,
@@ -403,13 +414,7 @@ fn append(cluster: &mut Cluster, at: &str, folder: FolderId, n: u64, text: &str)
 fn a_mail_is_appended_wherever_it_comes_in() {
     let mut cluster = Cluster::new(3);
     cluster.individual(ANN);
-    let sites = grapevine_model::EntryChange::Sites(vec![server("s1"), server("s2")]);
-    let change = Request::Change {
-        name: name(ANN),
-        change: sites,
-    };
-    cluster.ok("s1", Speaker::Operator, change);
-    cluster.pass(5_000);
+    sites(&mut cluster, &["s1", "s2"]);
     send(&mut cluster, "s1", "one");
     let drafts = create(&mut cluster, "s3", "Drafts");
     for (n, at) in ["s1", "s2", "s3"].into_iter().enumerate() {
@@ -540,7 +545,7 @@ fn folders_of_one_name_become_one_and_nothing_is_lost_in_a_deleted_one() {
 /// sees wrong afterwards.
 fn seen_wrong_after_a_lost_disk(mut cluster: Cluster) -> Option<String> {
     cluster.individual(ANN);
-    cluster.pass(5_000);
+    sites(&mut cluster, &["s1", "s2"]);
     send(&mut cluster, "s1", "one");
     let shown = numbers(&mut cluster, "s1", INBOX);
     part(&mut cluster);
