@@ -132,7 +132,7 @@ impl Server {
         Ok(match ask {
             MailboxAsk::Folders => {
                 let answer = self.folders_answer(inbox);
-                self.show(&place, to, answer)
+                self.show_numbers(&place, to, answer)
             }
             MailboxAsk::View {
                 folder,
@@ -141,7 +141,7 @@ impl Server {
             } => {
                 let view = self.mailboxes.views.get(&inbox);
                 match view.and_then(|view| view_answer(view, inbox, *folder, (*since, *after))) {
-                    Some(answer) => self.show(&place, to, answer),
+                    Some(answer) => self.show_numbers(&place, to, answer),
                     None => Err(no_folder()).into(),
                 }
             }
@@ -224,7 +224,7 @@ impl Server {
 
     /// Numbers are shown when they are on two disks, if a second one can be had: what a mail program has seen is not
     /// to be forgotten with one.
-    fn show(&mut self, place: &Place<'_>, to: &ReplyTo, answer: MailboxAnswer) -> Outcome {
+    fn show_numbers(&mut self, place: &Place<'_>, to: &ReplyTo, answer: MailboxAnswer) -> Outcome {
         let view = self.mailboxes.views.get(&place.inbox);
         let numbered = view.and_then(|view| view.numbered);
         match (self.mailbox_reply(place, answer), numbered) {
