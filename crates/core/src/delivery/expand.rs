@@ -16,6 +16,10 @@ use crate::registry::directory::Held;
 use crate::server::Server;
 use crate::tables::{Damaged, Table};
 
+fn passed_key(message: MessageId, incarnation: Incarnation) -> Vec<u8> {
+    [message.to_bytes(), incarnation.0.to_be_bytes()].concat()
+}
+
 impl Server {
     /// Begins with a group among the recipients, or hands it on.
     pub(crate) fn expand(
@@ -45,13 +49,18 @@ impl Server {
         message: MessageId,
         incarnation: Incarnation,
     ) -> Result<bool, Damaged> {
-        let mut key = message.to_bytes().to_vec();
-        key.extend_from_slice(&incarnation.0.to_be_bytes());
+        let key = passed_key(message, incarnation);
         if self.ledger.get(Table::Passed, &key)?.is_some() {
             return Ok(false);
         }
         self.ledger.put(Table::Passed, key, codec::encode(&()));
         Ok(true)
+    }
+
+    /// A group was not expanded to its end here, and begins anew: elsewhere, or here again.
+    pub(crate) fn unpass_group(&mut self, message: MessageId, incarnation: Incarnation) {
+        self.ledger
+            .delete(Table::Passed, passed_key(message, incarnation));
     }
 
     /// Forgets which groups were expanded for a message that is forgotten.

@@ -381,6 +381,7 @@ impl Server {
         let Some(database) = database.filter(|_| held == Held::Here) else {
             // Held elsewhere by now: whoever holds it goes on, from the beginning.
             let again = back(&row, Stage::Steer);
+            self.unpass_group(message, row.incarnation);
             self.end_group(message, number);
             return self.follow_singly(message, &row.page(), vec![again]);
         };
