@@ -4,12 +4,12 @@
 //! message; the same id with another body is refused.
 
 use grapevine_model::{
-    CustodyRecord, ErrorKind, Hlc, MessageId, PeerMessage, Refusal, Reply, ReportReason,
-    ReportTells, RequestId, ServerName, Speaker, Submission,
+    CustodyRecord, EnvelopeRecipient, ErrorKind, Hlc, MessageId, PeerMessage, Refusal, Reply,
+    ReportReason, ReportTells, RequestId, ServerName, Speaker, Submission,
 };
 
 use crate::config::Alone;
-use crate::delivery::custody::{CustodyRow, Pending};
+use crate::delivery::custody::{CustodyRow, Pending, recipient_key};
 use crate::effect::{Effect, Staged};
 use crate::registry::directory::Memo;
 use crate::registry::request::{ReplyTo, Stop};
@@ -116,7 +116,19 @@ impl Server {
                 self.add_pending(message, Pending::of(recipient));
             }
             if let Some(custody) = self.custodies.get_mut(&message) {
-                custody.row.record.envelope = submission.envelope.clone();
+                // Its deputy answers for what was handed over, too.
+                let handed = std::mem::replace(
+                    &mut custody.row.record.envelope,
+                    submission.envelope.clone(),
+                );
+                let whole = &mut custody.row.record.envelope.recipients;
+                for recipient in handed.recipients {
+                    let key = recipient_key(&recipient.name, recipient.meant);
+                    let same = |r: &EnvelopeRecipient| recipient_key(&r.name, r.meant) == key;
+                    if !whole.iter().any(same) {
+                        whole.push(recipient);
+                    }
+                }
                 custody.touch();
                 let record = custody.row.record.clone();
                 self.remember_accepted(&record, true);
