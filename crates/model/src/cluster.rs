@@ -28,6 +28,10 @@ pub enum Door {
     Pop3,
     /// POP3, TLS from the first byte.
     Pop3s,
+    /// IMAP with STARTTLS.
+    Imap,
+    /// IMAP, TLS from the first byte.
+    Imaps,
     /// LDAP with StartTLS.
     Ldap,
     /// LDAP, TLS from the first byte.
@@ -38,7 +42,7 @@ pub enum Door {
 
 impl Door {
     /// All doors.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Rpc,
         Self::Http,
         Self::Smtp,
@@ -52,6 +56,8 @@ impl Door {
         Self::Https,
         // `up` gives ports in this order: new ones come last.
         Self::Lmtp,
+        Self::Imap,
+        Self::Imaps,
     ];
 
     /// Its name in files and connect sites.
@@ -66,6 +72,8 @@ impl Door {
             Self::Submissions => "submissions",
             Self::Pop3 => "pop3",
             Self::Pop3s => "pop3s",
+            Self::Imap => "imap",
+            Self::Imaps => "imaps",
             Self::Ldap => "ldap",
             Self::Ldaps => "ldaps",
             Self::Dns => "dns",

@@ -24,6 +24,8 @@ pub(crate) struct BodySource {
     before: Option<Bytes>,
     /// What changes its header on the way out.
     via: Option<Via>,
+    /// How many octets are left out at the start.
+    skip_bytes: u64,
 }
 
 enum From {
@@ -42,6 +44,7 @@ impl BodySource {
             from: From::Local(Some(reader)),
             before: None,
             via: None,
+            skip_bytes: 0,
         }
     }
 
@@ -53,6 +56,7 @@ impl BodySource {
             from: From::Remote(chunks),
             before: None,
             via: None,
+            skip_bytes: 0,
         }
     }
 
@@ -70,6 +74,11 @@ impl BodySource {
     pub(crate) fn after(mut self, list: Option<&ListCopy>) -> Self {
         self.before = list.map(|list| Bytes::from(list.header()));
         self
+    }
+
+    /// Only what stands behind so many octets. Neither length nor digest is that of what comes.
+    pub(crate) fn behind(self, skip_bytes: u64) -> Self {
+        Self { skip_bytes, ..self }
     }
 
     /// Takes what stands in front, for those who send it by itself.
@@ -101,6 +110,22 @@ impl BodySource {
     /// # Errors
     /// Damage, or the other server was lost on the way: what was given out is not the body.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Refusal> {
+        loop {
+            let Some(mut chunk) = self.next_chunk().await? else {
+                return Ok(None);
+            };
+            let skipped = usize::try_from(self.skip_bytes)
+                .unwrap_or(usize::MAX)
+                .min(chunk.len());
+            self.skip_bytes -= skipped as u64;
+            let rest = chunk.split_off(skipped);
+            if !rest.is_empty() || skipped == 0 {
+                return Ok(Some(rest));
+            }
+        }
+    }
+
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, Refusal> {
         if let Some(before) = self.before.take() {
             return Ok(Some(before));
         }

@@ -269,6 +269,20 @@ impl CoreLoop {
                     ticket,
                 }
             }
+            ToCore::Append {
+                speaker,
+                request,
+                staged,
+                answer,
+            } => {
+                metrics::counter!("grapevine_inputs_total", "kind" => "append").increment(1);
+                Input::Append {
+                    id: self.expect(answer),
+                    speaker,
+                    request: *request,
+                    staged,
+                }
+            }
             ToCore::Submit {
                 submission,
                 staged,
@@ -361,8 +375,7 @@ impl CoreLoop {
             Effect::Scram(policy) => self.handle.offer_scram(policy),
             Effect::Zone(zone) => self.zones.show(&zone),
             Effect::ZoneGone(registry) => self.zones.hide(&registry),
-            // No door waits for it: who looks, asks.
-            Effect::MailboxChanged(_) => {}
+            Effect::MailboxChanged(mailbox) => self.handle.mailboxes().changed(mailbox),
             Effect::Note(note) => log(&self.server, &note),
         }
     }

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::archive::Archive;
 use crate::body_source::BodySource;
+use crate::mailbox_watch::MailboxWatch;
 use crate::peers::Peers;
 
 /// Inputs that may wait for the core; more wait in their senders, who then read no more from the network.
@@ -38,6 +39,7 @@ struct Shared {
     peers: OnceLock<Peers>,
     /// Whether the doors offer SCRAM.
     scram: AtomicBool,
+    mailboxes: MailboxWatch,
     archive: Option<Archive>,
 }
 
@@ -79,6 +81,17 @@ pub(crate) enum ToCore {
         /// Where the answer goes.
         answer: oneshot::Sender<AnswerAsOf>,
     },
+    /// A mail program hands in a mail for a folder.
+    Append {
+        /// Who.
+        speaker: Speaker,
+        /// The `MailboxAsk::Append`.
+        request: Box<Request>,
+        /// Its body.
+        staged: Staged,
+        /// Where the answer goes.
+        answer: oneshot::Sender<AnswerAsOf>,
+    },
     /// A client hands in a message.
     Submit {
         /// The message.
@@ -112,6 +125,7 @@ impl CoreHandle {
             hostname,
             peers: OnceLock::new(),
             scram: AtomicBool::new(false),
+            mailboxes: MailboxWatch::default(),
             archive,
         });
         (Self { shared }, receiver)
@@ -242,6 +256,33 @@ impl CoreHandle {
             answer,
         });
         wait(answered).await.0
+    }
+
+    /// Hands in a mail for a folder whose body is staged.
+    ///
+    /// # Errors
+    /// The core's refusal, or that the server is stopping; the body is discarded then.
+    pub(crate) async fn append(
+        &self,
+        speaker: Speaker,
+        request: Request,
+        staged: Staged,
+    ) -> Answer {
+        let held = self.hold(staged);
+        let permit = self.shared.inputs.reserve().await.map_err(|_| stopping())?;
+        let (answer, answered) = oneshot::channel();
+        permit.send(ToCore::Append {
+            speaker,
+            request: Box::new(request),
+            staged: held.release().unwrap_or(staged),
+            answer,
+        });
+        wait(answered).await.0
+    }
+
+    /// Who waits for changes of mailboxes.
+    pub(crate) fn mailboxes(&self) -> &MailboxWatch {
+        &self.shared.mailboxes
     }
 
     /// Hands in an input that nobody waits for; the caller waits while the core is busy.

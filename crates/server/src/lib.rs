@@ -28,6 +28,7 @@ mod join;
 mod join_token;
 mod keys;
 mod logs;
+mod mailbox_watch;
 mod new_server;
 mod operator;
 mod out;

@@ -30,7 +30,7 @@ pub(crate) struct Places {
 }
 
 /// Ports for who may not open the standard ones: those plus 2,000, as is the custom.
-const UNPRIVILEGED_PORTS: [(Door, u16); 9] = [
+const UNPRIVILEGED_PORTS: [(Door, u16); 11] = [
     (Door::Rpc, 7101),
     (Door::Http, 7102),
     (Door::Smtp, 2025),
@@ -38,6 +38,8 @@ const UNPRIVILEGED_PORTS: [(Door, u16); 9] = [
     (Door::Submissions, 2465),
     (Door::Pop3, 2110),
     (Door::Pop3s, 2995),
+    (Door::Imap, 2143),
+    (Door::Imaps, 2993),
     (Door::Ldap, 2389),
     (Door::Ldaps, 2636),
 ];

@@ -383,9 +383,10 @@ impl Up {
             let at = |door: Door| doors.get(&door).cloned().unwrap_or_default();
             say(format_args!(
                 "\nA mail program: user birrell@{REGISTRY}, password in {dir}/passwords/birrell,\n\
-                 \x20 outgoing (SMTP, STARTTLS) {}, incoming (POP3, TLS) {},\n\
-                 \x20 certificate authority {dir}/ca.pem. Any of the servers will do.",
+                 \x20 outgoing (SMTP, STARTTLS) {}, incoming (IMAP, TLS) {}\n\
+                 \x20 or (POP3, TLS) {}, certificate authority {dir}/ca.pem. Any of the servers will do.",
                 at(Door::Submission),
+                at(Door::Imaps),
                 at(Door::Pop3s),
             ));
         }

@@ -98,10 +98,8 @@ impl Session {
         let Some(view) = &self.selected else { return };
         let mut last = format!("{tag} OK ").into_bytes();
         if !modified.is_empty() {
-            let is_modified = |at: &usize| {
-                view.row(*at)
-                    .is_some_and(|row| modified.contains(&row.mail))
-            };
+            let is_modified =
+                |at: &usize| view.row(*at).is_some_and(|row| modified.contains(&row.uid));
             let places: Vec<usize> = view
                 .places_of_uids(&stored.uids)
                 .filter(is_modified)

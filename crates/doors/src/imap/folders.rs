@@ -130,11 +130,10 @@ impl Session {
     }
 
     pub(super) fn create(&mut self, tag: String, path: String, special_use: Option<String>) {
-        const USES: [&str; 7] = [
-            "\\All",
+        const USES: [&str; 6] = [
             "\\Archive",
             "\\Drafts",
-            "\\Flagged",
+            "\\Important",
             "\\Junk",
             "\\Sent",
             "\\Trash",

@@ -5,7 +5,7 @@
 use super::change::{expunges, put_in_order};
 use super::command::By;
 use super::dates::day_of;
-use super::fetch::email_id;
+use super::fetch_value::email_id;
 use super::limits::{HEADER_BYTES, SEARCHED_BYTES};
 use super::mime::{Depth, Scanner};
 use super::readable::Readable;

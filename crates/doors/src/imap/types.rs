@@ -254,8 +254,8 @@ pub enum Answer {
     News(News),
     /// Flags are changed, but for these messages, which have changed since.
     Stored {
-        /// Which.
-        modified: Vec<MessageId>,
+        /// Their UIDs.
+        modified: Vec<u32>,
     },
     /// Messages are in a folder.
     Placed {

@@ -6,6 +6,7 @@
 use grapevine_doors::smtp::{Answer, Ask, Config, Kind, Limits, Refusal};
 use grapevine_doors::{READ_BYTES, Tls, pop3};
 
+use crate::imap_client;
 use crate::ldap_client;
 use crate::pop3_client::{self, Stored};
 use crate::smtp_client::{Client, by_name, config};
@@ -27,6 +28,11 @@ fn smtp_sessions_survive_any_bytes() {
 #[test]
 fn pop3_sessions_survive_any_bytes() {
     bolero::check!(name = "pop3").for_each(|input: &[u8]| pop3(input));
+}
+
+#[test]
+fn imap_sessions_survive_any_bytes() {
+    bolero::check!(name = "imap").for_each(|input: &[u8]| imap(input));
 }
 
 #[test]
@@ -182,6 +188,40 @@ pub(crate) fn pop3(input: &[u8]) {
         .windows(4)
         .any(|word| word.eq_ignore_ascii_case(b"QUIT"));
     assert!(said_quit || !asked_to_delete, "deleted without QUIT");
+}
+
+pub(crate) fn imap(input: &[u8]) {
+    let ([session, answers, size], bytes) = split(input);
+    let tls = tls(session);
+    let mut client = imap_client::Client::new(tls);
+    // What the client sent is a message too: the scanner meets arbitrary bytes.
+    client.store.borrow_mut().deposit(0, bytes.to_vec(), &[]);
+    client.store.borrow_mut().fails_after = (answers % 5 == 1).then(|| usize::from(answers) % 7);
+    client.piece_bytes = usize::from(answers).max(1);
+    if tls == Tls::Active && answers % 4 != 3 {
+        // Beyond the login, and in a folder, there is more to find.
+        client.feed(b"l LOGIN a@pa sesame\r\ns SELECT INBOX\r\n");
+        client.feed(b"f FETCH 1:* (BODYSTRUCTURE ENVELOPE BODY.PEEK[1.2.MIME] BODY.PEEK[TEXT] BINARY.PEEK[1])\r\n");
+        client
+            .feed(b"t SEARCH OR TEXT x SENTSINCE 1-Jan-2000\r\nr THREAD REFERENCES UTF-8 ALL\r\n");
+    }
+    client.store.borrow_mut().down = answers % 7 == 2;
+    for piece in pieces(size, bytes) {
+        client.feed(piece);
+    }
+    assert!(client.most_held_bytes <= crate::imap::HELD_BYTES);
+    match answers % 3 {
+        0 => client.eof(),
+        1 => client.session.timed_out(),
+        _ => {
+            client.session.shut_down();
+            client.drain();
+            client.eof();
+        }
+    }
+    client.drain();
+    assert!(client.is_closed(), "every session ends");
+    assert_eq!(client.session.held_bytes(), 0);
 }
 
 pub(crate) fn ldap(input: &[u8]) {

@@ -99,21 +99,21 @@ fn messages_are_fetched_in_all_their_parts() {
          C: c FETCH 2 BODY
          S: * 2 FETCH (BODY ((\"TEXT\" \"PLAIN\" (\"CHARSET\" \"us-ascii\") NIL NIL \"7BIT\" 8 1)(\"TEXT\" \"HTML\" NIL NIL NIL \"BASE64\" 8 1) \"MIXED\"))
          S: c OK FETCH completed
-         C: d FETCH 2 (BODY.PEEK[1] BODY.PEEK[2.MIME] BINARY.PEEK[2] BINARY.SIZE[2] BODY.PEEK[3])
+         C: d FETCH 2 (BODY.PEEK[1] BINARY.PEEK[2] BINARY.SIZE[2] BODY.PEEK[3] BODY.PEEK[2.MIME])
          S: * 2 FETCH (BODY[1] {8}
-         S: part one BODY[2.MIME] {62}
+         S: part one BINARY[2] ~{5}
+         S: hello BINARY.SIZE[2] 5 BODY[3] NIL BODY[2.MIME] {62}
          S: Content-Type: text/html
          S: Content-Transfer-Encoding: base64
          S:
-         S: BINARY[2] ~{5}
-         S: hello BINARY.SIZE[2] 5 BODY[3] NIL)
+         S: )
          S: d OK FETCH completed
-         C: e FETCH 1 (BODY.PEEK[HEADER.FIELDS (Subject)] BODY.PEEK[TEXT]<1.3>)
-         S: * 1 FETCH (BODY[HEADER.FIELDS (Subject)] {16}
+         C: e FETCH 1 (BODY.PEEK[TEXT]<1.3> BODY.PEEK[HEADER.FIELDS (Subject)])
+         S: * 1 FETCH (BODY[TEXT]<1> {3}
+         S: ell BODY[HEADER.FIELDS (Subject)] {16}
          S: Subject: one
          S:
-         S: BODY[TEXT]<1> {3}
-         S: ell)
+         S: )
          S: e OK FETCH completed
          C: f FETCH 3 BODY[]
          S: * 3 FETCH (BODY[] {11}

@@ -146,7 +146,7 @@ impl Store {
         change: Change,
         flags: &Flags,
         unchanged_since: Option<u64>,
-    ) -> Vec<MessageId> {
+    ) -> Vec<u32> {
         self.modseq += 1;
         let modseq = self.modseq;
         let mut left = Vec::new();
@@ -155,7 +155,7 @@ impl Store {
                 continue;
             }
             if unchanged_since.is_some_and(|since| row.modseq > since) {
-                left.push(row.mail);
+                left.push(row.uid);
                 continue;
             }
             let changed = row.flags.changed(change, flags);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_doors::sasl::channel::Channel;
-use grapevine_doors::{Tls, ldap, pop3, smtp};
+use grapevine_doors::{Tls, imap, ldap, pop3, smtp};
 use grapevine_model::Door;
 use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -20,6 +20,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::backend::Backend;
 use super::drive::{Broken, Dialogue, Outcome, Pace, drive};
+use super::imap::Imap;
 use super::ldap::Ldap;
 use super::pop3::Pop3;
 use super::slots::{Full, Slot, Slots};
@@ -41,6 +42,7 @@ const LINGER_BYTES: u64 = 256 * 1024;
 enum Service {
     Smtp(smtp::Kind),
     Pop3,
+    Imap,
     Ldap,
 }
 
@@ -61,6 +63,8 @@ fn service(door: Door) -> Option<(Service, Start)> {
         Door::Submissions => Some((Service::Smtp(smtp::Kind::Submission), Start::Tls)),
         Door::Pop3 => Some((Service::Pop3, Start::Clear)),
         Door::Pop3s => Some((Service::Pop3, Start::Tls)),
+        Door::Imap => Some((Service::Imap, Start::Clear)),
+        Door::Imaps => Some((Service::Imap, Start::Tls)),
         Door::Ldap => Some((Service::Ldap, Start::Clear)),
         Door::Ldaps => Some((Service::Ldap, Start::Tls)),
         Door::Lmtp => Some((Service::Smtp(smtp::Kind::Lmtp), Start::Clear)),
@@ -188,6 +192,7 @@ fn turn_away(
         (Start::Tls, _) => return,
         (Start::Clear, Service::Smtp(_)) => smtp::greeting_of_refusal(hostname),
         (Start::Clear, Service::Pop3) => pop3::greeting_of_refusal(),
+        (Start::Clear, Service::Imap) => imap::greeting_of_refusal(),
         (Start::Clear, Service::Ldap) => ldap::notice_of_refusal(),
     };
     if let Ok(mut stream) = stream.into_std() {
@@ -259,6 +264,15 @@ impl<B: Backend> Connection<B> {
             }
             Service::Pop3 => {
                 let dialogue = Pop3::new(
+                    Arc::clone(&self.context),
+                    self.door,
+                    grapevine_model::Source::of(self.peer.ip()),
+                    tls,
+                );
+                self.converse(stream, dialogue).await
+            }
+            Service::Imap => {
+                let dialogue = Imap::new(
                     Arc::clone(&self.context),
                     self.door,
                     grapevine_model::Source::of(self.peer.ip()),

@@ -4,9 +4,10 @@ use std::future::Future;
 
 use grapevine_core::Staged;
 use grapevine_model::{
-    MessageId, Refusal, Reply, Request, ScramPolicy, ServerName, Speaker, Submission,
+    Incarnation, MessageId, Refusal, Reply, Request, ScramPolicy, ServerName, Speaker, Submission,
 };
 use grapevine_store::Stage;
+use tokio::sync::watch;
 
 use crate::body_source::BodySource;
 use crate::core_task::CoreHandle;
@@ -36,6 +37,17 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
         staged: Staged,
     ) -> impl Future<Output = Result<Reply, Refusal>> + Send;
 
+    /// Hands in a mail for a folder (`MailboxAsk::Append`) whose body is staged; the staged body is the backend's from here on.
+    fn append(
+        &self,
+        speaker: Speaker,
+        request: Request,
+        staged: Staged,
+    ) -> impl Future<Output = Result<Reply, Refusal>> + Send;
+
+    /// Counts up whenever something in a mailbox changes here that has been looked at lately.
+    fn mailbox_changes(&self, mailbox: Incarnation) -> watch::Receiver<u64>;
+
     /// Opens a message's body, here or at one of its inbox sites.
     fn read_body(
         &self,
@@ -63,6 +75,19 @@ impl Backend for CoreHandle {
 
     async fn submit(&self, submission: Submission, staged: Staged) -> Result<Reply, Refusal> {
         CoreHandle::submit(self, submission, staged).await
+    }
+
+    async fn append(
+        &self,
+        speaker: Speaker,
+        request: Request,
+        staged: Staged,
+    ) -> Result<Reply, Refusal> {
+        CoreHandle::append(self, speaker, request, staged).await
+    }
+
+    fn mailbox_changes(&self, mailbox: Incarnation) -> watch::Receiver<u64> {
+        CoreHandle::mailboxes(self).watch(mailbox)
     }
 
     async fn read_body(

@@ -25,6 +25,12 @@ pub(super) trait Dialogue: Send {
     fn poll(&mut self) -> Option<Step>;
     /// Does what [`Step::Work`] announced; limits its own time.
     fn work(&mut self) -> impl Future<Output = ()> + Send;
+    /// Comes to its end when the session has something to say though nobody has asked: then [`Dialogue::heard`]. Cancel-safe.
+    fn news(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+    /// There are news.
+    fn heard(&mut self) {}
     /// As the session's.
     fn wants_bytes(&self) -> bool;
     /// As the session's.
@@ -109,6 +115,8 @@ where
         limit: pace.write,
     };
     let mut told_to_stop = false;
+    // Since when the client is silent: news for it are no word of its own.
+    let mut rest_since: Option<Instant> = None;
     loop {
         if !told_to_stop && pace.shutdown.is_cancelled() {
             told_to_stop = true;
@@ -127,17 +135,27 @@ where
             }
             None if dialogue.wants_bytes() => {
                 writing.flush(stream).await?;
-                let mut until = pace.until.min(Instant::now() + dialogue.silence());
+                let now = Instant::now();
+                if rest_since.is_none() {
+                    rest_since = Some(now);
+                }
+                let mut until = pace
+                    .until
+                    .min(rest_since.unwrap_or(now) + dialogue.silence());
                 if dialogue.is_stranger() {
                     until = until.min(pace.stranger_until);
                 }
-                // Both are cancel-safe: a read that is dropped has taken nothing.
+                // All are cancel-safe: a read that is dropped has taken nothing.
                 tokio::select! {
                     () = pace.shutdown.cancelled(), if !told_to_stop => {}
+                    () = dialogue.news() => dialogue.heard(),
                     read = timeout_at(until, reading.read(stream)) => match read {
                         Err(_) => dialogue.timed_out(),
                         Ok(Ok([])) => dialogue.eof(),
-                        Ok(Ok(bytes)) => dialogue.receive(bytes),
+                        Ok(Ok(bytes)) => {
+                            rest_since = None;
+                            dialogue.receive(bytes);
+                        }
                         // TLS that ends without a goodbye; nothing depends on it, for every command has its own end.
                         Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => dialogue.eof(),
                         Ok(Err(error)) => return Err(error.into()),

@@ -233,6 +233,15 @@ impl Backend for Fake {
         })
     }
 
+    async fn append(&self, _: Speaker, _: Request, staged: Staged) -> Result<Reply, Refusal> {
+        self.discard(staged);
+        Err(Refusal::unavailable("no folders here"))
+    }
+
+    fn mailbox_changes(&self, _: Incarnation) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
+
     async fn read_body(
         &self,
         message: MessageId,

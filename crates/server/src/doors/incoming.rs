@@ -60,6 +60,24 @@ impl Incoming {
         incoming
     }
 
+    /// A mail that a mail program puts into a folder itself: nothing is added to it.
+    pub(super) fn mail(stage: Stage) -> Self {
+        let now_ms = wall_ms();
+        let (id, body) = match getrandom::u64() {
+            Ok(random) => (message_id(now_ms, random), Ok(stage)),
+            Err(error) => {
+                tracing::error!(%error, "the system gives no random bits");
+                (message_id(now_ms, 0), Err(Lost::Broken))
+            }
+        };
+        Self {
+            id,
+            envelope: None,
+            len_bytes: 0,
+            body,
+        }
+    }
+
     /// Whether another piece stays in memory, so that taking it doesn't wait for a disk.
     pub(super) fn fits_in_memory(&self, more_bytes: usize) -> bool {
         self.len_bytes + more_bytes <= INLINE_BODY_MAX_BYTES || self.body.is_err()
@@ -91,7 +109,28 @@ impl Incoming {
         core: &B,
         speaker: Speaker,
     ) -> Result<(Submission, Staged), Lost> {
-        let envelope = self.envelope.ok_or(Lost::Broken)?;
+        let (id, envelope) = (self.id, self.envelope.clone().ok_or(Lost::Broken)?);
+        let staged = self.staged(core).await?;
+        let submission = Submission {
+            id: Some(id),
+            speaker,
+            envelope,
+            body: staged.body,
+            reports: None,
+        };
+        Ok((submission, staged))
+    }
+
+    /// The same of a mail for a folder: its id, and its body.
+    pub(super) async fn finish_mail<B: Backend>(
+        self,
+        core: &B,
+    ) -> Result<(MessageId, Staged), Lost> {
+        let id = self.id;
+        Ok((id, self.staged(core).await?))
+    }
+
+    async fn staged<B: Backend>(self, core: &B) -> Result<Staged, Lost> {
         let stage = self.body?;
         let held = if self.len_bytes <= INLINE_BODY_MAX_BYTES {
             let staged = stage.finish().map_err(|error| why(&error))?;
@@ -106,15 +145,7 @@ impl Incoming {
             })
             .await?
         };
-        let staged = held.release().ok_or(Lost::Broken)?;
-        let submission = Submission {
-            id: Some(self.id),
-            speaker,
-            envelope,
-            body: staged.body,
-            reports: None,
-        };
-        Ok((submission, staged))
+        held.release().ok_or(Lost::Broken)
     }
 }
 

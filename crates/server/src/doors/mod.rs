@@ -8,6 +8,7 @@ mod backend;
 mod drive;
 mod end_point;
 mod envelope;
+mod imap;
 mod incoming;
 mod ldap;
 mod limits;

@@ -23,6 +23,7 @@ mod http_client;
 mod http_docs;
 mod http_limits;
 mod http_lists;
+mod imap;
 mod killed;
 mod ldap;
 mod ldap_crate;
