@@ -5,10 +5,12 @@
 //! before that change is durable.** `Server` holds such effects back itself, so
 //! the shell may carry out whatever it is given at once.
 
+use std::collections::BTreeSet;
+
 use grapevine_model::{
-    AsOf, Authenticated, BodyInfo, HeldPost, Incarnation, MessageId, Name, PeerMessage, Refusal,
-    RegistryName, Reply, Request, RequestId, ScramPolicy, Secret, Seen, ServerInfo, ServerName,
-    Speaker, Submission, Ticket, Zone,
+    AsOf, Authenticated, BodyInfo, Flag, FolderPath, HeldPost, Incarnation, MessageId, Name,
+    PeerMessage, Refusal, RegistryName, Reply, Request, RequestId, ScramPolicy, ScriptText, Secret,
+    Seen, ServerInfo, ServerName, Speaker, Submission, Ticket, Zone,
 };
 
 use crate::delivery::routes::{HandOver, HandedOver};
@@ -113,6 +115,8 @@ pub enum Input {
     /// What became of a message that was to be handed over to another mail system. Comes once for
     /// each `HandOver` that this process was given, whatever happens.
     HandedOver(HandedOver),
+    /// What a filter wants of a message. Comes once for each `Filter` that this process was given.
+    Filtered(Box<Filtered>),
     /// A commit is durable.
     Committed {
         /// Which.
@@ -178,6 +182,8 @@ pub enum Effect {
     UseKey(Vec<u8>),
     /// Compose a report (RFC 3464) and hand it in as `submission`, with its body.
     Report(Box<ReportOrder>),
+    /// Run the filter of a mailbox's owner over a message that is about to be put into it, and report `Filtered`.
+    Filter(Box<FilterOrder>),
     /// Hand a message over to another mail system, and report `HandedOver`.
     HandOver(Box<HandOver>),
     /// A staged body is not wanted.
@@ -199,6 +205,113 @@ pub enum Effect {
     MailboxChanged(Incarnation),
     /// Something that an operator would tell as a story, or must act on.
     Note(Note),
+}
+
+/// A filter that is to be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterOrder {
+    /// For `Filtered`.
+    pub ticket: u64,
+    /// Whose mailbox it is.
+    pub inbox: Incarnation,
+    /// The message, whose body is here.
+    pub message: MessageId,
+    /// Measure of its body.
+    pub body: BodyInfo,
+    /// The script.
+    pub script: ScriptText,
+    /// Where reports about the message go; none for reports, and where nobody has said it.
+    pub return_path: Option<Name>,
+    /// The recipient as he was addressed.
+    pub recipient: Name,
+    /// All his names, first what he is called.
+    pub own: Vec<Name>,
+    /// How it came.
+    pub way: FilterWay,
+    /// The folders of the mailbox, beside the inbox.
+    pub folders: BTreeSet<String>,
+}
+
+/// How a message came to a mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterWay {
+    /// Somebody named its owner.
+    Direct,
+    /// By a list.
+    List,
+}
+
+/// What a filter wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filtered {
+    /// The effect's ticket.
+    pub ticket: u64,
+    /// Where the message is to be; nowhere: it is discarded.
+    pub places: Vec<FilterPlace>,
+    /// What is to be sent, each with its body staged.
+    pub out: Vec<FilterOut>,
+    /// Why the message is refused, if it is: then there are no places.
+    pub rejected: Option<String>,
+    /// What did not go as its owner may have thought; no content of the message.
+    pub notes: Vec<String>,
+}
+
+/// A place for a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterPlace {
+    /// In which folder.
+    pub path: FolderPath,
+    /// With which flags.
+    pub flags: Vec<Flag>,
+    /// What to do where there is no such folder.
+    pub if_missing: MissingFolder,
+}
+
+impl FilterPlace {
+    /// Where a message is without a filter.
+    pub fn inbox() -> Self {
+        Self {
+            path: FolderPath::inbox(),
+            flags: Vec::new(),
+            if_missing: MissingFolder::Inbox,
+        }
+    }
+}
+
+/// What to do where there is no such folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingFolder {
+    /// It goes to the inbox.
+    Inbox,
+    /// The folder is made.
+    Create,
+}
+
+/// Something that a filter sends. Its id is `filter_message_id`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterOut {
+    /// The number of the action, in the script's order.
+    pub number: u32,
+    /// To whom.
+    pub to: Name,
+    /// What.
+    pub kind: OutKind,
+    /// Its body.
+    pub staged: Staged,
+}
+
+/// What a filter sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutKind {
+    /// The message itself.
+    Redirect,
+    /// An answer of somebody who is away, unless its receiver has got it lately.
+    Answer {
+        /// Which answer.
+        handle: String,
+        /// For how many days it is not sent again.
+        days: u64,
+    },
 }
 
 /// What a report is to say.

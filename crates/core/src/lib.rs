@@ -29,7 +29,11 @@ pub use delivery::routes::{
     Route, RoutedNames, Routes,
 };
 pub use delivery::suspend::{FAILURES_STALE_DAYS, SUSPEND_AFTER_DAYS};
-pub use effect::{Effect, Input, Note, NoteLevel, ReportKind, ReportLine, ReportOrder, Staged};
+pub use effect::{
+    Effect, FilterOrder, FilterOut, FilterPlace, FilterWay, Filtered, Input, MissingFolder, Note,
+    NoteLevel, OutKind, ReportKind, ReportLine, ReportOrder, Staged,
+};
+pub use mailbox::filter::filter_message_id;
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
 pub use registry::login::app_password_may;

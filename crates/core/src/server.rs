@@ -28,9 +28,9 @@ use crate::delivery::retain::Retained;
 use crate::delivery::steer::Deposits;
 use crate::effect::{Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
-use crate::mailbox::Sitings;
 use crate::mailbox::numberer::Mailboxes;
 use crate::mailbox::rounds::Rounds;
+use crate::mailbox::{Filters, Sitings};
 use crate::mistakes::Mistakes;
 use crate::peers::Peer;
 use crate::registry::closures::Closures;
@@ -85,6 +85,7 @@ pub(crate) enum Timer {
     PassedOn(u64),
     Watch(u64),
     Accept(MessageId),
+    Filter(u64),
     Zones,
     /// Some who look at mailboxes are told of changes.
     Watched,
@@ -170,6 +171,8 @@ pub struct Server {
     pub(crate) holds: BTreeSet<MessageId>,
     changed_spaces: BTreeSet<SpaceId>,
     pub(crate) sitings: Sitings,
+    /// Owners' filters that are being run.
+    pub(crate) filters: Filters,
     /// The mailboxes that mail programs look at.
     pub(crate) mailboxes: Mailboxes,
     /// Mailboxes here whose owners' entries changed, by registry: they follow.
@@ -309,6 +312,7 @@ impl Server {
             holds: BTreeSet::new(),
             changed_spaces: BTreeSet::new(),
             sitings: Sitings::default(),
+            filters: Filters::default(),
             mailboxes: Mailboxes::default(),
             moved: BTreeMap::new(),
             mending: Mending::default(),
@@ -530,6 +534,7 @@ impl Server {
             Input::Ticket { id, ticket } => self.take_ticket(id, ticket),
             Input::Keys { present, next } => self.take_keys(present, next),
             Input::HandedOver(handed) => self.take_handed_over(handed),
+            Input::Filtered(filtered) => self.take_filtered(*filtered),
             Input::Committed { seq } => {
                 self.ledger.committed(seq);
                 return;
@@ -604,6 +609,11 @@ impl Server {
                 Timer::PassedOn(id) => self.passed_on_is_late(id),
                 Timer::Watch(id) => self.look_again(id),
                 Timer::Accept(message) => self.accept_is_late(message),
+                Timer::Filter(ticket) => {
+                    if let Err(damaged) = self.filter_is_late(ticket) {
+                        self.damaged(damaged);
+                    }
+                }
                 Timer::Zones => self.show_zones(),
                 // Told at the end of the turn.
                 Timer::Watched => {}

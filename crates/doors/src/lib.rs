@@ -24,6 +24,7 @@ pub mod dns;
 pub mod dot;
 pub mod imap;
 pub mod ldap;
+pub mod managesieve;
 pub mod pop3;
 pub mod sasl;
 pub mod sieve;

@@ -38,11 +38,13 @@ pub enum Door {
     Ldaps,
     /// DNS, authoritative for the registries held.
     Dns,
+    /// ManageSieve with STARTTLS.
+    Sieve,
 }
 
 impl Door {
     /// All doors.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Rpc,
         Self::Http,
         Self::Smtp,
@@ -58,6 +60,7 @@ impl Door {
         Self::Lmtp,
         Self::Imap,
         Self::Imaps,
+        Self::Sieve,
     ];
 
     /// Its name in files and connect sites.
@@ -77,6 +80,7 @@ impl Door {
             Self::Ldap => "ldap",
             Self::Ldaps => "ldaps",
             Self::Dns => "dns",
+            Self::Sieve => "sieve",
         }
     }
 

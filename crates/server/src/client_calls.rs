@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use data_encoding::BASE32_NOPAD;
 use grapevine_core::app_password_may;
+use grapevine_doors::sieve::Script;
 use grapevine_model::{
     APP_PASSWORD_PREFIX, AppPassword, Authenticated, EntryChange, ErrorKind, Name, Refusal, Reply,
-    Request, ScramPolicy, Secret, Seen, Source, Speaker,
+    Request, ScramPolicy, Secret, Seen, SieveAsk, Source, Speaker,
 };
 
 use crate::clock::wall_ms;
@@ -165,6 +166,7 @@ impl ClientCalls {
         {
             app_password_may(&ask)?;
         }
+        looked_over(&ask)?;
         let reply = match (ask, identity) {
             (Request::TicketCreate { life_ms }, Identity::Individual(proved)) => {
                 let Proved { who, proved_ms } = proved.clone();
@@ -259,6 +261,21 @@ async fn delay_if_wrong(refusal: &Refusal) {
 
 fn odd() -> Refusal {
     Refusal::new(ErrorKind::Internal, "the password was not checked")
+}
+
+/// A filter that can't be run is refused here, with what is wrong in it: when mail comes nobody is there to be told.
+fn looked_over(ask: &Request) -> Result<(), Refusal> {
+    let Request::Sieve {
+        ask: SieveAsk::Put { text, .. },
+        ..
+    } = ask
+    else {
+        return Ok(());
+    };
+    match Script::compile(text.as_str().as_bytes()) {
+        Ok(_) => Ok(()),
+        Err(mistake) => Err(Refusal::invalid(mistake.to_string())),
+    }
 }
 
 #[cfg(test)]

@@ -90,6 +90,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "ldap",
             "ldaps",
             "dns",
+            "sieve",
         ],
     ),
     (
@@ -109,6 +110,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "ldap",
             "ldaps",
             "dns",
+            "sieve",
         ],
     ),
     ("tls", &["certificate", "key"]),
@@ -538,6 +540,7 @@ fn default_listen(door: Door) -> &'static str {
         Door::Imaps => "0.0.0.0:993",
         Door::Ldap => "0.0.0.0:389",
         Door::Ldaps => "0.0.0.0:636",
+        Door::Sieve => "0.0.0.0:4190",
         // For a mail server beside this one: opened where there is one.
         Door::Lmtp => OFF,
         // A machine may well have a resolver at port 53 already: it is opened when that is said.

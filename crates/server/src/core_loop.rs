@@ -27,7 +27,7 @@ use crate::password_cache::Passwords;
 use crate::passwords::scram_keys;
 use crate::peers::Peers;
 use crate::relay::Relayer;
-use crate::reports;
+use crate::{filters, reports};
 
 /// Inputs handled before their changes are committed together: enough for group commit, few enough
 /// that the first does not wait long for the last.
@@ -366,6 +366,10 @@ impl CoreLoop {
                 let handle = self.handle.clone();
                 self.runtime.spawn(reports::hand_in(handle, *order));
             }
+            Effect::Filter(order) => {
+                let handle = self.handle.clone();
+                self.runtime.spawn(filters::run(handle, *order));
+            }
             Effect::HandOver(order) => {
                 let (relayer, handle) = (self.relayer.clone(), self.handle.clone());
                 self.runtime.spawn(relayer.hand_over(handle, *order));
@@ -521,6 +525,7 @@ fn kind_of(input: &Input) -> &'static str {
         Input::Issue { .. } => "issue",
         Input::Ticket { .. } => "ticket",
         Input::HandedOver(_) => "handed_over",
+        Input::Filtered(_) => "filtered",
         Input::Committed { .. } => "committed",
         Input::DiskNearlyFull(_) => "disk",
         Input::Leaving => "leaving",

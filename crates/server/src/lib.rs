@@ -18,6 +18,7 @@ mod core_loop;
 mod core_task;
 mod dns;
 mod doors;
+mod filters;
 mod folder;
 mod front_certificate;
 mod held_notice;

@@ -30,7 +30,7 @@ pub(crate) struct Places {
 }
 
 /// Ports for who may not open the standard ones: those plus 2,000, as is the custom.
-const UNPRIVILEGED_PORTS: [(Door, u16); 11] = [
+const UNPRIVILEGED_PORTS: [(Door, u16); 12] = [
     (Door::Rpc, 7101),
     (Door::Http, 7102),
     (Door::Smtp, 2025),
@@ -42,6 +42,8 @@ const UNPRIVILEGED_PORTS: [(Door, u16); 11] = [
     (Door::Imaps, 2993),
     (Door::Ldap, 2389),
     (Door::Ldaps, 2636),
+    // Its own port is open to everybody.
+    (Door::Sieve, 4190),
 ];
 
 impl Places {

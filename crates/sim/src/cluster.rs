@@ -552,6 +552,11 @@ impl Cluster {
                     self.feed(node, input);
                 }
             }
+            Event::Shell { node, life, input } => {
+                if self.nodes[node].life == life {
+                    self.feed(node, *input);
+                }
+            }
             Event::Call {
                 node,
                 call,

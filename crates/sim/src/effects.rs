@@ -195,6 +195,7 @@ impl Cluster {
                 self.tell_keys(node);
             }
             Effect::Report(order) => self.compose(node, *order),
+            Effect::Filter(order) => self.run_filter(node, *order),
             Effect::HandOver(order) => {
                 if self.nodes[node].disk.body(order.message) != Some(order.body) {
                     let what = format!("node {node} has no body for {}", order.message);

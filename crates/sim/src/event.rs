@@ -1,6 +1,6 @@
 //! What can happen next in a cluster, and what its users see of it.
 
-use grapevine_core::{HandOver, HandedOver, Staged};
+use grapevine_core::{HandOver, HandedOver, Input, Staged};
 use grapevine_model::{
     BodyInfo, ErrorKind, PeerMessage, Refusal, Reply, Request, RequestId, Seen, Speaker, Submission,
 };
@@ -121,6 +121,12 @@ pub(crate) enum Event {
         id: RequestId,
         submission: Box<Submission>,
         staged: Staged,
+    },
+    /// The shell has done something else that it was to do.
+    Shell {
+        node: NodeIndex,
+        life: u64,
+        input: Box<Input>,
     },
     /// A client's call reaches its server.
     Call {

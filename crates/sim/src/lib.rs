@@ -16,6 +16,7 @@ mod disk;
 mod effects;
 mod event;
 mod faults;
+mod filters;
 mod founders;
 pub mod invariants;
 mod keeper;

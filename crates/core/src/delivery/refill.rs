@@ -15,7 +15,7 @@ use grapevine_model::{
 use crate::codec;
 use crate::config::Alone;
 use crate::delivery::retain::RetainedRow;
-use crate::mailbox::Deposited;
+use crate::mailbox::{Deposited, Depositing, Waits};
 use crate::registry::directory::Memo;
 use crate::registry::request::{Job, Stop};
 use crate::server::Server;
@@ -226,8 +226,18 @@ impl Server {
                 self.refills.late.insert(message);
                 return Ok(());
             }
-            let done = self.deposit((inbox, &name, &sites), message, row.record.body, None)?;
-            if matches!(done, Deposited::Full(_)) {
+            let depositing = Depositing {
+                list: None,
+                envelope: None,
+                waits: Waits::Nobody,
+            };
+            let body = row.record.body;
+            let done = self.deposit((inbox, &name, &sites), message, body, depositing)?;
+            // What a filter has to be asked for first is there when it is offered again.
+            if matches!(
+                done,
+                Deposited::Full(_) | Deposited::Filtering | Deposited::Busy
+            ) {
                 self.refills.late.insert(message);
             }
             return Ok(());

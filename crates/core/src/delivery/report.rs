@@ -224,6 +224,13 @@ impl Server {
                 }
             })
             .collect();
+        // Nobody wants to hear of these: answers of somebody who is away.
+        let (failed, unwanted): (Vec<_>, Vec<_>) = failed
+            .into_iter()
+            .partition(|(_, pending, _)| pending.notify.failure);
+        for (key, _, reason) in unwanted {
+            self.recipient_done(message, &key, "failed, and no report was wanted", reason)?;
+        }
         let has_members = self.entry(&dead).is_some_and(|e| {
             e.members(grapevine_model::GroupList::Members, None)
                 .next()

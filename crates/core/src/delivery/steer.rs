@@ -13,7 +13,8 @@ use grapevine_model::{
 
 use crate::delivery::custody::{Pending, Stage};
 use crate::delivery::held::Moderated;
-use crate::mailbox::{Deposited, Full};
+use crate::mailbox::filter::BUSY;
+use crate::mailbox::{Deposited, Depositing, Full, Waits};
 use crate::registry::directory::{Held, Memo, Need};
 use crate::registry::request::Stop;
 use crate::replication::waiters::Then;
@@ -168,7 +169,12 @@ impl Server {
         let of_list = of.map(|of| self.list_stamp(&of.list, of.incarnation).copy(of.member));
         let here = sites.contains(&self.config.server) && !self.disk_nearly_full;
         if here && !self.must_regain(inbox, name, &sites)? {
-            match self.deposit((inbox, name, &sites), message, body, of_list)? {
+            let depositing = Depositing {
+                list: of_list,
+                envelope,
+                waits: Waits::Recipient(message, key.to_owned()),
+            };
+            match self.deposit((inbox, name, &sites), message, body, depositing)? {
                 Deposited::Stored(dot) => {
                     let then = Then::Recipient(message, key.to_owned());
                     self.when_copied(Self::mailbox_space(inbox), dot, then);
@@ -180,6 +186,9 @@ impl Server {
                     self.recipient_waits(message, key, crate::mailbox::TOO_OLD.into());
                 }
                 Deposited::Full(full) => self.recipient_is_full(message, key, full)?,
+                // Tried again if nothing is heard of it.
+                Deposited::Filtering => {}
+                Deposited::Busy => self.recipient_waits(message, key, BUSY.into()),
             }
             return Ok(());
         }

@@ -169,7 +169,7 @@ impl Server {
         let others: Vec<ServerName> = sites.iter().filter(|site| **site != me).cloned().collect();
         if !sites.contains(&me) {
             return Ok(Some(match to {
-                ReplyTo::Peer(..) => Err(Refusal::unavailable(format!(
+                ReplyTo::Peer(..) | ReplyTo::Filter(..) => Err(Refusal::unavailable(format!(
                     "this server is no inbox site of {name}"
                 )))
                 .into(),
@@ -179,7 +179,9 @@ impl Server {
         let not_here = |others: Vec<ServerName>, why: &str| -> Outcome {
             match to {
                 ReplyTo::Client(_) if !others.is_empty() => Outcome::PassOn(others),
-                ReplyTo::Client(_) | ReplyTo::Peer(..) => Err(Refusal::unavailable(why)).into(),
+                ReplyTo::Client(_) | ReplyTo::Peer(..) | ReplyTo::Filter(..) => {
+                    Err(Refusal::unavailable(why)).into()
+                }
             }
         };
         if self.must_regain(inbox, name, sites)? {
@@ -218,7 +220,7 @@ impl Server {
                 .into(),
             ),
             // Once more, as whoever asks is no site and can't know.
-            ReplyTo::Peer(..) => Some(Outcome::PassOn(vec![numberer])),
+            ReplyTo::Peer(..) | ReplyTo::Filter(..) => Some(Outcome::PassOn(vec![numberer])),
         })
     }
 

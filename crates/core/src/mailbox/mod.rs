@@ -4,10 +4,12 @@
 //! deposit repeated, at any site, after any crash, never brings back what its
 //! owner has deleted (docs/decisions, deposit stamps).
 
+mod answers;
 mod asks;
 pub(crate) mod blocks;
 pub(crate) mod cells;
 mod changes;
+pub(crate) mod filter;
 mod folder_changes;
 mod folders;
 pub(crate) mod numberer;
@@ -15,6 +17,7 @@ pub(crate) mod regain;
 pub(crate) mod rounds;
 mod scripts;
 mod sites;
+mod sorted;
 mod usage;
 mod view;
 mod watched;
@@ -23,10 +26,11 @@ use std::collections::BTreeMap;
 
 use grapevine_model::{
     Cell, CellKey, DepositFor, DepositOutcome, Field, FolderId, InboxListing, Incarnation,
-    ListCopy, ListedMessage, MailboxEntry, MessageId, Name, PeerMessage, Refusal, Reply,
-    Resolution, ServerName, SpaceId, Speaker, Stamp, Usage, Written,
+    ListedMessage, MailboxEntry, MessageId, Name, PeerMessage, Refusal, Reply, Resolution,
+    ServerName, SpaceId, Speaker, Stamp, Usage, Written,
 };
 
+pub(crate) use filter::{Depositing, Filters, Waits};
 pub(crate) use sites::Sitings;
 pub(crate) use usage::Full;
 
@@ -57,6 +61,10 @@ pub(crate) enum Deposited {
     TooOld,
     /// There is no room.
     Full(Full),
+    /// Its owner's filter is asked first; whoever waits is told then.
+    Filtering,
+    /// Its owner's filter has to wait.
+    Busy,
 }
 
 impl Server {
@@ -66,7 +74,7 @@ impl Server {
         (inbox, owner, sites): (Incarnation, &Name, &[ServerName]),
         message: MessageId,
         body: grapevine_model::BodyInfo,
-        list: Option<ListCopy>,
+        depositing: Depositing,
     ) -> Result<Deposited, Damaged> {
         let space = Self::mailbox_space(inbox);
         let key = message_key(message);
@@ -90,10 +98,15 @@ impl Server {
             self.write(&space, changes)?;
             return Ok(Deposited::Full(full));
         }
+        let asked = self.ask_filter((inbox, owner, sites), (message, body), &depositing)?;
+        if let Some(asked) = asked {
+            self.write(&space, changes)?;
+            return Ok(asked);
+        }
         let entry = MailboxEntry {
             body,
             deposited_ms: self.now.wall_ms,
-            list,
+            list: depositing.list,
             source: None,
         };
         let mut stamp = Some(Stamp {
@@ -145,6 +158,7 @@ impl Server {
             }
         }
         self.mailboxes.learn(inbox, key, new);
+        self.filter_cell_changes(inbox, key, new);
         if *key == sites::sites_key() {
             self.sites_cell_changes(inbox, new);
         }
@@ -187,7 +201,7 @@ impl Server {
                 name,
                 sites: claimed,
                 list,
-                envelope: _,
+                envelope,
             } = to;
             // The registry held here is the truth; for one held elsewhere the sender has asked.
             let sites = match self.database(name.registry()) {
@@ -208,7 +222,12 @@ impl Server {
             } else if self.must_regain(inbox, &name, &sites)? {
                 outcomes.push((inbox, DepositOutcome::Later(regain::REGAINING.into())));
             } else {
-                match self.deposit((inbox, &name, &sites), message, body, list)? {
+                let depositing = Depositing {
+                    list,
+                    envelope,
+                    waits: Waits::Custodian(from.clone()),
+                };
+                match self.deposit((inbox, &name, &sites), message, body, depositing)? {
                     Deposited::Stored(dot) => {
                         let then = Then::Deposited(from.clone(), message, inbox);
                         self.when_copied(Self::mailbox_space(inbox), dot, then);
@@ -221,6 +240,11 @@ impl Server {
                     }
                     Deposited::Full(Full { why, policy }) => {
                         outcomes.push((inbox, DepositOutcome::OverQuota { why, policy }));
+                    }
+                    // The answer comes when the filter has spoken.
+                    Deposited::Filtering => {}
+                    Deposited::Busy => {
+                        outcomes.push((inbox, DepositOutcome::Later(filter::BUSY.into())));
                     }
                 }
             }

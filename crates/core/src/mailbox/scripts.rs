@@ -221,6 +221,30 @@ impl Server {
         Ok(name.and_then(|name| name.parse().ok()))
     }
 
+    /// Whether a script is run for this mailbox. Read once: each deposit asks.
+    pub(super) fn has_filter(&mut self, inbox: Incarnation) -> Result<bool, Damaged> {
+        let space = Self::mailbox_space(inbox);
+        let Some(state) = self.spaces.get(&space) else {
+            return Ok(false);
+        };
+        if let Some(known) = state.has_filter {
+            return Ok(known);
+        }
+        let found = self.active_name(inbox)?.is_some();
+        if let Some(state) = self.spaces.get_mut(&space) {
+            state.has_filter = Some(found);
+        }
+        Ok(found)
+    }
+
+    /// The script that is run for this mailbox.
+    pub(super) fn active_script(&self, inbox: Incarnation) -> Result<Option<ScriptText>, Damaged> {
+        match self.active_name(inbox)? {
+            Some(name) => self.script(inbox, &name),
+            None => Ok(None),
+        }
+    }
+
     fn scripts(&self, inbox: Incarnation) -> Result<Vec<ScriptView>, Damaged> {
         let space = Self::mailbox_space(inbox);
         let active = self.active_name(inbox)?;

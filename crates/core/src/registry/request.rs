@@ -29,6 +29,8 @@ pub(crate) enum ReplyTo {
     Client(RequestId),
     /// To the server that passed the request on.
     Peer(ServerName, u64),
+    /// To a filter that runs here: what it sends, by its ticket and the number of the action.
+    Filter(u64, u32),
 }
 
 /// Something that can't end before a question is answered.
@@ -132,6 +134,7 @@ impl Server {
             ReplyTo::Peer(server, id) => {
                 self.send(&server, PeerMessage::Forwarded { id, result, as_of });
             }
+            ReplyTo::Filter(ticket, number) => self.out_is_answered(ticket, number, result),
         }
     }
 

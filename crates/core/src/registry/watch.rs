@@ -230,7 +230,7 @@ impl Server {
         let most_ms = match to {
             ReplyTo::Client(_) => MOST_WAIT_MS,
             // The server that passed it on asks another holder after twice as long.
-            ReplyTo::Peer(..) => self.config.times.ask_ms,
+            ReplyTo::Peer(..) | ReplyTo::Filter(..) => self.config.times.ask_ms,
         };
         let wait_ms = u64::from(wait_ms).min(most_ms);
         if wait_ms == 0 {

@@ -45,6 +45,8 @@ pub(crate) struct Space {
     pub(crate) counted: (Box<[ServerName]>, u64),
     /// A mailbox's horizon (see `reap`), zero for none; none while it is not read.
     pub(crate) horizon: Option<Hlc>,
+    /// Whether its owner has a filter; none while it is not read.
+    pub(crate) has_filter: Option<bool>,
     /// In which bucket of digests it is.
     pub(crate) bucket: u8,
     /// With which registry's sum its usage is counted, and how much.

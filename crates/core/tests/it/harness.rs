@@ -86,6 +86,8 @@ pub(crate) struct Cluster {
     pub(crate) later: BTreeSet<Name>,
     /// Domains that do not answer.
     pub(crate) silent: BTreeSet<RegistryName>,
+    /// Filters that were run, and where.
+    pub(crate) filtered: Vec<(ServerName, grapevine_core::FilterOrder)>,
     /// How patient servers started from now on are.
     pub(crate) times: grapevine_core::Times,
 }
@@ -192,6 +194,7 @@ impl Cluster {
             pages_left: BTreeMap::new(),
             later: BTreeSet::new(),
             silent: BTreeSet::new(),
+            filtered: Vec::new(),
             times,
         };
         cluster.start(
@@ -536,6 +539,7 @@ impl Cluster {
                 self.known.insert(at.clone(), known.collect());
             }
             Effect::HandOver(order) => self.hand_over(at, *order),
+            Effect::Filter(order) => self.filter(at, *order),
             Effect::Scram(_) | Effect::Zone(_) | Effect::ZoneGone(_) => {}
             Effect::MailboxChanged(_) => {}
             Effect::Note(note) => {
@@ -546,6 +550,64 @@ impl Cluster {
                 );
             }
         }
+    }
+
+    /// A filter as tests write it: one action a line. `silent` says nothing at all.
+    fn filter(&mut self, at: &ServerName, order: grapevine_core::FilterOrder) {
+        use grapevine_core::{FilterOut, FilterPlace, Filtered, MissingFolder, OutKind};
+        self.filtered.push((at.clone(), order.clone()));
+        let mut filtered = Filtered {
+            ticket: order.ticket,
+            places: Vec::new(),
+            out: Vec::new(),
+            rejected: None,
+            notes: Vec::new(),
+        };
+        for (number, line) in (0u32..).zip(order.script.as_str().lines()) {
+            let mut words = line.split(' ');
+            let verb = words.next().unwrap();
+            let object = words.next().unwrap_or("");
+            let flags = words.filter_map(|flag| flag.parse().ok()).collect();
+            let text = format!("{verb} {number} of {}", order.message);
+            let staged = self.stage(at, body(&text));
+            let kind = match verb {
+                "silent" => return,
+                "discard" => continue,
+                "into" | "create" => {
+                    filtered.places.push(FilterPlace {
+                        path: object.parse().unwrap(),
+                        flags,
+                        if_missing: match verb {
+                            "create" => MissingFolder::Create,
+                            _ => MissingFolder::Inbox,
+                        },
+                    });
+                    continue;
+                }
+                "reject" => {
+                    filtered.rejected = Some(object.to_owned());
+                    filtered.places.push(FilterPlace::inbox());
+                    continue;
+                }
+                "redirect" => OutKind::Redirect,
+                "answer" => OutKind::Answer {
+                    handle: "away".into(),
+                    days: 7,
+                },
+                other => panic!("{other}"),
+            };
+            let to = match verb {
+                "answer" => order.return_path.clone().unwrap(),
+                _ => name(object),
+            };
+            filtered.out.push(FilterOut {
+                number,
+                to,
+                kind,
+                staged,
+            });
+        }
+        self.input(at, Input::Filtered(Box::new(filtered)));
     }
 
     /// Lets time pass.

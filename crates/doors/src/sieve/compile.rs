@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use grapevine_model::FolderPath;
+
 use super::arguments::{Arguments, Takes};
 use super::limits::{VACATION_DAYS, VACATION_DAYS_LEAST, VACATION_DAYS_MOST};
 use super::mistake::{Mistake, Position};
@@ -218,9 +220,9 @@ impl Compiler {
                 let folder = arguments.text("the name of a folder")?;
                 let folder = self.template(folder, at)?;
                 if let Some(fixed) = folder.fixed()
-                    && let Err(why) = super::folder::Folder::parse(fixed)
+                    && let Err(why) = fixed.parse::<FolderPath>()
                 {
-                    return Err(Mistake::new(at, why));
+                    return Err(Mistake::new(at, why.to_string()));
                 }
                 Ok(Command::FileInto {
                     folder,

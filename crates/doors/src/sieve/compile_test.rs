@@ -40,7 +40,7 @@ fn a_mistake_is_told_with_its_place_and_what_to_do() {
             "require \"fileinto\"; fileinto \"a//b\";",
             1,
             21,
-            "may not be empty",
+            "has a character at least",
         ),
         (
             "require \"fileinto\"; fileinto :copy \"a\";",

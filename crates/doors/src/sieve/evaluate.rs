@@ -1,7 +1,8 @@
 //! Whether a test is true for a message (RFC 5228 section 5, and extensions).
 
+use grapevine_model::FolderPath;
+
 use super::flags;
-use super::folder::Folder;
 use super::header::Address;
 use super::matching;
 use super::run::{Run, Trouble};
@@ -100,14 +101,14 @@ impl Run<'_> {
                         }
                     }
                 }
+                let present = present.iter().map(ToString::to_string).collect();
                 self.any(*how, present, keys)?
             }
             Test::MailboxExists(folders) => {
                 folders
                     .iter()
-                    .all(|folder| match Folder::parse(&self.text(folder)) {
-                        Ok(Folder::Inbox) => true,
-                        Ok(Folder::Path(path)) => self.message.folders.contains(&path),
+                    .all(|folder| match self.text(folder).parse::<FolderPath>() {
+                        Ok(path) => path.is_inbox() || self.message.folders.contains(path.as_str()),
                         Err(_) => false,
                     })
             }

@@ -1,29 +1,22 @@
 //! Flags as a script writes them: several in one string, with blanks between them (RFC 5232 section 2).
 
-use super::limits::{FLAG_BYTES, FLAGS};
+use grapevine_model::Flag;
+
+use super::limits::FLAGS;
 
 /// Adds the flags that a string names; what is none is left out.
-pub(super) fn add(flags: &mut Vec<String>, text: &str) {
+pub(super) fn add(flags: &mut Vec<Flag>, text: &str) {
     for flag in text.split_whitespace() {
-        let present = flags.iter().any(|f| f.eq_ignore_ascii_case(flag));
-        if flags.len() < FLAGS && !present && is_flag(flag) {
-            flags.push(flag.to_owned());
+        if let Ok(flag) = flag.parse() {
+            add_one(flags, flag);
         }
     }
 }
 
-/// A system flag that a client may set, or a keyword (RFC 3501, `flag`).
-fn is_flag(flag: &str) -> bool {
-    match flag.strip_prefix('\\') {
-        Some(system) => ["answered", "flagged", "deleted", "seen", "draft"]
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(system)),
-        None => {
-            flag.len() <= FLAG_BYTES
-                && flag
-                    .bytes()
-                    .all(|b| b.is_ascii_graphic() && !b"(){%*\"\\]".contains(&b))
-        }
+/// Adds a flag, if it is not there yet and there is room.
+pub(super) fn add_one(flags: &mut Vec<Flag>, flag: Flag) {
+    if flags.len() < FLAGS && !flags.iter().any(|f| f.folded() == flag.folded()) {
+        flags.push(flag);
     }
 }
 
@@ -38,11 +31,10 @@ mod tests {
             &mut flags,
             "\\Seen  $Work \\seen \\Recent a(b \\\\Deleted é",
         );
-        assert_eq!(flags, ["\\Seen", "$Work"]);
-        add(
-            &mut flags,
-            &(0..100).map(|n| format!("k{n} ")).collect::<String>(),
-        );
+        let shown: Vec<&str> = flags.iter().map(Flag::as_str).collect();
+        assert_eq!(shown, ["\\Seen", "$Work"]);
+        let many: String = (0..100).map(|n| format!("k{n} ")).collect();
+        add(&mut flags, &many);
         assert_eq!(flags.len(), FLAGS);
     }
 }

@@ -1,14 +1,7 @@
 //! What a script may be, and what running it may cost. Whatever a script asks for, it ends soon and holds little.
 
-/// The longest script. A script is one cell of its owner's mailbox (`MAX_CELL_VALUE_BYTES` is 16 KiB) and must change as a whole; a
-/// filter of 200 rules has about 12 KiB.
-pub const SCRIPT_BYTES: usize = 15 * 1024;
-
-/// The longest name of a script (RFC 5804 1.6 asks for 128 characters at least).
-pub const SCRIPT_NAME_BYTES: usize = 128 * 4;
-
-/// So many scripts one mailbox has at most: RFC 5804 names no number; people have one, and some old ones.
-pub const SCRIPTS: usize = 16;
+/// The longest script: one cell of its owner's mailbox.
+pub const SCRIPT_BYTES: usize = grapevine_model::MAX_SCRIPT_BYTES;
 
 /// How deep blocks, and tests within tests, may be nested (RFC 5228 2.10.5 asks for 15 at least). Bounds the stack of parser and interpreter.
 pub const NESTING: usize = 32;
@@ -31,9 +24,6 @@ pub const ALL_VARIABLES_BYTES: usize = 256 * 1024;
 /// How many flags one message may get by a script.
 pub const FLAGS: usize = 32;
 
-/// The longest keyword: IMAP clients show them in columns.
-pub const FLAG_BYTES: usize = 64;
-
 /// How much of a message is looked at: its header, up to here. Headers of real mail end before 20 KiB.
 pub const HEADER_BYTES: usize = 128 * 1024;
 
@@ -46,12 +36,6 @@ pub const WORK: u64 = 20_000_000;
 
 /// The longest explanation of a `reject`, and the longest text of a `vacation`, after variables were put in.
 pub const REASON_BYTES: usize = 16 * 1024;
-
-/// The longest folder name, with all its levels.
-pub const FOLDER_BYTES: usize = 255;
-
-/// How many levels a folder name may have.
-pub const FOLDER_LEVELS: usize = 16;
 
 /// How often, at most, one correspondent is answered with one text: once in so many days if the script does not say (RFC 5230 4.1).
 pub const VACATION_DAYS: u64 = 7;

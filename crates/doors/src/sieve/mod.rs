@@ -12,7 +12,6 @@ mod conditions;
 mod encoded;
 mod evaluate;
 mod flags;
-mod folder;
 mod header;
 mod lexer;
 pub mod limits;
@@ -26,7 +25,6 @@ mod text;
 mod vacation;
 
 pub use compile::EXTENSIONS;
-pub use folder::Folder;
 pub use header::Header;
 pub use mistake::{Mistake, Position};
 pub use redirect::guard;

@@ -5,13 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grapevine_model::Name;
+use grapevine_model::{Flag, FolderPath, Name};
 
 use super::flags;
-use super::folder::Folder;
 use super::header::Header;
 use super::limits::{
-    ACTIONS, ALL_VARIABLES_BYTES, FLAGS, REASON_BYTES, REDIRECTED_MOST, REDIRECTS, VARIABLE_BYTES,
+    ACTIONS, ALL_VARIABLES_BYTES, REASON_BYTES, REDIRECTED_MOST, REDIRECTS, VARIABLE_BYTES,
     VARIABLES,
 };
 use super::matching::{TooMuchWork, Work};
@@ -54,14 +53,14 @@ pub enum Action {
     /// Put it into the inbox.
     Keep {
         /// With these flags.
-        flags: Vec<String>,
+        flags: Vec<Flag>,
     },
     /// Put it into a folder.
     FileInto {
         /// Which.
-        path: String,
+        path: FolderPath,
         /// With these flags.
-        flags: Vec<String>,
+        flags: Vec<Flag>,
         /// What to do when there is no such folder.
         if_missing: IfMissing,
     },
@@ -164,7 +163,7 @@ pub(super) struct State {
     /// What the wildcards of the last `:matches` stood for, all of it first.
     pub(super) captured: Vec<String>,
     /// The flags of the message so far (RFC 5232 section 2).
-    pub(super) flags: Vec<String>,
+    pub(super) flags: Vec<Flag>,
 }
 
 impl Variables for State {
@@ -297,7 +296,7 @@ impl Run<'_> {
     }
 
     /// The flags that an action has: those of its own, or else the message's.
-    fn flags(&self, own: Option<&[Template]>) -> Vec<String> {
+    fn flags(&self, own: Option<&[Template]>) -> Vec<Flag> {
         match own {
             Some(own) => {
                 let mut found = Vec::new();
@@ -310,7 +309,7 @@ impl Run<'_> {
         }
     }
 
-    fn keep(&mut self, more: Vec<String>) -> Result<(), Trouble> {
+    fn keep(&mut self, more: Vec<Flag>) -> Result<(), Trouble> {
         self.implicit = Implicit::Cancelled;
         let present = self.actions.iter_mut().find_map(|action| match action {
             Action::Keep { flags } => Some(flags),
@@ -329,13 +328,13 @@ impl Run<'_> {
     fn file_into(
         &mut self,
         folder: &str,
-        more: Vec<String>,
+        more: Vec<Flag>,
         missing: Missing,
     ) -> Result<(), Trouble> {
-        let into = match Folder::parse(folder) {
-            Ok(Folder::Path(path)) => path,
-            Ok(Folder::Inbox) => return self.keep(more),
-            Err(why) => return Err(Trouble(why)),
+        let into = match folder.parse::<FolderPath>() {
+            Ok(path) if path.is_inbox() => return self.keep(more),
+            Ok(path) => path,
+            Err(why) => return Err(Trouble(why.to_string())),
         };
         let present = self.actions.iter_mut().find_map(|action| match action {
             Action::FileInto { path, flags, .. } if *path == into => Some(flags),
@@ -438,12 +437,15 @@ impl Run<'_> {
             FlagChange::Set => present = named,
             FlagChange::Add => join(&mut present, named),
             FlagChange::Remove => {
-                present.retain(|flag| !named.iter().any(|n| n.eq_ignore_ascii_case(flag)));
+                present.retain(|flag| !named.iter().any(|n| n.folded() == flag.folded()));
             }
         }
         match variable {
             None => self.state.flags = present,
-            Some(name) => self.state.set(name, present.join(" "))?,
+            Some(name) => {
+                let names: Vec<&str> = present.iter().map(Flag::as_str).collect();
+                self.state.set(name, names.join(" "))?;
+            }
         }
         Ok(())
     }
@@ -474,11 +476,9 @@ impl Run<'_> {
     }
 }
 
-fn join(flags: &mut Vec<String>, more: Vec<String>) {
+fn join(flags: &mut Vec<Flag>, more: Vec<Flag>) {
     for flag in more {
-        if flags.len() < FLAGS && !flags.iter().any(|f| f.eq_ignore_ascii_case(&flag)) {
-            flags.push(flag);
-        }
+        flags::add_one(flags, flag);
     }
 }
 

@@ -14,6 +14,7 @@ mod imap_client;
 mod ldap;
 mod ldap_client;
 mod lmtp;
+mod managesieve;
 mod pop3;
 mod pop3_client;
 mod scram;

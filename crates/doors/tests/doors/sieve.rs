@@ -66,14 +66,14 @@ fn run(script: &str) -> Outcome {
 
 fn keep(flags: &[&str]) -> Action {
     Action::Keep {
-        flags: flags.iter().map(|f| (*f).to_owned()).collect(),
+        flags: flags.iter().map(|f| f.parse().unwrap()).collect(),
     }
 }
 
 fn into(path: &str, flags: &[&str]) -> Action {
     Action::FileInto {
-        path: path.to_owned(),
-        flags: flags.iter().map(|f| (*f).to_owned()).collect(),
+        path: path.parse().unwrap(),
+        flags: flags.iter().map(|f| f.parse().unwrap()).collect(),
         if_missing: IfMissing::Inbox,
     }
 }
@@ -140,7 +140,7 @@ fn what_a_script_says_is_what_is_done_and_else_it_is_kept() {
     assert_eq!(
         run("fileinto :create \"a/b\";").actions,
         [Action::FileInto {
-            path: "a/b".into(),
+            path: "a/b".parse().unwrap(),
             flags: vec![],
             if_missing: IfMissing::Create,
         }]

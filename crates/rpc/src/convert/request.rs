@@ -110,6 +110,7 @@ impl From<Door> for v1::Door {
             Door::Ldap => Self::Ldap,
             Door::Ldaps => Self::Ldaps,
             Door::Dns => Self::Dns,
+            Door::Sieve => Self::Sieve,
         }
     }
 }
@@ -132,6 +133,7 @@ fn door(number: i32) -> Option<Door> {
         v1::Door::Ldap => Door::Ldap,
         v1::Door::Ldaps => Door::Ldaps,
         v1::Door::Dns => Door::Dns,
+        v1::Door::Sieve => Door::Sieve,
     })
 }
 

@@ -26,6 +26,7 @@ pub(crate) mod service;
 mod service_keep;
 mod service_watch;
 mod session;
+mod sieve;
 pub(crate) mod status;
 mod tokens;
 mod trace;
@@ -127,6 +128,9 @@ pub(crate) enum Command {
     /// Bring old mail in; doing it again doubles nothing.
     #[command(subcommand)]
     Import(import::ImportCommand),
+    /// Your mail filters: put, list, activate them; see docs/sieve.md.
+    #[command(subcommand)]
+    Sieve(sieve::SieveCommand),
     /// Ask all servers at once how they are.
     Status(status::StatusArgs),
     /// Compare registries with their other copies, cell by cell, and mend what differs.
@@ -173,6 +177,7 @@ async fn carry_out(command: Command, globals: &Globals) -> Result<Done, Failure>
         Command::Inbox(args) => mailbox::inbox(args, globals).await?,
         Command::Read(args) => mailbox::read(args, globals).await?,
         Command::Import(command) => import::run(command, globals).await?,
+        Command::Sieve(command) => sieve::run(command, globals).await?,
         Command::Status(args) => status::run(args, globals).await?,
         Command::Compare(args) => compare::run(args, globals).await?,
         Command::Trace(args) => trace::run(args, globals).await?,

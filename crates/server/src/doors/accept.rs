@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_doors::sasl::channel::Channel;
-use grapevine_doors::{Tls, imap, ldap, pop3, smtp};
+use grapevine_doors::{Tls, imap, ldap, managesieve, pop3, smtp};
 use grapevine_model::Door;
 use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -22,6 +22,7 @@ use super::backend::Backend;
 use super::drive::{Broken, Dialogue, Outcome, Pace, drive};
 use super::imap::Imap;
 use super::ldap::Ldap;
+use super::managesieve::ManageSieve;
 use super::pop3::Pop3;
 use super::slots::{Full, Slot, Slots};
 use super::smtp::Smtp;
@@ -44,6 +45,7 @@ enum Service {
     Pop3,
     Imap,
     Ldap,
+    Sieve,
 }
 
 /// When TLS begins.
@@ -67,6 +69,7 @@ fn service(door: Door) -> Option<(Service, Start)> {
         Door::Imaps => Some((Service::Imap, Start::Tls)),
         Door::Ldap => Some((Service::Ldap, Start::Clear)),
         Door::Ldaps => Some((Service::Ldap, Start::Tls)),
+        Door::Sieve => Some((Service::Sieve, Start::Clear)),
         Door::Lmtp => Some((Service::Smtp(smtp::Kind::Lmtp), Start::Clear)),
         Door::Rpc | Door::Http | Door::Https | Door::Dns => None,
     }
@@ -194,6 +197,7 @@ fn turn_away(
         (Start::Clear, Service::Pop3) => pop3::greeting_of_refusal(),
         (Start::Clear, Service::Imap) => imap::greeting_of_refusal(),
         (Start::Clear, Service::Ldap) => ldap::notice_of_refusal(),
+        (Start::Clear, Service::Sieve) => managesieve::greeting_of_refusal(),
     };
     if let Ok(mut stream) = stream.into_std() {
         // It is non-blocking; what doesn't go out at once is not worth waiting for.
@@ -273,6 +277,15 @@ impl<B: Backend> Connection<B> {
             }
             Service::Imap => {
                 let dialogue = Imap::new(
+                    Arc::clone(&self.context),
+                    self.door,
+                    grapevine_model::Source::of(self.peer.ip()),
+                    tls,
+                );
+                self.converse(stream, dialogue).await
+            }
+            Service::Sieve => {
+                let dialogue = ManageSieve::new(
                     Arc::clone(&self.context),
                     self.door,
                     grapevine_model::Source::of(self.peer.ip()),

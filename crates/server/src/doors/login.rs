@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use data_encoding::BASE64_NOPAD;
+use grapevine_core::app_password_may;
 use grapevine_doors::sasl::Credentials;
 use grapevine_doors::sasl::scram::{Challenge, Proof};
 use grapevine_model::{
@@ -118,6 +119,14 @@ impl Logins {
         };
         let (who, signature) = self.ended(outcome).await?;
         Ok((self.hold(who), signature))
+    }
+
+    /// Whether who has logged in may ask this by the password that he has given.
+    pub(super) fn may(&self, request: &Request) -> Result<(), Refusal> {
+        match &self.held {
+            Held::Somebody(who, _) if who.app_password.is_some() => app_password_may(request),
+            Held::Nobody | Held::Somebody(..) | Held::Ended => Ok(()),
+        }
     }
 
     fn hold(&mut self, who: Authenticated) -> Speaker {

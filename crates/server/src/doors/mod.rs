@@ -13,6 +13,7 @@ mod incoming;
 mod ldap;
 mod limits;
 mod login;
+mod managesieve;
 mod pop3;
 mod slots;
 mod smtp;

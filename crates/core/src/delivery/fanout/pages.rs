@@ -14,7 +14,7 @@ use super::{Fanout, Flying, Item, MOST_SINGLE, Page, PageRow, ROOM_MS, page_key}
 use crate::codec;
 use crate::delivery::custody::{Pending, Stage};
 use crate::delivery::steer::INBOX_COPIES;
-use crate::mailbox::Deposited;
+use crate::mailbox::{Deposited, Depositing, Waits};
 use crate::server::Server;
 use crate::tables::{Damaged, Table};
 
@@ -226,7 +226,12 @@ impl Server {
         if here {
             for (inbox, name) in waited {
                 let list = Some(stamp.copy(Some(*inbox)));
-                match self.deposit((*inbox, name, &row.sites), message, body, list)? {
+                let depositing = Depositing {
+                    list,
+                    envelope: None,
+                    waits: Waits::Nobody,
+                };
+                match self.deposit((*inbox, name, &row.sites), message, body, depositing)? {
                     Deposited::Stored(dot) if !self.has_copies(*inbox, dot, copies) => {
                         let flying = Flying {
                             page: number,
@@ -239,8 +244,8 @@ impl Server {
                         left.remove(inbox);
                     }
                     Deposited::TooOld => reason = crate::mailbox::TOO_OLD,
-                    // What becomes of it then is its registry's policy: not the list's business.
-                    Deposited::Full(_) => {
+                    // What becomes of it then is its registry's policy, or its owner's filter: not the list's business.
+                    Deposited::Full(_) | Deposited::Filtering | Deposited::Busy => {
                         left.remove(inbox);
                         full.push(row.single(name.clone()));
                     }
