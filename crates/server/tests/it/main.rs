@@ -54,6 +54,7 @@ mod scram;
 mod scram_channel;
 mod seen;
 mod services;
+mod sieve;
 mod storage;
 mod strangers;
 mod survivors;
