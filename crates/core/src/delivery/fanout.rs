@@ -189,21 +189,27 @@ impl Fanouts {
     /// One of those that wait for room: whoever finds some left wakes the next, so that a place that
     /// is free does not wake them all.
     fn wake_parked(&mut self, now_ms: u64) {
-        if self.pages < MOST_FLYING
+        while self.pages < MOST_FLYING
             && let Some(parked) = self.parked.pop_first()
         {
-            self.queue_groups(now_ms, parked);
+            // Whoever has nothing more to take must not keep the place from the next.
+            if self.queue_groups(now_ms, parked) {
+                return;
+            }
         }
     }
 
-    fn queue_groups(&mut self, now_ms: u64, message: MessageId) {
-        if let Some(fanout) = self.of.get_mut(&message)
-            && !fanout.queued
-            && !fanout.groups.is_empty()
-        {
+    /// Whether there is something to take, and its turn comes.
+    fn queue_groups(&mut self, now_ms: u64, message: MessageId) -> bool {
+        let Some(fanout) = self.of.get_mut(&message) else {
+            return false;
+        };
+        let has_turn = !fanout.queued && !fanout.groups.is_empty();
+        if has_turn {
             fanout.queued = true;
             self.queue(now_ms, message, Item::Groups);
         }
+        has_turn
     }
 }
 
@@ -312,6 +318,7 @@ impl Server {
         let (due_ms, _, message, item) = first;
         if self.holds.contains(&message) {
             self.hold_lists(message, item);
+            self.fanouts.wake_parked(now);
             return Ok(());
         }
         match item {
