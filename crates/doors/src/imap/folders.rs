@@ -108,7 +108,9 @@ impl Session {
             Then::Delete { tag, path } => match find(&path) {
                 _ if path == "INBOX" => self.no(&tag, "[CANNOT] INBOX stays"),
                 None => self.no(&tag, NO_FOLDER),
-                Some(folder) => self.ask(Ask::Delete(folder.id), Open::Deleted { tag, path }),
+                Some(Folder { id: folder, .. }) => {
+                    self.ask(Ask::Delete(folder), Open::Deleted { tag, folder });
+                }
             },
             Then::Rename { tag, from, to } => self.rename(tag, &from, &to, &folders),
             Then::Status { tag, path, items } => match find(&path) {
@@ -169,14 +171,19 @@ impl Session {
         }
     }
 
-    pub(super) fn deleted(&mut self, tag: &str, _path: &str, answer: Answer) {
+    pub(super) fn deleted(&mut self, tag: &str, folder: FolderId, answer: Answer) {
         match answer {
             Answer::Yes => {
-                self.complete(tag, "DELETE completed");
-                // Whoever has it open finds out when he asks.
-                if let Some(view) = &mut self.selected {
-                    view.stale = true;
+                // Nothing can be said of what is in it any more.
+                if self
+                    .selected
+                    .as_ref()
+                    .is_some_and(|view| view.folder == folder)
+                {
+                    self.selected = None;
+                    self.saved = super::sets::Ranges::default();
                 }
+                self.complete(tag, "DELETE completed");
             }
             other => self.refused(tag, other),
         }

@@ -138,7 +138,7 @@ pub(super) enum Open {
     },
     Deleted {
         tag: String,
-        path: String,
+        folder: FolderId,
     },
     Seen(Box<Afterwards>),
     Body(Box<Running>),
@@ -297,7 +297,7 @@ impl Session {
             Some(Open::Placed { tag, verb, to }) => self.placed(&tag, verb, to, answer),
             Some(Open::Created { tag }) => self.created(&tag, answer),
             Some(Open::Quota { tag, root }) => self.quota_answered(&tag, root, answer),
-            Some(Open::Deleted { tag, path }) => self.deleted(&tag, &path, answer),
+            Some(Open::Deleted { tag, folder }) => self.deleted(&tag, folder, answer),
             Some(Open::Seen(ending)) => self.seen_answered(*ending, answer),
         }
         self.pump();

@@ -376,6 +376,23 @@ fn folders_are_made_listed_renamed_and_deleted() {
 }
 
 #[test]
+fn a_selected_folder_that_is_deleted_is_closed_here_and_ends_the_others() {
+    let mut client = Client::selected();
+    client.ask("a CREATE x");
+    client.ask("a SELECT x");
+    let mut other = Client::on(Tls::Active, &client.store);
+    other.feed(b"l LOGIN a@pa sesame\r\ns SELECT x\r\n");
+    assert_eq!(client.ask("b DELETE x"), "b OK DELETE completed\r\n");
+    assert_eq!(
+        client.ask("c FETCH 1 UID"),
+        "c BAD Select a folder first\r\n"
+    );
+    other.changed();
+    assert_eq!(other.ask("d NOOP"), "* BYE The folder has been deleted\r\n");
+    assert!(other.is_closed());
+}
+
+#[test]
 fn messages_are_copied_and_moved_with_their_new_numbers() {
     let mut client = Client::selected();
     client.ask("c CREATE x");

@@ -249,7 +249,12 @@ impl Store {
                     Answer::No(Refusal::bad_credentials())
                 }
             }
-            Ask::ScramBegin { .. } | Ask::ScramFinish(_) => Answer::No(Refusal::bad_credentials()),
+            Ask::ScramBegin { .. } => Answer::Challenge(crate::scram::challenge()),
+            Ask::ScramFinish(proof) if proof.proof == crate::scram::PROOF => Answer::Proved {
+                signature: crate::scram::SIGNATURE,
+            },
+            Ask::ScramFinish(_) => Answer::No(Refusal::bad_credentials()),
+
             Ask::Folders => Answer::Folders(Folders {
                 folders: self
                     .folders
@@ -377,12 +382,18 @@ impl Client {
     }
 
     pub(crate) fn limited(tls: Tls, store: &Rc<RefCell<Store>>, limits: Limits) -> Self {
-        let session = Session::new(Config {
+        let config = Config {
             hostname: "s1.example".into(),
             tls,
             scram: grapevine_model::ScramPolicy::Off,
             limits,
-        });
+        };
+        Self::configured(config, store)
+    }
+
+    pub(crate) fn configured(config: Config, store: &Rc<RefCell<Store>>) -> Self {
+        let tls = config.tls;
+        let session = Session::new(config);
         let mut client = Self {
             session,
             events: Vec::new(),

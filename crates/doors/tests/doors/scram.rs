@@ -5,12 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use grapevine_doors::sasl::channel::Channel;
 use grapevine_doors::sasl::scram::Challenge;
 use grapevine_doors::smtp::{Ask, Kind};
-use grapevine_doors::{Tls, pop3, smtp};
+use grapevine_doors::{Tls, imap, pop3, smtp};
 use grapevine_model::ScramPolicy;
 
 use crate::script::{Scripted, play};
 use crate::smtp_client::by_name;
-use crate::{pop3_client, smtp_client};
+use crate::{imap_client, pop3_client, smtp_client};
 
 pub(crate) const PROOF: [u8; 32] = [7; 32];
 pub(crate) const SIGNATURE: [u8; 32] = [9; 32];
@@ -118,6 +118,57 @@ fn smtp_takes_no_proof_of_another_dialogue_and_nobody_is_in_before_the_end() {
     client.feed(format!("AUTH SCRAM-SHA-256 {}\r\n{}\r\n", first(), last(PROOF)).as_bytes());
     client.feed(b"*\r\nMAIL FROM:<birrell@pa.example>\r\n");
     assert!(client.heard().contains("530 5.7.0 Log in first"));
+}
+
+#[test]
+fn imap_lets_in_by_a_proof_and_shows_its_own() {
+    let config = |scram| imap::Config {
+        hostname: "s1.example".into(),
+        tls: Tls::Active,
+        scram,
+        limits: imap::Limits::default(),
+    };
+    let store = imap_client::Client::new(Tls::Active).store;
+    let mut off = imap_client::Client::configured(config(ScramPolicy::Off), &store);
+    assert!(!off.text().contains("SCRAM"));
+    assert!(
+        off.ask("a AUTHENTICATE SCRAM-SHA-256")
+            .starts_with("a NO [CANNOT]")
+    );
+    let mut client = imap_client::Client::configured(config(ScramPolicy::On), &store);
+    assert!(client.text().contains(" AUTH=PLAIN AUTH=SCRAM-SHA-256]"));
+    script(
+        &mut client,
+        "C: a AUTHENTICATE SCRAM-SHA-256
+         S: +
+         C: FIRST
+         S: + CHALLENGE
+         C: WRONG
+         S: a NO [AUTHENTICATIONFAILED] Name or password is wrong
+         C: b AUTHENTICATE SCRAM-SHA-256 FIRST
+         S: + CHALLENGE
+         C: *
+         S: b BAD Authentication cancelled
+         C: c AUTHENTICATE SCRAM-SHA-256-PLUS FIRST
+         S: c NO [CANNOT] Mechanism not offered; PLAIN is
+         C: d AUTHENTICATE SCRAM-SHA-256 FIRST
+         S: + CHALLENGE
+         C: PROOF
+         S: + SIGNATURE",
+    );
+    // Nobody is in before the end.
+    client.sent.clear();
+    client.feed(b"\r\ne SELECT INBOX\r\n");
+    assert!(
+        client.text().starts_with("d OK [CAPABILITY "),
+        "{}",
+        client.text()
+    );
+    assert!(
+        client
+            .text()
+            .ends_with("e OK [READ-WRITE] SELECT completed\r\n")
+    );
 }
 
 #[test]
