@@ -69,6 +69,13 @@ pub(crate) struct Filters {
     pub(super) folders: BTreeMap<Incarnation, Folders>,
 }
 
+impl Filters {
+    /// A mailbox is here no more.
+    pub(crate) fn forget(&mut self, inbox: Incarnation) {
+        self.folders.remove(&inbox);
+    }
+}
+
 /// A filter that is being run.
 #[derive(Debug)]
 struct Running {

@@ -406,6 +406,7 @@ impl Server {
         self.remember_left(space)?;
         if let SpaceId::Mailbox(inbox) = space {
             self.mailboxes.forget(*inbox);
+            self.filters.forget(*inbox);
         }
         let prefix = codec::space_prefix(space);
         let until = codec::after_prefix(&prefix);
