@@ -81,6 +81,8 @@ pub struct StorageView {
     pub archived: Usage,
     /// Objects that the archive still has to be rid of.
     pub archive_to_remove: u64,
+    /// Numbers of mails (UIDs) that were given anew since this server's start, as they had become void.
+    pub uids_reissued: u64,
 }
 
 /// What a server remembers of deletions, counted.

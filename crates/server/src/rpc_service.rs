@@ -301,7 +301,8 @@ impl ClientService {
                 "{message} in the inbox of {owner}"
             )));
         };
-        let body = self.core.read_body(message, &listing.sites).await?;
+        // A copy has the body of what it was made from.
+        let body = self.core.read_body(listed.body, &listing.sites).await?;
         Ok(body.after(listed.list.as_ref()))
     }
 

@@ -611,6 +611,15 @@ impl Cluster {
                 request,
                 seen,
             },
+            Ask::Append(request, body) => {
+                let staged = self.nodes[node].disk.stage(body);
+                Input::Append {
+                    id,
+                    speaker,
+                    request,
+                    staged,
+                }
+            }
             Ask::Submit(submission) => {
                 let staged = self.nodes[node].disk.stage(submission.body);
                 Input::Submit {

@@ -24,6 +24,8 @@ pub enum Ask {
     After(Vec<Seen>, Request),
     /// A message; its body goes with it.
     Submit(Box<Submission>),
+    /// A mail for a folder, with its body.
+    Append(Request, BodyInfo),
 }
 
 /// What a client knows in the end.

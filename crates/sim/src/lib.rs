@@ -27,6 +27,7 @@ mod node;
 mod oracle;
 mod outside;
 mod queue;
+mod reader;
 mod run;
 mod services;
 mod stewards;

@@ -19,6 +19,7 @@ use crate::keeper::Keeper;
 use crate::losses;
 use crate::movers::Mover;
 use crate::oracle::{Accepted, Oracle, Sent};
+use crate::reader::Reader;
 use crate::services::{self, Instance};
 use crate::stewards::Steward;
 use crate::view::{self, Patience};
@@ -63,6 +64,13 @@ const FOUNDERS: ActorIndex = 5_000;
 const MOVERS: ActorIndex = 6_000;
 /// The stewards.
 const STEWARDS: ActorIndex = 7_000;
+
+/// The mail programs of somebody.
+const READERS: ActorIndex = 8_000;
+/// They do something about so often.
+const READERS_PACE_US: u64 = 200_000;
+/// In so many in a thousand of the runs there are some.
+const READERS_PERMILLE: u64 = 500;
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,10 +132,27 @@ pub fn run(seed: u64, planted: Option<Planted>, verbose: Verbosity) -> Report {
         6..9 => 4,
         _ => 5,
     };
+    // Dice of their own: what else a seed does does not hang on them.
+    let mut reading = Dice::new(seed).fork(6);
     let setup = world::found(&mut cluster, servers, &mut dice)
-        .and_then(|()| world::populate(&mut cluster, &mut dice));
+        .and_then(|()| world::populate(&mut cluster, &mut dice))
+        .and_then(|world| {
+            let reader = match reading.chance(READERS_PERMILLE) {
+                true => Some(world::reader(&mut cluster, &mut reading)?),
+                false => None,
+            };
+            Ok((world, reader))
+        });
     match setup {
-        Ok(world) => Run::new(seed, cluster, world, dice, patience).play(seed),
+        Ok((world, reader)) => {
+            let mut run = Run::new(seed, cluster, world, dice, patience);
+            if let Some(person) = reader {
+                let reader = Reader::new(READERS, person, reading, READERS_PACE_US);
+                run.cluster.wake_in(READERS, 1);
+                run.reader = Some(reader);
+            }
+            run.play(seed)
+        }
         Err(failed) => {
             cluster.violation("the setup works", failed.0);
             report(seed, &mut cluster, &Oracle::default())
@@ -181,6 +206,7 @@ struct Run {
     founders: Vec<Founder>,
     movers: Vec<Mover>,
     stewards: Vec<Steward>,
+    reader: Option<Reader>,
     keeper: Keeper,
     plan: Plan,
     dice: Dice,
@@ -282,6 +308,7 @@ impl Run {
             founders,
             movers,
             stewards,
+            reader: None,
             plan,
             dice,
             patience,
@@ -312,6 +339,9 @@ impl Run {
         }
         for steward in &mut self.stewards {
             steward.stop();
+        }
+        if let Some(reader) = &mut self.reader {
+            reader.stop();
         }
         self.keeper.hurry(&mut self.cluster);
         let mut not_quiet = self.settle();
@@ -348,6 +378,12 @@ impl Run {
             not_quiet,
         );
         self.watchers_at_end();
+        if let Some(reader) = &mut self.reader
+            && view.not_quiet.is_none()
+        {
+            let strict = self.patience.is_endless() && self.cluster.disks_lost() == 0;
+            reader.at_end(&mut self.cluster, strict);
+        }
         let found = invariants::at_end(&self.oracle, &view, &self.cluster);
         for violation in found {
             self.cluster.violation(violation.invariant, violation.what);
@@ -368,6 +404,11 @@ impl Run {
             Occurrence::Quiet => {}
             Occurrence::Woken { actor: FAULTS } => self.faults_due(),
             Occurrence::Woken { actor: KEEPER } => self.keeper.woken(&mut self.cluster),
+            Occurrence::Woken { actor } if actor >= READERS => {
+                if let Some(reader) = &mut self.reader {
+                    reader.woken(&mut self.cluster);
+                }
+            }
             Occurrence::Woken { actor } if actor >= STEWARDS => {
                 if let Some(steward) = self.stewards.get_mut(actor - STEWARDS) {
                     steward.woken(&mut stage);
@@ -403,6 +444,15 @@ impl Run {
                 call,
                 outcome,
             } => self.keeper.ended(&mut self.cluster, call, outcome),
+            Occurrence::Ended {
+                actor,
+                call,
+                outcome,
+            } if actor >= READERS => {
+                if let Some(reader) = &mut self.reader {
+                    reader.ended(&mut self.cluster, call, &outcome);
+                }
+            }
             Occurrence::Ended {
                 actor,
                 call,
@@ -516,6 +566,7 @@ impl Run {
             || self.founders.iter().any(|founder| !founder.is_idle())
             || self.movers.iter().any(|mover| !mover.is_idle())
             || self.stewards.iter().any(|steward| !steward.is_idle())
+            || self.reader.as_ref().is_some_and(|reader| !reader.is_idle())
             || !self.keeper.is_idle()
         {
             if self.cluster.now_us() > until_us {

@@ -393,6 +393,14 @@ fn forum(cluster: &mut Cluster, registry: &Registry, people: &[Person]) -> Resul
     insist(cluster, 0, &Speaker::Operator, &moderated).map(|_| ())
 }
 
+/// Somebody whose mailbox mail programs look at, and nobody else writes to.
+pub(crate) fn reader(cluster: &mut Cluster, dice: &mut Dice) -> Result<Person, SetupFailed> {
+    let servers: Vec<ServerName> = cluster.nodes().iter().map(|n| n.name.clone()).collect();
+    let found = person(cluster, name("reader@pa"), sites(&servers, dice))?;
+    cluster.run_for(3_000);
+    Ok(found)
+}
+
 fn person(
     cluster: &mut Cluster,
     name: Name,

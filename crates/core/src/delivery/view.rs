@@ -186,6 +186,7 @@ impl Server {
             full_mailboxes: self.rounds.full_mailboxes,
             disk_nearly_full: self.disk_nearly_full,
             retained: self.retained.usage,
+            uids_reissued: self.mailboxes.reissued,
             ..StorageView::default()
         }
     }

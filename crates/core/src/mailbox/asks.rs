@@ -348,12 +348,7 @@ fn view_answer(
     (since, after): (Option<Mark>, u32),
 ) -> Option<MailboxAnswer> {
     let shown: &Shown = view.shown.get(&folder)?;
-    // A moment of this view, by its slot and its time.
-    let own = |mark: &Mark| {
-        let slots = u64::from(super::blocks::SLOTS);
-        mark.0 % slots == view.loaded.0 % slots && (view.loaded..=view.last).contains(mark)
-    };
-    let since = since.filter(own);
+    let since = since.filter(|since| view.has_seen(*since));
     let vanished = since.and_then(|since| shown.vanished_since(since));
     let (extent, since) = match &vanished {
         Some(_) => (Extent::Changes, since.unwrap_or_default()),
@@ -372,7 +367,7 @@ fn view_answer(
         extent,
         uid_validity: validity(view, inbox, folder)?,
         uid_next: shown.next,
-        mark: view.last,
+        mark: shown.mark,
         next: rows.last().map(|row| row.uid).filter(|_| !is_last),
         rows,
         vanished: vanished.filter(|_| after == 0).unwrap_or_default(),

@@ -7,7 +7,7 @@
 //!
 //! A number is *void* when a higher block was opened by somebody who did not know it: there mail programs may have
 //! seen higher numbers already, and it would appear late. Everybody sees that from the cells alone.
-//! `core/tests/it/number_model.rs` is the model.
+//! `blocks_test.rs` searches all that can happen, at small sizes.
 
 use std::collections::BTreeMap;
 
@@ -44,6 +44,9 @@ pub(crate) fn parts(uid: u32) -> (u32, u32) {
 impl Blocks {
     /// A block is as it says now. Gives whether other numbers may be void than before.
     pub(crate) fn learn(&mut self, block: u32, row: BlockRow) -> bool {
+        if block > LAST_BLOCK {
+            return false;
+        }
         let before = self.known.insert(block, row);
         let row = self.known.get(&block);
         let same = |old: &BlockRow| row.is_some_and(|r| r.prev == old.prev && r.less == old.less);
@@ -141,7 +144,8 @@ impl Blocks {
     /// The block in which this life may go on numbering, and the next number in it.
     pub(crate) fn own(&self, life: OriginId) -> Option<(u32, u32)> {
         let (block, row) = self.highest()?;
-        (row.owner == life && row.next < NUMBERS_A_BLOCK).then_some((block, row.next))
+        let has_room = (1..NUMBERS_A_BLOCK).contains(&row.next);
+        (row.owner == life && has_room).then_some((block, row.next))
     }
 
     /// What a server would do that forgets that another life of its disk opened it.
@@ -155,16 +159,18 @@ impl Blocks {
         self.known.keys().copied()
     }
 
-    /// A new block for a life of a site's disk. `known_of` says up to where the numbers of a block are surely
+    /// A new block for a life of a site's disk, above `floor` too, a number that was shown. `known_of` says up to where the numbers of a block are surely
     /// known to it; `draw` gives a random number below another. None when the numbers are used up.
     pub(crate) fn open(
         &self,
         (life, server, slot): (OriginId, &ServerName, u32),
+        floor: u32,
         known_of: impl Fn(u32) -> u32,
         draw: impl FnOnce(u32) -> u32,
     ) -> Option<(u32, BlockRow)> {
         let prev = self.highest().map(|(block, _)| (block, known_of(block)));
-        let above = prev.map_or(0, |(block, _)| block + 1);
+        let above_floor = if floor > 1 { parts(floor).0 + 1 } else { 0 };
+        let above = prev.map_or(0, |(block, _)| block + 1).max(above_floor);
         let mut round = above / SLOTS;
         if round * SLOTS + slot < above {
             round += 1;
@@ -205,6 +211,10 @@ impl Blocks {
 }
 
 #[cfg(test)]
+#[path = "blocks_test.rs"]
+mod search;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -222,6 +232,7 @@ mod tests {
         let (block, row) = blocks
             .open(
                 (life(who.0), &server(who.1), slot),
+                0,
                 |b| known.next_in(b),
                 |_| 0,
             )
@@ -326,7 +337,7 @@ mod tests {
         };
         blocks.learn(LAST_BLOCK - 7, row);
         let (a, known) = (server("a"), |_| 1);
-        assert!(blocks.open((life(1), &a, 7), known, |_| 0).is_some());
-        assert!(blocks.open((life(1), &a, 0), known, |_| 0).is_none());
+        assert!(blocks.open((life(1), &a, 7), 0, known, |_| 0).is_some());
+        assert!(blocks.open((life(1), &a, 0), 0, known, |_| 0).is_none());
     }
 }

@@ -131,8 +131,8 @@ impl Server {
                 continue;
             };
             // A moment of another view is before all of this one's.
-            let foreign = |since: Mark| since.0 % 8 != view.loaded.0 % 8 || since < view.loaded;
-            if unchanged_since.is_some_and(|since| mail.mark > since || foreign(since)) {
+            let changed = |since: Mark| mail.mark > since || !view.has_seen(since);
+            if unchanged_since.is_some_and(changed) {
                 kept.push(uid);
                 continue;
             }

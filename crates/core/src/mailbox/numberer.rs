@@ -273,13 +273,18 @@ impl Server {
             return Ok(());
         };
         let mut waiting: Vec<(MessageId, FolderId)> = Vec::new();
-        let mut reissued = 0;
+        let (mut reissued, mut floor) = (0, 0);
         for message in view.unnumbered.iter().take(NUMBERED_A_TURN) {
             let Some(folder) = view.folder_of(*message) else {
                 continue;
             };
             let had = view.mails.get(message).and_then(|mail| mail.uid);
             reissued += u64::from(had.is_some_and(|(of, _)| of == folder));
+            // Where a cell says that higher ones were shown, it goes on above them.
+            floor = view
+                .shown
+                .get(&folder)
+                .map_or(floor, |shown| shown.next.max(floor));
             waiting.push((*message, folder));
         }
         if waiting.is_empty() {
@@ -289,7 +294,8 @@ impl Server {
         let mut opened: BTreeMap<u32, BlockRow> = BTreeMap::new();
         let mut numbered = Vec::new();
         for (message, folder) in waiting {
-            let Some((block, next)) = self.next_number(inbox, &mut blocks, &mut opened)? else {
+            let Some((block, next)) = self.next_number(inbox, floor, &mut blocks, &mut opened)?
+            else {
                 self.alarm(format!(
                     "the numbers of mailbox {inbox} are used up: its new mails are not shown by IMAP"
                 ));
@@ -313,6 +319,7 @@ impl Server {
     fn next_number(
         &mut self,
         inbox: Incarnation,
+        floor: u32,
         blocks: &mut Blocks,
         changed: &mut BTreeMap<u32, BlockRow>,
     ) -> Result<Option<(u32, u32)>, Damaged> {
@@ -321,11 +328,12 @@ impl Server {
             true => blocks.own_of(&self.config.server),
             false => blocks.own(life),
         };
+        let own = own.filter(|(block, next)| block * NUMBERS_A_BLOCK + next >= floor);
         let (block, row) =
             match own.and_then(|(block, _)| Some((block, blocks.row(block)?.clone()))) {
                 Some(own) => own,
                 None => {
-                    let Some(opened) = self.open_block(inbox, blocks)? else {
+                    let Some(opened) = self.open_block(inbox, floor, blocks)? else {
                         return Ok(None);
                     };
                     opened
@@ -344,6 +352,7 @@ impl Server {
     fn open_block(
         &mut self,
         inbox: Incarnation,
+        floor: u32,
         blocks: &Blocks,
     ) -> Result<Option<(u32, BlockRow)>, Damaged> {
         let space = Self::mailbox_space(inbox);
@@ -359,6 +368,7 @@ impl Server {
         let me = (self.clock.origin(), &self.config.server, slot);
         let opened = blocks.open(
             me,
+            floor,
             |block| known.get(&block).copied().unwrap_or(0),
             |limit| (draw % u64::from(limit.max(1))) as u32,
         );

@@ -364,13 +364,22 @@ impl View {
     /// Folders whose next number no row and no cell witnesses any more.
     pub(super) fn unwitnessed(&self) -> Vec<(FolderId, u32)> {
         let unwitnessed = self.shown.iter().filter(|(folder, shown)| {
-            let of_rows = shown.rows.last_key_value().map_or(0, |(uid, _)| uid + 1);
+            let of_rows = shown
+                .rows
+                .last_key_value()
+                .map_or(0, |(uid, _)| uid.saturating_add(1));
             let of_cell = self.uid_next.get(folder).copied().unwrap_or(1);
             of_rows.max(of_cell) < shown.next
         });
         unwitnessed
             .map(|(folder, shown)| (*folder, shown.next))
             .collect()
+    }
+
+    /// Whether a moment is one of this view: by its slot and its time.
+    pub(super) fn has_seen(&self, mark: Mark) -> bool {
+        let slots = u64::from(super::blocks::SLOTS);
+        mark.0 % slots == self.loaded.0 % slots && (self.loaded..=self.last).contains(&mark)
     }
 
     /// How much memory it takes, in mails and what is like one.

@@ -32,6 +32,7 @@ impl From<&StorageView> for v1::StorageView {
             retained: Some(view.retained.into()),
             archived: Some(view.archived.into()),
             archive_to_remove: view.archive_to_remove,
+            uids_reissued: view.uids_reissued,
         }
     }
 }
@@ -46,6 +47,7 @@ impl From<v1::StorageView> for StorageView {
             retained: read(view.retained),
             archived: read(view.archived),
             archive_to_remove: view.archive_to_remove,
+            uids_reissued: view.uids_reissued,
         }
     }
 }

@@ -43,6 +43,8 @@ struct Mailbox {
     name: Name,
     speaker: Speaker,
     sites: Vec<ServerName>,
+    /// Where the bodies of copies are kept: under other ids.
+    bodies: BTreeMap<MessageId, MessageId>,
     /// What lists add to messages of theirs.
     lists: BTreeMap<MessageId, ListCopy>,
 }
@@ -112,12 +114,16 @@ impl<B: Backend> Pop3<B> {
                     .iter()
                     .filter_map(|listed| Entry::new(listed.message.to_string(), listed.len).ok())
                     .collect();
+                let bodies = listing.messages.iter();
+                let bodies = bodies.map(|listed| (listed.message, listed.body));
+                let bodies = bodies.filter(|(message, body)| message != body).collect();
                 let lists = listing.messages.into_iter();
                 let lists = lists.filter_map(|listed| Some((listed.message, listed.list?)));
                 self.mailbox = Some(Mailbox {
                     name,
                     speaker,
                     sites: listing.sites,
+                    bodies,
                     lists: lists.collect(),
                 });
                 Ok(Listed { entries, extent })
@@ -139,9 +145,11 @@ impl<B: Backend> Pop3<B> {
             .as_ref()
             .map(|held| held.sites.as_slice())
             .unwrap_or_default();
+        let bodies = self.mailbox.as_ref().map(|held| &held.bodies);
+        let body = bodies.and_then(|bodies| bodies.get(&message)).copied();
         let opened = timeout(
             self.context.limits.ask,
-            self.context.core.read_body(message, sites),
+            self.context.core.read_body(body.unwrap_or(message), sites),
         )
         .await;
         match opened {

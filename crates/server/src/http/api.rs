@@ -217,7 +217,7 @@ impl Api {
         let Some(listed) = messages.iter().find(|listed| listed.message == message) else {
             return Err(Refusal::not_found(format!("{message} in the inbox of {owner}")).into());
         };
-        let body = self.calls.core.read_body(message, &sites).await?;
+        let body = self.calls.core.read_body(listed.body, &sites).await?;
         let body = body.after(listed.list.as_ref());
         let length = HeaderValue::from(body.len_bytes());
         let chunks = futures_util::stream::unfold(Some(body), next_chunk);

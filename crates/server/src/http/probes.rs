@@ -95,6 +95,7 @@ impl Probes {
         gauge("grapevine_mail_octets", storage.mail.octets);
         gauge("grapevine_mail_messages", storage.mail.messages);
         gauge("grapevine_mailboxes_full", storage.full_mailboxes);
+        metrics::counter!("grapevine_mailbox_uids_reissued_total").absolute(storage.uids_reissued);
         gauge("grapevine_retained_octets", storage.retained.octets);
         gauge("grapevine_retained_messages", storage.retained.messages);
         gauge("grapevine_archived_octets", storage.archived.octets);

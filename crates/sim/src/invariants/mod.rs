@@ -6,6 +6,7 @@ pub mod holders_converge;
 pub mod leases;
 pub mod mailboxes_converge;
 pub mod nobody_else;
+pub mod numbers;
 pub mod one_copy;
 pub mod one_name_one_entry;
 pub mod own_writes_are_read;

@@ -244,6 +244,7 @@ pub(super) fn status() -> BoxedStrategy<ServerStatus> {
                         retained: Usage::of(mailboxes / 3),
                         archived: Usage::of(mailboxes / 5),
                         archive_to_remove: mailboxes / 7,
+                        uids_reissued: mailboxes / 11,
                     },
                 }
             },
