@@ -37,11 +37,11 @@ pub(crate) struct Mailbox {
 #[derive(Debug, Default)]
 struct Folder {
     shown: Shown,
-    /// Without what was shown by a site that heard no other: that may be lost with its disk.
-    surely: Shown,
     mails: BTreeMap<u32, MessageId>,
     mark: Option<Mark>,
     by: Option<ServerName>,
+    /// What that one has shown without a break.
+    by_it: Shown,
 }
 
 #[derive(Debug)]
@@ -324,9 +324,11 @@ impl Reader {
         }
         let remembered = self.programs[at].folders.entry(folder).or_default();
         // One numberer never shows a number late; two that can't hear each other may, until they do.
-        let same = remembered.by.as_ref() == Some(&reply.by);
+        if remembered.by.as_ref() != Some(&reply.by) {
+            remembered.by_it = Shown::default();
+        }
         for row in &view.rows {
-            if same && is_late(&remembered.shown, row.uid) && cluster.disks_lost() == 0 {
+            if is_late(&remembered.by_it, row.uid, cluster.disks_lost()) {
                 let uid = row.uid;
                 let what = format!("{who}: {} shows {uid} late in {folder}", reply.by);
                 cluster.violation(NAME, what);
@@ -341,10 +343,8 @@ impl Reader {
         for row in &view.rows {
             remembered.mails.insert(row.uid, row.message);
         }
-        remembered.shown.learn(view);
-        if !reply.partial && reply.copies != 1 {
-            remembered.surely.learn(view);
-        }
+        remembered.shown.learn(reply, view);
+        remembered.by_it.learn(reply, view);
         remembered.mark = Some(view.mark);
         remembered.by = Some(reply.by.clone());
     }
@@ -374,11 +374,8 @@ impl Reader {
                     }
                     for program in &self.programs {
                         let seen = program.folders.get(&view.folder);
-                        let late = |seen: &Folder| match cluster.disks_lost() {
-                            0 => is_late(&seen.shown, row.uid),
-                            _ => is_late(&seen.surely, row.uid),
-                        };
-                        if seen.is_some_and(late) {
+                        let lost = cluster.disks_lost();
+                        if seen.is_some_and(|seen| is_late(&seen.shown, row.uid, lost)) {
                             let (uid, folder) = (row.uid, view.folder);
                             let what = format!("{who} at node {node}: {uid} in {folder} is late");
                             cluster.violation(NAME, what);

@@ -273,7 +273,8 @@ impl Server {
             return Ok(());
         };
         let mut waiting: Vec<(MessageId, FolderId)> = Vec::new();
-        let (mut reissued, mut floor) = (0, 0);
+        // A number whose block has not come was shown all the same.
+        let (mut reissued, mut floor) = (0, view.above_all);
         for message in view.unnumbered.iter().take(NUMBERED_A_TURN) {
             let Some(folder) = view.folder_of(*message) else {
                 continue;
@@ -305,12 +306,12 @@ impl Server {
             numbered.push((message, (folder, uid)));
         }
         self.mailboxes.reissued = self.mailboxes.reissued.saturating_add(reissued);
-        // A block before its numbers: who has a number knows that it was given out.
-        for (block, row) in opened {
-            changes.push(Change::put(cells::block_key(block), codec::encode(&row)));
-        }
+        // The numbers before their block's word about them: who has that has all of them.
         for (message, row) in numbered {
             changes.push(Change::put(cells::uid_key(message), codec::encode(&row)));
+        }
+        for (block, row) in opened {
+            changes.push(Change::put(cells::block_key(block), codec::encode(&row)));
         }
         Ok(())
     }

@@ -106,6 +106,8 @@ pub(crate) struct View {
     /// The moment of its loading, and of its last change.
     pub(super) loaded: Mark,
     pub(super) last: Mark,
+    /// Above every number that any cell has named, whether or not it counts.
+    pub(super) above_all: u32,
     /// What wrote its last numbers.
     pub(super) numbered: Option<grapevine_model::Stamp>,
     /// When somebody asked last.
@@ -160,6 +162,8 @@ impl View {
             mail.placed = value.and_then(|value| codec::decode(value).ok());
         } else if field == Field::Uid.number() {
             mail.uid = value.and_then(|value| codec::decode(value).ok());
+            let above = mail.uid.map_or(0, |(_, uid): UidRow| uid.saturating_add(1));
+            self.above_all = above.max(self.above_all);
         } else {
             let flag = value.and_then(|value| codec::decode::<Flag>(value).ok());
             let Ok(folded) = std::str::from_utf8(&key.element) else {

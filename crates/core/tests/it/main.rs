@@ -29,6 +29,7 @@ mod listing;
 mod lists;
 mod lockout;
 mod logins;
+mod mailbox_limits;
 mod mailboxes;
 mod matrix;
 mod matrix_samples;
