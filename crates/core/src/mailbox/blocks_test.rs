@@ -263,7 +263,8 @@ impl State {
             program.seen.retain(|_, at| {
                 let life = log[*at].life;
                 let before = log[..*at].iter().filter(|write| write.life == life).count();
-                known.get(&life).copied().unwrap_or(0) > before
+                // A number and its block's word are one write, torn only where a session breaks off between them.
+                known.get(&life).copied().unwrap_or(0) > before + 1
             });
         }
         self.known[site].clear();
