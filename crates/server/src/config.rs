@@ -154,7 +154,7 @@ The configuration (TOML; every key is optional):
     https = \"off\"            the API (/api/v1) for all, with the certificate of the doors for mail programs
     smtp = \"0.0.0.0:25\", submission = \"0.0.0.0:587\", submissions = \"0.0.0.0:465\",
     pop3 = \"0.0.0.0:110\", pop3s = \"0.0.0.0:995\", imap = \"0.0.0.0:143\", imaps = \"0.0.0.0:993\",
-    ldap = \"0.0.0.0:389\", ldaps = \"0.0.0.0:636\"
+    ldap = \"0.0.0.0:389\", ldaps = \"0.0.0.0:636\", sieve = \"0.0.0.0:4190\"
     lmtp = \"off\"           for a mail server that hands over what is for this Grapevine; \"unix:/path\" too
     dns = \"off\"              services and names for DNS, UDP and TCP; the usual port is 53
   [advertise]                how others reach the doors (same keys); default: hostname and the door's port
