@@ -119,6 +119,8 @@ struct Page {
     reason: String,
     /// Who of it still lacks a copy, while it is under way.
     left: Option<BTreeSet<Incarnation>>,
+    /// Whether it is one of those under way that others wait for.
+    in_place: bool,
     /// How many recipients it had when it was last read.
     count: usize,
     /// How many copies each needs.
@@ -149,7 +151,7 @@ pub(crate) struct Fanouts {
     due: BTreeSet<(u64, u64, MessageId, Item)>,
     turn: u64,
     flying: BTreeMap<(Incarnation, MessageId), Flying>,
-    /// Pages under way.
+    /// Pages under way that can be expected to land: what waits for a site that is away keeps no place from others.
     pages: usize,
     /// Messages whose groups wait until a page has landed.
     parked: BTreeSet<MessageId>,
@@ -180,10 +182,12 @@ impl Fanouts {
         self.due.insert((due_ms, self.turn, message, item));
     }
 
-    /// There is room for another page.
-    fn one_flies_less(&mut self, now_ms: u64) {
-        self.pages = self.pages.saturating_sub(1);
-        self.wake_parked(now_ms);
+    /// A page is under way no more: there is room for another one, if it had a place.
+    fn leave_place(&mut self, in_place: bool, now_ms: u64) {
+        if in_place {
+            self.pages = self.pages.saturating_sub(1);
+            self.wake_parked(now_ms);
+        }
     }
 
     /// One of those that wait for room: whoever finds some left wakes the next, so that a place that

@@ -294,3 +294,19 @@ fn a_direct_copy_says_nothing_of_lists_and_what_fails_of_a_list_its_owners_hear(
     assert_eq!(inbox, [direct, id]);
     cluster.assert_settled();
 }
+
+#[test]
+fn lists_go_on_while_the_only_other_site_is_away() {
+    let mut cluster = Cluster::new(2);
+    cluster.group("csl^@pa", &["birrell@pa", "needham@pa"], &["needham@pa"]);
+    cluster.pass(5_000);
+    cluster.alarms_expected = true;
+    cluster.kill("s2");
+    cluster.pass(20_000);
+    // More than are under way at once, and none of them gets its second copy.
+    let sent: Vec<_> = (0..12)
+        .map(|n| cluster.submit("s1", "birrell@pa", &["csl^@pa"], &format!("message {n}")))
+        .collect();
+    cluster.pass(10_000);
+    assert_eq!(cluster.inbox("s1", "needham@pa"), sent);
+}

@@ -113,8 +113,8 @@ impl Server {
             let now = self.now.mono_ms;
             let fanout = self.fanouts.of.get_mut(&message);
             let page = fanout.and_then(|fanout| fanout.pages.remove(&number));
-            if page.is_some_and(|page| page.left.is_some()) {
-                self.fanouts.one_flies_less(now);
+            if let Some(page) = page {
+                self.fanouts.leave_place(page.in_place, now);
             }
         }
         self.end_fanout_if_done(message);

@@ -107,7 +107,8 @@ impl Server {
                 self.fanouts.flying.remove(&(*inbox, message));
             }
             row.inboxes.retain(|(inbox, _)| left.contains(inbox));
-            self.fanouts.one_flies_less(self.now.mono_ms);
+            let in_place = std::mem::take(&mut page.in_place);
+            self.fanouts.leave_place(in_place, self.now.mono_ms);
         }
         let mut others = std::mem::take(&mut row.others);
         if self.is_too_old(message, since_ms) {
@@ -209,6 +210,7 @@ impl Server {
         let mine = row.sites.contains(&self.config.server);
         let here = mine && !self.disk_nearly_full && !regaining;
         let up: Vec<&ServerName> = row.sites.iter().filter(|s| self.is_up(s)).collect();
+        let (first, enough_up) = (attempts == 0, up.len() >= copies);
         let turn = attempts as usize % up.len().max(1);
         let there = up.get(turn).map(|site| (*site).clone());
         // Who is on two nested lists may be in two pages: the one that is under way with him is waited for, and stands until he has it.
@@ -291,7 +293,9 @@ impl Server {
         let fanout = self.fanouts.of.get_mut(&message);
         if let Some(page) = fanout.and_then(|fanout| fanout.pages.get_mut(&number)) {
             page.left = Some(left);
-            self.fanouts.pages += 1;
+            // On its first way, and while its copies can be made; what takes longer goes on beside the others.
+            page.in_place = first && enough_up;
+            self.fanouts.pages += usize::from(page.in_place);
         }
         let patience_ms = self.config.times.second_copy_ms + self.page_pause_ms(in_vain);
         self.page_waits(message, number, patience_ms, reason);
@@ -435,9 +439,7 @@ impl Server {
         let Some(page) = fanout.pages.remove(&number) else {
             return;
         };
-        if page.left.is_some() {
-            self.fanouts.one_flies_less(now);
-        }
+        self.fanouts.leave_place(page.in_place, now);
         // It may come back in a crash: then it is deposited again, which changes nothing.
         self.ledger
             .delete_lazily(Table::Fanout, page_key(message, number));
