@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod asking;
 mod bad_mail;
 mod catch_all;
 mod catching_up;

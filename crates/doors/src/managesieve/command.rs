@@ -219,14 +219,15 @@ mod tests {
 
     #[test]
     fn words_strings_numbers_and_literals_are_read() {
-        let (line, taken) = whole("putscript \"a\\\"\\\\b\" {3+}\r\nx\r\n\r\nNOOP\r\n");
+        let command = "putscript \"a\\\"\\\\b\" {3+}\r\nx\r\n\r\n";
+        let (line, taken) = whole(&format!("{command}NOOP\r\n"));
         assert_eq!(line.word, "PUTSCRIPT");
         let texts = [
             Argument::Text("a\"\\b".into()),
             Argument::Text("x\r\n".into()),
         ];
         assert!(line.arguments == texts);
-        assert_eq!(taken, 31);
+        assert_eq!(taken, command.len());
         let (line, _) = whole("HAVESPACE \"x\" 99\r\n");
         assert!(line.arguments[1] == Argument::Number(99));
         let (line, _) = whole("\"AGEAYg==\"\r\n");

@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(ClusterFile::read(&path).unwrap(), file);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains("\"public_key\": \"302aff\""), "{text}");
-        let later = text.replace("\"rpc\":", "\"imaps\": \"127.0.0.1:1\", \"rpc\":");
+        let later = text.replace("\"rpc\":", "\"jmap\": \"127.0.0.1:1\", \"rpc\":");
         fs::write(&path, later).unwrap();
         assert_eq!(ClusterFile::read(&path).unwrap(), file);
     }
