@@ -19,6 +19,8 @@
     reason = "a benchmark measures time, stops at the first thing that it did not expect, and prints what it found"
 )]
 
+#[path = "../tests/it/asking.rs"]
+mod asking;
 #[path = "../tests/it/harness.rs"]
 mod harness;
 #[path = "../tests/it/others.rs"]
