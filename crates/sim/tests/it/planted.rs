@@ -59,7 +59,7 @@ fn a_hint_believed_for_ever_is_found() {
 #[test]
 fn an_unknown_taken_for_a_no_is_found() {
     // Seeds whose directory is cut off at the right moment.
-    is_found_from(Planted::UnknownIsNo, 55, 10);
+    is_found_from(Planted::UnknownIsNo, 10, 20);
 }
 
 #[test]
@@ -115,7 +115,8 @@ fn a_message_that_is_taken_for_delivered_when_it_is_handed_over_is_found() {
 
 #[test]
 fn what_a_registry_once_was_taken_for_what_it_is_is_found() {
-    is_found(Planted::OldLivesTaken, 40);
+    // Seeds in which a registry is created again while a holder is away.
+    is_found_from(Planted::OldLivesTaken, 40, 30);
 }
 
 #[test]
