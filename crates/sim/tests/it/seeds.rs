@@ -2,7 +2,7 @@
 
 use grapevine_sim::{Verbosity, run};
 
-/// About twenty seconds as the gate builds it.
+/// With those below, less than a minute as the gate builds it.
 const SEEDS: std::ops::Range<u64> = 0..60;
 
 /// Others in which something was found once: a server that fetched a mailbox again and wrote in it (54, 430), a list begun where
