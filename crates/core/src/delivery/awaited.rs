@@ -12,6 +12,8 @@ use grapevine_model::{MessageId, PeerMessage, ServerName};
 use crate::server::Server;
 use crate::tables::Damaged;
 
+/// Bodies asked for, and sent for, in one such message at most.
+pub(super) const MOST_BODIES: usize = 64;
 /// Words kept at once, over all messages: others are said again by their servers.
 const MOST_KEPT: usize = 4_096;
 /// A body that was asked for is not asked for again of the same server before this: it is on its
@@ -38,7 +40,6 @@ pub(crate) struct Awaited {
 impl Server {
     /// Keeps what needs a body that is not here, and asks for the body unless that was done.
     pub(crate) fn await_body(&mut self, from: &ServerName, message: MessageId, said: PeerMessage) {
-        let now = self.now.mono_ms;
         let waiting = self.awaited.of.entry(message).or_default();
         let known = waiting
             .said
@@ -48,10 +49,24 @@ impl Server {
             waiting.said.push((from.clone(), said));
             self.awaited.kept += 1;
         }
+        self.need_bodies(from, vec![message]);
+    }
+
+    /// Asks for bodies, but for those that are on their way already: a list's message is in many mailboxes, and each of
+    /// them says what it lacks.
+    pub(crate) fn need_bodies(&mut self, from: &ServerName, mut messages: Vec<MessageId>) {
+        let now = self.now.mono_ms;
         let recent = |asked: &u64| now.saturating_sub(*asked) < ASK_AGAIN_MS;
-        if !waiting.asked.get(from).is_some_and(recent) {
-            waiting.asked.insert(from.clone(), now);
-            let messages = vec![message];
+        messages.retain(|message| {
+            let waiting = self.awaited.of.entry(*message).or_default();
+            let is_asked = waiting.asked.get(from).is_some_and(recent);
+            if !is_asked {
+                waiting.asked.insert(from.clone(), now);
+            }
+            !is_asked
+        });
+        for messages in messages.chunks(MOST_BODIES) {
+            let messages = messages.to_vec();
             self.send(from, PeerMessage::Need { messages });
         }
     }

@@ -6,6 +6,7 @@
 use grapevine_model::{BodyInfo, MessageId, PeerMessage, ServerName};
 
 use crate::codec::{self, MessageRow};
+use crate::delivery::awaited::MOST_BODIES;
 use crate::effect::{Effect, Staged};
 use crate::server::Server;
 use crate::tables::{Damaged, Op, Table};
@@ -176,8 +177,6 @@ impl Server {
 
     /// Another server lacks bodies for what this one sent.
     pub(crate) fn take_need(&mut self, from: &ServerName, messages: Vec<MessageId>) {
-        /// Bodies sent for one such message at most; the rest are asked for again.
-        const MOST_BODIES: usize = 64;
         for message in messages.into_iter().take(MOST_BODIES) {
             self.send_body(from, message);
             self.refill_needed(from, message);

@@ -169,6 +169,8 @@ pub(crate) struct Custody {
     pub(crate) delay: DelayNotice,
     /// The reports that tell of its end: it is over when the yes was given to them.
     pub(crate) reported_by: Vec<MessageId>,
+    /// Whom another mail system refused, and nobody but this server knows it yet: told with the yes to the reports.
+    untold: Vec<String>,
     /// The message that this one reports on.
     pub(crate) about: Option<MessageId>,
     /// The row has changed since it was last written.
@@ -200,6 +202,7 @@ impl Custody {
             handed_by: Vec::new(),
             delay: DelayNotice::Due,
             reported_by: Vec::new(),
+            untold: Vec::new(),
             about: None,
             dirty: true,
         }
@@ -454,9 +457,14 @@ impl Server {
             self.due.remove(&(trying.due_ms, message, key.to_owned()));
         }
         custody.touch();
-        if matches!(pending.stage, Stage::Outside(_)) {
-            self.outside_is_done(message, key);
-            self.tell_outside_done(message, vec![key.to_owned()]);
+        match pending.stage {
+            // Whoever hears it hands over no more, and reports no more: the report must be safe first.
+            Stage::Outside(OutsideEnd::Refused { .. }) => custody.untold.push(key.to_owned()),
+            Stage::Outside(OutsideEnd::Relayed { .. }) => {
+                self.outside_is_done(message, key);
+                self.tell_outside_done(message, vec![key.to_owned()]);
+            }
+            Stage::Steer | Stage::Failed(..) | Stage::Delivered => {}
         }
         self.remember_outcome(message, &pending.name, how, reason);
         self.end_custody_if_done(message)
@@ -490,6 +498,7 @@ impl Server {
 
     /// Custody ends when nobody waits any more; the deputy is told.
     pub(crate) fn end_custody_if_done(&mut self, message: MessageId) -> Result<(), Damaged> {
+        let are_reports_safe = self.tell_refused(message);
         let Some(custody) = self.custodies.get(&message) else {
             return Ok(());
         };
@@ -502,9 +511,7 @@ impl Server {
             self.saving.insert(message);
             return Ok(());
         }
-        let unsafe_yet =
-            |report: &MessageId| self.custodies.get(report).is_some_and(|c| !c.promised);
-        if custody.reported_by.iter().any(unsafe_yet) {
+        if !are_reports_safe {
             // The report is on this disk only. Until it is on a second one, the deputy could have to explain.
             self.saving.insert(message);
             return Ok(());
@@ -525,6 +532,28 @@ impl Server {
             self.ended.entry(deputy).or_default().push(message);
         }
         Ok(())
+    }
+
+    /// Tells who else drives this message whom other mail systems refused, once all reports of it are on a second disk.
+    /// Says whether they are.
+    fn tell_refused(&mut self, message: MessageId) -> bool {
+        let Some(custody) = self.custodies.get(&message) else {
+            return true;
+        };
+        let unsafe_yet =
+            |report: &MessageId| self.custodies.get(report).is_some_and(|c| !c.promised);
+        if custody.reported_by.iter().any(unsafe_yet) {
+            return false;
+        }
+        let Some(custody) = self.custodies.get_mut(&message) else {
+            return true;
+        };
+        let refused = std::mem::take(&mut custody.untold);
+        for key in &refused {
+            self.outside_is_done(message, key);
+        }
+        self.tell_outside_done(message, refused);
+        true
     }
 
     /// Writes what changed and tells deputies what has ended, once a turn.

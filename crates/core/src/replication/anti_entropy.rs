@@ -253,7 +253,7 @@ impl Server {
         let updates = self.sift(from, &space, updates);
         let lacking = self.lacking_bodies(&space, &updates)?;
         if !lacking.is_empty() {
-            self.send(from, PeerMessage::Need { messages: lacking });
+            self.need_bodies(from, lacking);
             return Ok(());
         }
         let follows = self.planted_vector_over_gap || self.follows(&space, previous, context);
@@ -316,7 +316,7 @@ impl Server {
         let updates = self.sift(from, &space, updates);
         let lacking = self.lacking_bodies(&space, &updates)?;
         if !lacking.is_empty() {
-            self.send(from, PeerMessage::Need { messages: lacking });
+            self.need_bodies(from, lacking);
             // The bodies come first on the same connection, then the page again; if they do not,
             // the next beat begins anew.
             let (now, beat_ms) = (self.now.mono_ms, self.config.times.beat_ms);

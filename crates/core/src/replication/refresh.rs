@@ -236,7 +236,7 @@ impl Server {
         let lacking = self.lacking_bodies(&space, &updates)?;
         if !lacking.is_empty() {
             // The bodies come first on the same connection, then the part again.
-            self.send(from, PeerMessage::Need { messages: lacking });
+            self.need_bodies(from, lacking);
             let now = self.now.mono_ms;
             let again = self.spaces.get_mut(&space).is_some_and(|state| {
                 let asked = Some((part.base.clone(), now));
