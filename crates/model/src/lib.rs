@@ -59,8 +59,8 @@ pub use login::{
 pub use mailbox::{
     CopiedMail, Extent, Flag, FlagChange, FlagError, FlaggedMail, FolderId, FolderPath,
     FolderPathError, FolderView, INBOX, MAX_FLAG_BYTES, MAX_FLAGS_A_MAIL, MAX_FOLDER_LEVELS,
-    MAX_FOLDER_PATH_BYTES, MAX_FOLDERS, MAX_MAILS_AN_ASK, MAX_ROWS_A_PAGE, MailRow, MailboxAnswer,
-    MailboxAsk, MailboxReply, MailboxView, Mark, SpecialUse,
+    MAX_FOLDER_PATH_BYTES, MAX_FOLDERS, MAX_MAILS_AN_ASK, MAX_ROWS_A_PAGE, MailPlace, MailRow,
+    MailboxAnswer, MailboxAsk, MailboxReply, MailboxView, Mark, SpecialUse,
 };
 pub use message::{
     BodyInfo, Envelope, EnvelopeRecipient, MailboxEntry, Notify, ReportReason, ReportTells,

@@ -233,6 +233,15 @@ pub enum SpecialUse {
     Trash,
 }
 
+/// Where a mail stands: in which folder, and its number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MailPlace {
+    /// Which folder.
+    pub folder: FolderId,
+    /// Its number (the UID of IMAP).
+    pub uid: u32,
+}
+
 /// A moment of a view (the MODSEQ of IMAP): greater for each of its changes. One of another numberer, or from before
 /// the view was loaded, is recognised, and everything counts as changed since.
 #[derive(

@@ -14,9 +14,10 @@ mod wire;
 
 pub use channel::{Timeouts, connect, connect_watched, grapevine_client, peers_client};
 pub use convert::{
-    Call, Caller, Credentials, ReadBodyRequest, SubmitHead, decode_call, decode_call_after,
-    decode_read_body, decode_reply, decode_reply_as_of, decode_submit_head, encode_call,
-    encode_call_after, encode_read_body, encode_reply, encode_reply_as_of, encode_submit_head,
+    AppendHead, Call, Caller, Credentials, ReadBodyRequest, SubmitHead, decode_append_head,
+    decode_call, decode_call_after, decode_read_body, decode_reply, decode_reply_as_of,
+    decode_submit_head, decode_watch_mailbox, encode_append_head, encode_call, encode_call_after,
+    encode_read_body, encode_reply, encode_reply_as_of, encode_submit_head, encode_watch_mailbox,
 };
 pub use listen::{
     MAX_CONNECTIONS, MAX_HANDSHAKES, PeerIdentity, grapevine_server, peers_server, serve,

@@ -25,6 +25,7 @@ pub(crate) async fn open(channel: Channel, message: MessageId) -> Result<BodySou
         // A server asks for itself, not for an inbox's owner.
         owner: String::new(),
         message: message.to_bytes().to_vec(),
+        ..Default::default()
     };
     let mut client = grapevine_rpc::grapevine_client(channel);
     let opening = async {

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_model::{
-    ErrorKind, InboxListing, MessageId, Name, Refusal, Reply, Request as Ask, ServerName, Source,
-    Speaker, Submission,
+    ErrorKind, InboxListing, MailPlace, MailboxAsk, MessageId, Name, Refusal, Reply,
+    Request as Ask, ServerName, Source, Speaker, Submission,
 };
 use grapevine_rpc::v1::{self, body_part, grapevine_server, submit_part};
 use grapevine_rpc::{
-    Call, Caller, MAX_CHUNK_BYTES, PeerIdentity, SubmitHead, WireError, decode_call_after,
-    decode_read_body, decode_submit_head, encode_reply, encode_reply_as_of,
+    AppendHead, Call, Caller, MAX_CHUNK_BYTES, PeerIdentity, SubmitHead, WireError,
+    decode_append_head, decode_call_after, decode_read_body, decode_submit_head,
+    decode_watch_mailbox, encode_reply, encode_reply_as_of,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,11 +26,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::body_source::BodySource;
-use crate::client_calls::{ClientCalls, Identity};
+use crate::client_calls::{ClientCalls, Identity, Proved};
 use crate::core_task::{AnswerAsOf, CoreHandle, HeldStage};
 use crate::intake::Intake;
+use crate::mailbox_news;
 use crate::peers::Peers;
 use crate::recent_listings::RecentListings;
+use crate::recent_views::RecentViews;
 use crate::watching::{follow, stopping};
 
 /// A client that is silent for so long in the middle of a message has gone.
@@ -62,6 +65,8 @@ pub(crate) struct ClientService {
     pub(crate) stop: CancellationToken,
     /// Inboxes listed a moment ago.
     pub(crate) recent: RecentListings,
+    /// Folders looked at a moment ago.
+    pub(crate) recent_views: RecentViews,
 }
 
 /// Where a call comes from.
@@ -81,6 +86,7 @@ type Batches = Pin<Box<dyn Stream<Item = Result<v1::CallReply, Status>> + Send>>
 impl grapevine_server::Grapevine for ClientService {
     type ReadBodyStream = Parts;
     type WatchStream = Batches;
+    type WatchMailboxStream = ReceiverStream<Result<v1::MailboxNews, Status>>;
 
     async fn call(
         &self,
@@ -101,13 +107,21 @@ impl grapevine_server::Grapevine for ClientService {
     ) -> Result<Response<v1::CallReply>, Status> {
         let from = self.from(&request)?;
         let mut parts = request.into_inner();
-        let Some(submit_part::Part::Head(head)) = next_part(&mut parts).await? else {
-            return Err(Status::invalid_argument(
-                "a submission begins with its head",
-            ));
+        let result = match next_part(&mut parts).await? {
+            Some(submit_part::Part::Head(head)) => {
+                let head = decode_submit_head(head).map_err(malformed)?;
+                self.take_message(from, head, &mut parts).await?
+            }
+            Some(submit_part::Part::Append(head)) => {
+                let head = decode_append_head(head).map_err(malformed)?;
+                self.take_mail(from, head, &mut parts).await?
+            }
+            Some(submit_part::Part::Chunk(_)) | None => {
+                return Err(Status::invalid_argument(
+                    "a submission begins with its head",
+                ));
+            }
         };
-        let head = decode_submit_head(head).map_err(malformed)?;
-        let result = self.take_message(from, head, &mut parts).await?;
         Ok(Response::new(encode_reply(&result)))
     }
 
@@ -161,9 +175,32 @@ impl grapevine_server::Grapevine for ClientService {
         let replies = ReceiverStream::new(answers).map(|answer| Ok(encode_reply(&answer)));
         Ok(Response::new(Box::pin(replies)))
     }
+
+    async fn watch_mailbox(
+        &self,
+        request: Request<v1::WatchMailboxRequest>,
+    ) -> Result<Response<Self::WatchMailboxStream>, Status> {
+        let from = self.from(&request)?;
+        let caller = decode_watch_mailbox(request.into_inner()).map_err(malformed)?;
+        let proved = self.proved(from, caller).await;
+        let proved = proved.map_err(|refusal| status_of(&refusal))?;
+        let news = mailbox_news::follow(self.core.clone(), proved, self.stop.clone());
+        Ok(Response::new(ReceiverStream::new(news)))
+    }
 }
 
 impl ClientService {
+    /// Who has proved to be an individual.
+    async fn proved(&self, from: From, caller: Caller) -> Result<Proved, Refusal> {
+        match self.identity(from, caller).await? {
+            Identity::Individual(proved) => Ok(proved),
+            Identity::Speaker(_) => Err(Refusal::new(
+                ErrorKind::NotAuthenticated,
+                "a mailbox is an individual's: give a name and a password",
+            )),
+        }
+    }
+
     /// Where a call comes from: the server that the connection has proved to be, if it still is one
     /// of ours, and the address.
     fn from<T>(&self, request: &Request<T>) -> Result<From, Status> {
@@ -232,6 +269,33 @@ impl ClientService {
         Ok(Identity::Speaker(speaker))
     }
 
+    /// Takes a mail for a folder: first whose it is, then its body.
+    async fn take_mail(
+        &self,
+        from: From,
+        head: AppendHead,
+        parts: &mut Streaming<v1::SubmitPart>,
+    ) -> Result<Result<Reply, Refusal>, Status> {
+        let speaker = match self.speaker(from, head.caller).await {
+            Ok(Speaker::Anonymous) => {
+                return Ok(Err(Refusal::new(
+                    ErrorKind::NotAuthenticated,
+                    "who has a mailbox says who it is: give a name and a password",
+                )));
+            }
+            Ok(speaker) => speaker,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let held = match self.stage(parts).await? {
+            Ok(held) => held,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let Some(staged) = held.release() else {
+            return Err(Status::internal("a body was staged and is not there"));
+        };
+        Ok(self.core.append(speaker, head.request, staged).await)
+    }
+
     /// Takes a message: first who it is from, then its body.
     async fn take_message(
         &self,
@@ -291,6 +355,9 @@ impl ClientService {
     ) -> Result<BodySource, Refusal> {
         let speaker = self.speaker(from, request.caller).await?;
         let (owner, message) = (request.owner, request.message);
+        if let Some(place) = request.place {
+            return self.folder_body(speaker, owner, message, place).await;
+        }
         let listing = match self.recent.with(&speaker, &owner, message) {
             Some(listing) => listing,
             None => self.listing(speaker, owner.clone()).await?,
@@ -304,6 +371,43 @@ impl ClientService {
         // A copy has the body of what it was made from.
         let body = self.core.read_body(listed.body, &listing.sites).await?;
         Ok(body.after(listed.list.as_ref()))
+    }
+
+    /// The body of a mail in a folder, for its owner: the folder's view says so.
+    async fn folder_body(
+        &self,
+        speaker: Speaker,
+        owner: Name,
+        message: MessageId,
+        place: MailPlace,
+    ) -> Result<BodySource, Refusal> {
+        let known = self.recent_views.with(&speaker, &owner, message, place);
+        let found = match known {
+            Some(found) => found,
+            None => {
+                let ask = Ask::Mailbox {
+                    name: owner.clone(),
+                    ask: MailboxAsk::View {
+                        folder: place.folder,
+                        since: None,
+                        after: place.uid.saturating_sub(1),
+                    },
+                };
+                let reply = match self.core.request(speaker.clone(), ask).await? {
+                    Reply::Mailbox(reply) => reply,
+                    _ => {
+                        let why = "the folder was not shown";
+                        return Err(Refusal::new(ErrorKind::Internal, why));
+                    }
+                };
+                let no_such = format!("{message} in this folder of {owner}");
+                self.recent_views
+                    .keep((speaker, owner), reply, message, place)
+                    .ok_or_else(|| Refusal::not_found(no_such))?
+            }
+        };
+        let body = self.core.read_body(found.row.body, &found.sites).await?;
+        Ok(body.after(found.row.list.as_ref()))
     }
 
     async fn listing(&self, speaker: Speaker, owner: Name) -> Result<Arc<InboxListing>, Refusal> {

@@ -33,6 +33,7 @@ use crate::logs::{self, LogFormat, LogLevel};
 use crate::out::{Failure, say};
 use crate::peer_service::PeerService;
 use crate::recent_listings::RecentListings;
+use crate::recent_views::RecentViews;
 use crate::rpc_service::{ClientService, Entrance};
 use crate::running::{Claim, Running};
 use crate::socket;
@@ -344,6 +345,7 @@ fn client_service(
         message_bytes: config.limits.message_bytes,
         stop,
         recent: RecentListings::default(),
+        recent_views: RecentViews::default(),
     }
 }
 

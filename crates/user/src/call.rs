@@ -3,8 +3,9 @@
 //! "No answer" is never taken for "no". A read is simply asked again elsewhere. A
 //! change whose answer is lost may have been done, so:
 //!
-//! 1. It is asked again at the next server. All changes here are idempotent by
-//!    content: adding who is in, or deleting what is gone, changes nothing.
+//! 1. It is asked again at the next server. All changes but one are idempotent by
+//!    content: adding who is in, or deleting what is gone, changes nothing. (The one
+//!    is a copy of mails, which would be new mails again: it is `Unknown` at once.)
 //! 2. If that server then refuses it, the refusal may come from its having been
 //!    done before ("exists already", "no such name", a password that is no longer
 //!    right). So it is asked whether things are as the change wanted them
@@ -15,7 +16,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use grapevine_model::{AsOf, EntryChange, ErrorKind, Refusal, Reply, Request, ServerName, Written};
+use grapevine_model::{
+    AsOf, EntryChange, ErrorKind, MailboxAsk, Refusal, Reply, Request, ServerName, Written,
+};
 
 use crate::link::{Attempt, Link};
 use crate::user::GrapevineUser;
@@ -224,6 +227,9 @@ impl GrapevineUser {
                     ErrorKind::Unknown | ErrorKind::Internal => {
                         why = format!("{}: {refusal}", next.name);
                         doubt = doubt.or_else(|| in_doubt(request, &next.name));
+                        if doubles(request) {
+                            break;
+                        }
                     }
                     ErrorKind::Invalid
                     | ErrorKind::NotAuthenticated
@@ -243,6 +249,9 @@ impl GrapevineUser {
                     self.failed(&next, &reason);
                     why = format!("{}: {reason}", next.name);
                     doubt = doubt.or_else(|| in_doubt(request, &next.name));
+                    if doubles(request) {
+                        break;
+                    }
                 }
             }
         }
@@ -253,6 +262,18 @@ impl GrapevineUser {
 /// The server that may have done it, where there is anything to be done.
 fn in_doubt(request: &Request, server: &str) -> Option<String> {
     request.is_change().then(|| server.to_owned())
+}
+
+/// Whether doing it a second time is another thing done: a copy of mails is new mails. It is not asked
+/// again where it may have been done.
+const fn doubles(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Mailbox {
+            ask: MailboxAsk::Copy { .. },
+            ..
+        }
+    )
 }
 
 /// The answer that was lost, as far as it can be known now.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_model::{
-    BodyInfo, ErrorKind, InboxListing, MessageId, Name, Refusal, Reply, Request, Written,
+    BodyInfo, ErrorKind, InboxListing, MailPlace, MessageId, Name, Refusal, Reply, Request, Written,
 };
 use grapevine_rpc::v1::{BodyPart, body_part};
 use grapevine_rpc::{ReadBodyRequest, encode_read_body};
@@ -34,6 +34,14 @@ pub enum ReadError {
     /// It could not be written where it was to go.
     #[error("the message can't be written: {0}")]
     Write(#[from] io::Error),
+}
+
+/// Which body, and how much of it.
+struct Wanted<'a> {
+    owner: &'a Name,
+    message: MessageId,
+    place: Option<MailPlace>,
+    most_bytes: u64,
 }
 
 /// How much of a body has come, over all servers.
@@ -83,7 +91,28 @@ impl GrapevineUser {
         message: MessageId,
         to: &mut W,
     ) -> Result<BodyInfo, ReadError> {
-        let progress = self.read(owner, message, u64::MAX, to).await?;
+        self.read_body_at(owner, message, None, to).await
+    }
+
+    /// The same of a mail in any folder of one's own mailbox: the folder and the number come from a view. What a
+    /// list adds in front is written too, and is no part of what was measured.
+    ///
+    /// # Errors
+    /// As [`Self::read_body`].
+    pub async fn read_body_at<W: AsyncWrite + Unpin>(
+        &self,
+        owner: &Name,
+        message: MessageId,
+        place: Option<MailPlace>,
+        to: &mut W,
+    ) -> Result<BodyInfo, ReadError> {
+        let wanted = Wanted {
+            owner,
+            message,
+            place,
+            most_bytes: u64::MAX,
+        };
+        let progress = self.read(wanted, to).await?;
         let info = progress.info.ok_or_else(|| odd("a body"))?;
         if *progress.hasher.finalize().as_bytes() != info.digest {
             return Err(Refusal::new(
@@ -104,15 +133,19 @@ impl GrapevineUser {
         at_most_bytes: u64,
     ) -> Result<Vec<u8>, ReadError> {
         let mut head = Vec::new();
-        self.read(owner, message, at_most_bytes, &mut head).await?;
+        let wanted = Wanted {
+            owner,
+            message,
+            place: None,
+            most_bytes: at_most_bytes,
+        };
+        self.read(wanted, &mut head).await?;
         Ok(head)
     }
 
     async fn read<W: AsyncWrite + Unpin>(
         &self,
-        owner: &Name,
-        message: MessageId,
-        want: u64,
+        wanted: Wanted<'_>,
         to: &mut W,
     ) -> Result<Progress, ReadError> {
         let mut progress = Progress {
@@ -120,7 +153,7 @@ impl GrapevineUser {
             hasher: blake3::Hasher::new(),
             done: 0,
             begun: false,
-            want,
+            want: wanted.most_bytes,
         };
         let mut why = "no server is known".to_owned();
         let mut not_found = None;
@@ -129,8 +162,9 @@ impl GrapevineUser {
             let login = self.login();
             let request = encode_read_body(&ReadBodyRequest {
                 caller: caller(login.as_ref()),
-                owner: owner.clone(),
-                message,
+                owner: wanted.owner.clone(),
+                message: wanted.message,
+                place: wanted.place,
             });
             let opened =
                 tokio::time::timeout(self.inner.patience.call, next.link.read_body(request))

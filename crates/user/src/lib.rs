@@ -10,6 +10,7 @@ mod call;
 pub mod import;
 mod inbox;
 mod link;
+mod mailbox;
 mod nearest;
 mod patience;
 mod remembered;

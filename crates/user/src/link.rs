@@ -11,10 +11,10 @@ use std::time::Duration;
 use grapevine_model::{ErrorKind, Refusal, Reply, Request, Seen};
 use grapevine_rpc::tls::client_config;
 use grapevine_rpc::v1::grapevine_client::GrapevineClient;
-use grapevine_rpc::v1::{BodyPart, ReadBodyRequest, SubmitPart};
+use grapevine_rpc::v1::{BodyPart, MailboxNews, ReadBodyRequest, SubmitPart};
 use grapevine_rpc::{
     Caller, Credentials, Timeouts, WireError, connect, decode_reply_as_of, encode_call_after,
-    grapevine_client, is_ticket,
+    encode_watch_mailbox, grapevine_client, is_ticket,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -132,6 +132,18 @@ impl Link {
     /// Opens a body for reading.
     pub(crate) async fn read_body(&self, request: ReadBodyRequest) -> Attempt<Streaming<BodyPart>> {
         match self.client.clone().read_body(request).await {
+            Ok(answer) => Attempt::Done(answer.into_inner()),
+            Err(status) => self.failed(&status),
+        }
+    }
+
+    /// Opens the news of the login's own mailbox.
+    pub(crate) async fn watch_mailbox(
+        &self,
+        login: Option<&Login>,
+    ) -> Attempt<Streaming<MailboxNews>> {
+        let request = encode_watch_mailbox(&caller(login));
+        match self.client.clone().watch_mailbox(request).await {
             Ok(answer) => Attempt::Done(answer.into_inner()),
             Err(status) => self.failed(&status),
         }

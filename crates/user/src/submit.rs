@@ -12,10 +12,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use grapevine_model::{
-    BodyInfo, Envelope, ErrorKind, Hlc, MAX_MESSAGE_BYTES, MessageId, OriginId, Refusal, Reply,
+    BodyInfo, Envelope, ErrorKind, Hlc, MAX_MESSAGE_BYTES, MailboxAsk, MailboxReply, MessageId,
+    Name, OriginId, Refusal, Reply, Request,
 };
 use grapevine_rpc::v1::{SubmitPart, submit_part};
-use grapevine_rpc::{SubmitHead, encode_submit_head};
+use grapevine_rpc::{AppendHead, Caller, SubmitHead, encode_append_head, encode_submit_head};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -97,6 +98,71 @@ impl GrapevineUser {
         body: &BodySource,
         info: BodyInfo,
     ) -> Result<Accepted, SubmitError> {
+        let head = |caller| {
+            encode_submit_head(&SubmitHead {
+                caller,
+                id: Some(id),
+                envelope: envelope.clone(),
+            })
+        };
+        match self.hand_in(head, body, info, id).await? {
+            (Reply::Accepted { message, copies }, server) => Ok(Accepted {
+                message,
+                copies,
+                server,
+            }),
+            (_, server) => {
+                Err(unknown(id, &format!("{server}: its answer is none to a message")).into())
+            }
+        }
+    }
+
+    /// Puts a mail into a folder of the login's own mailbox, under an id that was drawn before: doing it
+    /// again with the same id is the same mail. `ask` must be a `MailboxAsk::Append` of that id and body.
+    ///
+    /// # Errors
+    /// The servers' refusal; `Unknown` where it may have been done.
+    pub async fn append(
+        &self,
+        owner: &Name,
+        ask: MailboxAsk,
+        body: &BodySource,
+    ) -> Result<MailboxReply, SubmitError> {
+        let MailboxAsk::Append {
+            message,
+            body: info,
+            ..
+        } = &ask
+        else {
+            return Err(Refusal::invalid("only an append has a body").into());
+        };
+        let (message, info) = (*message, *info);
+        let request = Request::Mailbox {
+            name: owner.clone(),
+            ask,
+        };
+        let head = |caller| {
+            encode_append_head(&AppendHead {
+                caller,
+                request: request.clone(),
+            })
+        };
+        match self.hand_in(head, body, info, message).await? {
+            (Reply::Mailbox(reply), _) => Ok(reply),
+            (_, server) => {
+                Err(unknown(message, &format!("{server}: its answer is none to a mail")).into())
+            }
+        }
+    }
+
+    /// Hands in a body at one server after the other, until one says yes or no.
+    async fn hand_in(
+        &self,
+        head: impl Fn(Caller) -> SubmitPart,
+        body: &BodySource,
+        info: BodyInfo,
+        id: MessageId,
+    ) -> Result<(Reply, String), SubmitError> {
         if info.len > MAX_MESSAGE_BYTES {
             let why = format!(
                 "the message has {} octets; a message may have {MAX_MESSAGE_BYTES}",
@@ -109,27 +175,15 @@ impl GrapevineUser {
         let mut tries = self.tries();
         while let Some(next) = tries.next().await {
             let login = self.login();
-            let head = SubmitHead {
-                caller: caller(login.as_ref()),
-                id: Some(id),
-                envelope: envelope.clone(),
-            };
+            let first = head(caller(login.as_ref()));
             let sending = Sending {
                 patience: self.inner.patience.stall,
                 answer: self.inner.patience.call,
             };
-            match sending.once(&next.link, head, body, info).await? {
-                Attempt::Done(Reply::Accepted { message, copies }) => {
+            match sending.once(&next.link, first, body, info).await? {
+                Attempt::Done(reply) => {
                     self.well(&next, None);
-                    return Ok(Accepted {
-                        message,
-                        copies,
-                        server: next.name,
-                    });
-                }
-                Attempt::Done(_) => {
-                    lost = true;
-                    why = format!("{}: its answer is none to a message", next.name);
+                    return Ok((reply, next.name));
                 }
                 Attempt::Refused(refusal) => match refusal.kind {
                     ErrorKind::Unavailable => why = format!("{}: {refusal}", next.name),
@@ -155,15 +209,20 @@ impl GrapevineUser {
                 }
             }
         }
-        Err(if lost {
-            let why = format!(
-                "message {id} may have been accepted; handing it in again under this id is safe ({why})"
-            );
-            Refusal::new(ErrorKind::Unknown, why).into()
-        } else {
-            Refusal::unavailable(why).into()
+        Err(match lost {
+            true => unknown(id, &why).into(),
+            false => Refusal::unavailable(why).into(),
         })
     }
+}
+
+fn unknown(id: MessageId, why: &str) -> Refusal {
+    Refusal::new(
+        ErrorKind::Unknown,
+        format!(
+            "message {id} may have been accepted; handing it in again under this id is safe ({why})"
+        ),
+    )
 }
 
 /// One attempt at one server.
@@ -178,7 +237,7 @@ impl Sending {
     async fn once(
         &self,
         link: &Link,
-        head: SubmitHead,
+        head: SubmitPart,
         body: &BodySource,
         info: BodyInfo,
     ) -> io::Result<Attempt<Reply>> {
@@ -186,7 +245,7 @@ impl Sending {
         let (gave_up, giving_up) = oneshot::channel();
         let (progress, mut progressed) = watch::channel(0u64);
         // The channel is new and has room.
-        let _ = parts.try_send(encode_submit_head(&head));
+        let _ = parts.try_send(head);
         let source = body.clone();
         tokio::task::spawn_blocking(move || {
             if let Err(why) = feed(&source, info, &parts, &progress) {

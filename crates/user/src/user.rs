@@ -114,16 +114,16 @@ pub struct GrapevineUser {
 }
 
 pub(crate) struct Inner {
-    roster: Mutex<Roster>,
-    links: Mutex<BTreeMap<(String, Vec<ServerKey>), Link>>,
+    roster: Arc<Mutex<Roster>>,
+    links: Arc<Mutex<BTreeMap<(String, Vec<ServerKey>), Link>>>,
     /// When the servers were last asked who they are, or that was begun.
-    refreshed: Mutex<Instant>,
+    refreshed: Arc<Mutex<Instant>>,
     login: Mutex<Option<Login>>,
     seen: Mutex<SeenBefore>,
-    infos: Mutex<Vec<ServerInfo>>,
+    infos: Arc<Mutex<Vec<ServerInfo>>>,
     pub(crate) patience: Patience,
     state_file: Option<PathBuf>,
-    notices: Mutex<Vec<Notice>>,
+    notices: Arc<Mutex<Vec<Notice>>>,
     /// The operator's own door: then nothing else is asked in his name.
     socket: Option<Link>,
 }
@@ -211,6 +211,64 @@ impl GrapevineUser {
         Ok(user)
     }
 
+    /// The same for a program that starts with the machine, perhaps before its network: if nobody answers now, with the
+    /// servers that are remembered from before; they are asked as soon as there is something to ask.
+    ///
+    /// # Errors
+    /// Nobody answers and none is remembered, or nobody could be trusted.
+    pub async fn connect_or_recall(
+        seeds: Seeds,
+        login: Option<Login>,
+        patience: Patience,
+    ) -> Result<Self, ConnectError> {
+        let no_answer = match Self::connect_with(seeds.clone(), login.clone(), patience).await {
+            Err(error @ ConnectError::NoAnswer(_)) => error,
+            connected_or_not => return connected_or_not,
+        };
+        let remembered = seeds
+            .state_file
+            .as_deref()
+            .map(Remembered::read)
+            .unwrap_or_default();
+        let known = match seeds.servers.is_empty() {
+            true => remembered.latest(),
+            false => (seeds.servers.iter()).find_map(|seed| remembered.at_address(&seed.address)),
+        };
+        let Some(known) = known.filter(|known| !known.servers.is_empty()) else {
+            return Err(no_answer);
+        };
+        let roster = Roster::from_known(known);
+        Ok(Self::new(
+            roster,
+            login,
+            patience,
+            None,
+            seeds.state_file,
+            Vec::new(),
+        ))
+    }
+
+    /// The same servers for somebody else: what is known of them, and the connections, are shared. It has seen nothing yet.
+    pub fn with_login(&self, login: Option<Login>) -> Self {
+        let inner = &self.inner;
+        let user = Self {
+            inner: Arc::new(Inner {
+                roster: Arc::clone(&inner.roster),
+                links: Arc::clone(&inner.links),
+                refreshed: Arc::clone(&inner.refreshed),
+                login: Mutex::new(login),
+                seen: Mutex::default(),
+                infos: Arc::clone(&inner.infos),
+                patience: inner.patience,
+                state_file: inner.state_file.clone(),
+                notices: Arc::clone(&inner.notices),
+                socket: inner.socket.clone(),
+            }),
+        };
+        locked(&user.inner.seen).learn(&locked(&user.inner.infos));
+        user
+    }
+
     /// Through the admin socket in a data folder: its operator speaks, to that server alone.
     /// Connects when something is asked.
     pub fn operator(socket: &Path) -> Self {
@@ -229,15 +287,15 @@ impl GrapevineUser {
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
-                roster: Mutex::new(roster),
-                links: Mutex::default(),
-                refreshed: Mutex::new(Instant::now()),
+                roster: Arc::new(Mutex::new(roster)),
+                links: Arc::default(),
+                refreshed: Arc::new(Mutex::new(Instant::now())),
                 login: Mutex::new(login),
                 seen: Mutex::default(),
-                infos: Mutex::default(),
+                infos: Arc::default(),
                 patience,
                 state_file,
-                notices: Mutex::new(notices),
+                notices: Arc::new(Mutex::new(notices)),
                 socket,
             }),
         }

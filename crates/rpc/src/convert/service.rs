@@ -3,11 +3,12 @@
 use std::fmt;
 
 use grapevine_model::{
-    AsOf, Envelope, MessageId, Name, Refusal, Reply, Request, Secret, Seen, Speaker,
+    AsOf, Envelope, FolderId, MailPlace, MailboxAsk, MessageId, Name, Refusal, Reply, Request,
+    Secret, Seen, Speaker,
 };
 
 use super::registry::{decode_as_of, decode_seen, encode_seen};
-use super::{Wire, chosen, id_bytes, message_id, name, need};
+use super::{Wire, chosen, id_bytes, message_id, name, need, number};
 use crate::v1;
 use crate::wire::WireError;
 
@@ -57,6 +58,17 @@ pub struct ReadBodyRequest {
     pub owner: Name,
     /// Which message.
     pub message: MessageId,
+    /// Where in the mailbox; none for INBOX, where the id alone is enough.
+    pub place: Option<MailPlace>,
+}
+
+/// The first part of a mail for a folder: the request is a `MailboxAsk::Append`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppendHead {
+    /// Who hands it in.
+    pub caller: Caller,
+    /// What is asked.
+    pub request: Request,
 }
 
 impl fmt::Display for Caller {
@@ -208,12 +220,54 @@ pub fn decode_submit_head(head: v1::SubmitHead) -> Result<SubmitHead, WireError>
     })
 }
 
+/// The first part of a mail for a folder.
+pub fn encode_append_head(head: &AppendHead) -> v1::SubmitPart {
+    v1::SubmitPart {
+        part: Some(v1::submit_part::Part::Append(v1::AppendHead {
+            caller: wired(&head.caller),
+            request: Some((&head.request).into()),
+        })),
+    }
+}
+
+/// The head of a mail for a folder.
+pub fn decode_append_head(head: v1::AppendHead) -> Result<AppendHead, WireError> {
+    let request: Request = need(head.request, "a request")?.try_into()?;
+    match &request {
+        Request::Mailbox {
+            ask: MailboxAsk::Append { .. },
+            ..
+        } => Ok(AppendHead {
+            caller: head.caller.try_into()?,
+            request,
+        }),
+        _ => Err(WireError::invalid("a body comes with an append only")),
+    }
+}
+
+/// A wish to hear of one's own mailbox.
+pub fn encode_watch_mailbox(caller: &Caller) -> v1::WatchMailboxRequest {
+    v1::WatchMailboxRequest {
+        caller: wired(caller),
+    }
+}
+
+/// Who wants to hear of his mailbox.
+pub fn decode_watch_mailbox(request: v1::WatchMailboxRequest) -> Result<Caller, WireError> {
+    request.caller.try_into()
+}
+
 /// A wish to read a body.
 pub fn encode_read_body(request: &ReadBodyRequest) -> v1::ReadBodyRequest {
     v1::ReadBodyRequest {
         caller: wired(&request.caller),
         owner: request.owner.to_string(),
         message: id_bytes(request.message),
+        folder: match request.place {
+            Some(place) => place.folder.0.to_be_bytes().to_vec(),
+            None => Vec::new(),
+        },
+        number: request.place.map_or(0, |place| place.uid),
     }
 }
 
@@ -223,5 +277,12 @@ pub fn decode_read_body(request: v1::ReadBodyRequest) -> Result<ReadBodyRequest,
         caller: request.caller.try_into()?,
         owner: name(&request.owner)?,
         message: message_id(&request.message)?,
+        place: match request.folder.is_empty() {
+            true => None,
+            false => Some(MailPlace {
+                folder: FolderId(number(&request.folder)?),
+                uid: request.number,
+            }),
+        },
     })
 }

@@ -72,6 +72,15 @@ impl Grapevine for Echo {
     ) -> Result<Response<Self::WatchStream>, Status> {
         Err(Status::not_found("nothing changes here"))
     }
+
+    type WatchMailboxStream = ReceiverStream<Result<v1::MailboxNews, Status>>;
+
+    async fn watch_mailbox(
+        &self,
+        _request: Rpc<v1::WatchMailboxRequest>,
+    ) -> Result<Response<Self::WatchMailboxStream>, Status> {
+        Err(Status::unimplemented("no news here"))
+    }
 }
 
 #[tonic::async_trait]

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use grapevine_model::{PeerMessage, Reply, Request, Secret};
+use grapevine_model::{FolderId, MailPlace, MailboxAsk, PeerMessage, Reply, Request, Secret};
 use grapevine_rpc::v1;
 use grapevine_rpc::{
-    Call, Caller, Credentials, Frame, ReadBodyRequest, SubmitHead, WireError, decode_call,
-    decode_call_after, decode_frame, decode_peer, decode_read_body, decode_reply,
-    decode_reply_as_of, decode_submit_head, encode_call, encode_call_after, encode_peer,
-    encode_read_body, encode_reply, encode_reply_as_of, encode_submit_head,
+    AppendHead, Call, Caller, Credentials, Frame, ReadBodyRequest, SubmitHead, WireError,
+    decode_append_head, decode_call, decode_call_after, decode_frame, decode_peer,
+    decode_read_body, decode_reply, decode_reply_as_of, decode_submit_head, decode_watch_mailbox,
+    encode_append_head, encode_call, encode_call_after, encode_peer, encode_read_body,
+    encode_reply, encode_reply_as_of, encode_submit_head, encode_watch_mailbox,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -79,8 +80,24 @@ proptest! {
                 other => prop_assert!(false, "{other:?}"),
             }
         }
-        let request = ReadBodyRequest { caller, owner, message };
-        same(&decode_read_body(through(&encode_read_body(&request))), &Ok(request))?;
+        for place in [None, Some(MailPlace { folder: FolderId::INBOX, uid: 7 }), Some(MailPlace { folder: FolderId(u128::MAX), uid: u32::MAX })] {
+            let request = ReadBodyRequest { caller: caller.clone(), owner: owner.clone(), message, place };
+            same(&decode_read_body(through(&encode_read_body(&request))), &Ok(request))?;
+        }
+        same(&decode_watch_mailbox(through(&encode_watch_mailbox(&caller))), &Ok(caller))?;
+    }
+
+    #[test]
+    fn a_mail_for_a_folder_comes_in_as_it_went_out_and_nothing_else_has_a_body(
+        caller in caller(), request in arbitrary::request()
+    ) {
+        let is_append = matches!(request, Request::Mailbox { ask: MailboxAsk::Append { .. }, .. });
+        let head = AppendHead { caller, request };
+        match through(&encode_append_head(&head)).part {
+            Some(v1::submit_part::Part::Append(read)) if is_append => same(&decode_append_head(read), &Ok(head))?,
+            Some(v1::submit_part::Part::Append(read)) => prop_assert!(decode_append_head(read).is_err()),
+            other => prop_assert!(false, "{other:?}"),
+        }
     }
 
     #[test]

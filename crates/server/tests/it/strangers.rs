@@ -87,6 +87,7 @@ async fn read(channel: &Channel, caller: Caller, owner: &str, message: MessageId
         caller,
         owner: name(owner),
         message,
+        place: None,
     });
     match grapevine_client(channel.clone()).read_body(request).await {
         Ok(parts) => parts
@@ -208,6 +209,7 @@ async fn a_message_is_read_by_its_owner_and_by_nobody_else() {
         caller: None,
         owner: String::new(),
         message: message.to_bytes().to_vec(),
+        ..Default::default()
     };
     let refused = grapevine_client(channel).read_body(bare).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);

@@ -446,6 +446,16 @@ impl Grapevine for Fake {
         Err(Status::unimplemented("no streams here"))
     }
 
+    type WatchMailboxStream =
+        tokio_stream::wrappers::ReceiverStream<Result<v1::MailboxNews, Status>>;
+
+    async fn watch_mailbox(
+        &self,
+        _request: tonic::Request<v1::WatchMailboxRequest>,
+    ) -> Result<Response<Self::WatchMailboxStream>, Status> {
+        Err(Status::unimplemented("no news here"))
+    }
+
     async fn call(
         &self,
         request: tonic::Request<v1::CallRequest>,
