@@ -20,6 +20,7 @@ mod compare;
 mod delays;
 mod delivery;
 mod filters;
+mod fuzz;
 mod harness;
 mod import;
 mod inboxes;

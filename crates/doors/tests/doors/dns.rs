@@ -14,7 +14,7 @@ const TXT: u16 = 16;
 const AAAA: u16 = 28;
 const SRV: u16 = 33;
 const ANY: u16 = 255;
-const NOW_MS: u64 = 5_000;
+pub(crate) const NOW_MS: u64 = 5_000;
 
 fn site(name: &str, door: &str, place: &str, until_ms: Option<u64>) -> Arc<ZoneSite> {
     Arc::new(ZoneSite {
@@ -36,7 +36,7 @@ fn published(sites: &[Arc<ZoneSite>], partial: bool) -> Arc<ZoneName> {
 }
 
 /// The lease clock stands at 1,000,000 when the snapshot is made, and 5 s later when it is asked.
-fn zone() -> Zone {
+pub(crate) fn zone() -> Zone {
     let one = site("imap1@pa.example", "any", "10.0.0.1:143", Some(1_020_000));
     let two = site("imap2@pa.example", "imap", "[2001:db8::2]:143", None);
     let gone = site("old@pa.example", "any", "10.0.0.9:143", Some(1_004_000));
@@ -70,7 +70,7 @@ fn zone() -> Zone {
     }
 }
 
-fn zones(zone: &Zone) -> Zones {
+pub(crate) fn zones(zone: &Zone) -> Zones {
     Zones::default().with(ServedZone::new(zone, 0))
 }
 

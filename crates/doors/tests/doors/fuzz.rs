@@ -95,10 +95,10 @@ fn pieces(choice: u8, bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn smtp_client(session: u8, answers: u8) -> Client {
-    let kind = if session & 1 == 0 {
-        Kind::Submission
-    } else {
-        Kind::Receiving
+    let kind = match (session & 1, session & 0b1000) {
+        (0, _) => Kind::Submission,
+        (_, 0) => Kind::Receiving,
+        _ => Kind::Lmtp,
     };
     let limits = Limits {
         message_bytes: MESSAGE_BYTES,
@@ -148,6 +148,18 @@ pub(crate) fn smtp(input: &[u8]) {
     client.drain();
     assert!(client.is_closed(), "every session ends");
     assert_eq!(client.session.held_bytes(), 0);
+    // Where answers are by rule: nobody's mail is taken at the submission door but his who showed a password or a proof.
+    let proved = |ask: &&Ask| match ask {
+        Ask::Authenticate(credentials) => credentials.password.expose() == "sesame",
+        Ask::ScramFinish(proof) => proof.proof == crate::scram::PROOF,
+        _ => false,
+    };
+    if answers == b'0' && session & 1 == 0 {
+        let asked = client.asked();
+        let senders = asked.iter().position(|ask| matches!(ask, Ask::Sender(_)));
+        let proof = asked.iter().position(proved);
+        assert!(senders.is_none() || proof < senders && proof.is_some());
+    }
 }
 
 pub(crate) fn pop3(input: &[u8]) {

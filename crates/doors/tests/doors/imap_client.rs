@@ -55,6 +55,8 @@ pub(crate) struct Client {
     tls: Tls,
     staged: Vec<Vec<u8>>,
     staging: Option<(u64, Vec<u8>)>,
+    /// A good password, or a proof of one, was shown.
+    proved: bool,
 }
 
 pub(crate) fn message(text: &str) -> Vec<u8> {
@@ -237,22 +239,26 @@ impl Store {
         }
     }
 
-    fn answer(&mut self, ask: Ask, staged: &mut Vec<Vec<u8>>) -> Option<Answer> {
+    fn answer(&mut self, ask: Ask, staged: &mut Vec<Vec<u8>>, proved: &mut bool) -> Option<Answer> {
         if self.down && !matches!(ask, Ask::Authenticate(_) | Ask::Body { .. }) {
             return Some(Answer::No(Refusal::try_later("not now")));
         }
         Some(match ask {
             Ask::Authenticate(credentials) => {
                 if credentials.password.expose() == "sesame" {
+                    *proved = true;
                     Answer::Yes
                 } else {
                     Answer::No(Refusal::bad_credentials())
                 }
             }
             Ask::ScramBegin { .. } => Answer::Challenge(crate::scram::challenge()),
-            Ask::ScramFinish(proof) if proof.proof == crate::scram::PROOF => Answer::Proved {
-                signature: crate::scram::SIGNATURE,
-            },
+            Ask::ScramFinish(proof) if proof.proof == crate::scram::PROOF => {
+                *proved = true;
+                Answer::Proved {
+                    signature: crate::scram::SIGNATURE,
+                }
+            }
             Ask::ScramFinish(_) => Answer::No(Refusal::bad_credentials()),
 
             Ask::Folders => Answer::Folders(Folders {
@@ -404,6 +410,7 @@ impl Client {
             tls,
             staged: Vec::new(),
             staging: None,
+            proved: false,
         };
         client.drain();
         client
@@ -496,14 +503,22 @@ impl Client {
 
     fn answer(&mut self, ask: Ask) {
         assert!(!self.session.wants_bytes(), "a question is open");
-        if matches!(ask, Ask::Authenticate(_)) {
+        if matches!(
+            ask,
+            Ask::Authenticate(_) | Ask::ScramBegin { .. } | Ask::ScramFinish(_)
+        ) {
             assert_eq!(self.tls, Tls::Active, "no password without TLS");
+        } else {
+            assert!(self.proved, "nothing is asked for who has not logged in");
         }
         self.events.push(Event::Asked(format!("{ask:?}")));
         if let Ask::Body { mail, start } = ask {
             return self.give(mail, start);
         }
-        let answer = self.store.borrow_mut().answer(ask, &mut self.staged);
+        let answer = self
+            .store
+            .borrow_mut()
+            .answer(ask, &mut self.staged, &mut self.proved);
         if let Some(answer) = answer {
             self.session.answer(answer);
         }

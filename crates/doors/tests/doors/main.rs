@@ -9,6 +9,7 @@
 
 mod dns;
 mod fuzz;
+mod fuzz_parts;
 mod imap;
 mod imap_client;
 mod ldap;

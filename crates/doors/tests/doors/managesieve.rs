@@ -10,6 +10,8 @@ struct Client {
     sent: String,
     asked: Vec<SieveAsk>,
     closed: bool,
+    /// The right password was said.
+    proved: bool,
     /// What the next question about scripts is answered.
     refuses: Option<ErrorKind>,
 }
@@ -25,6 +27,7 @@ impl Client {
             sent: String::new(),
             asked: Vec::new(),
             closed: false,
+            proved: false,
             refuses: None,
         };
         client.settle();
@@ -50,6 +53,7 @@ impl Client {
                     self.session.tls_started();
                 }
                 Output::Ask(Ask::Authenticate(credentials)) => {
+                    self.proved |= credentials.password.expose() == "b";
                     let answer = match (credentials.name.as_str(), credentials.password.expose()) {
                         ("a", "b") => Answer::LoggedIn,
                         ("later", _) => Answer::NoLogin(Failure::NotNow),
@@ -58,6 +62,7 @@ impl Client {
                     self.session.answer(answer);
                 }
                 Output::Ask(Ask::Scripts(ask)) => {
+                    assert!(self.proved, "nothing is asked for who has not logged in");
                     let answer = match (&ask, self.refuses.take()) {
                         (_, Some(kind)) => Answer::No(Refusal::new(kind, "it \"is\" so")),
                         (SieveAsk::List, None) => {
@@ -247,6 +252,18 @@ fn nothing_depends_on_how_the_bytes_were_cut() {
         }
         assert_eq!((&client.sent, client.closed), (&whole.sent, true), "{size}");
     }
+}
+
+/// What a session over TLS says and asks, its bytes cut so.
+pub(crate) fn said(pieces: &[&[u8]]) -> (String, Vec<SieveAsk>) {
+    let mut client = Client::new(Tls::Active);
+    for piece in pieces {
+        client.feed(piece);
+    }
+    client.session.eof();
+    client.settle();
+    assert!(client.closed);
+    (client.sent, client.asked)
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(crate) struct Client {
     pub(crate) piece_bytes: usize,
     pub(crate) given_bytes: usize,
     tls: Tls,
+    /// A good password, or a proof of one, was shown.
+    proved: bool,
 }
 
 pub(crate) fn config(tls: Tls) -> Config {
@@ -77,6 +79,7 @@ impl Client {
             piece_bytes: 1000,
             given_bytes: 0,
             tls,
+            proved: false,
         };
         client.drain();
         client
@@ -175,6 +178,7 @@ impl Client {
         match ask {
             Ask::Authenticate(credentials) => {
                 assert_eq!(self.tls, Tls::Active, "no password without TLS");
+                self.proved |= matches!(credentials.password.expose(), "sesame" | "partly");
                 let answer = match credentials.password.expose() {
                     "sesame" => Answer::Mailbox(
                         self.stored
@@ -199,6 +203,7 @@ impl Client {
                     .answer(Answer::Challenge(crate::scram::challenge()));
             }
             Ask::ScramFinish(proof) => {
+                self.proved |= proof.proof == crate::scram::PROOF;
                 let answer = if proof.proof == crate::scram::PROOF {
                     Answer::Proved {
                         signature: crate::scram::SIGNATURE,
@@ -210,6 +215,7 @@ impl Client {
                 self.session.answer(answer);
             }
             Ask::Delete { uidls } => {
+                assert!(self.proved, "nothing is deleted for who has not logged in");
                 let failing = uidls.iter().any(|uidl| uidl == "2.s1");
                 let answer = if failing {
                     Answer::No(Refusal::try_later("Some messages were not deleted"))
@@ -219,6 +225,7 @@ impl Client {
                 self.session.answer(answer);
             }
             Ask::Body { uidl, .. } => {
+                assert!(self.proved, "nothing is read by who has not logged in");
                 self.events.push(Event::Asked(Ask::Body {
                     uidl: uidl.clone(),
                     top_lines: None,

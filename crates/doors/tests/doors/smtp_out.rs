@@ -427,3 +427,52 @@ proptest! {
         prop_assert!(talk.closed);
     }
 }
+
+/// A server that says these bytes, however it likes: the first octet chooses the protocol, the second the size of the pieces. No panic, an
+/// end, and never a yes without one of the server's after the final dot.
+pub(crate) fn hostile_server(input: &[u8]) {
+    let [how, size, said @ ..] = input else {
+        return;
+    };
+    let protocol = if how & 1 == 0 {
+        Protocol::Smtp
+    } else {
+        Protocol::Lmtp
+    };
+    let required = how & 2 != 0;
+    let login = how & 4 != 0;
+    let mut talk = Talk::new(Config {
+        starttls: if required {
+            StartTls::Required
+        } else {
+            StartTls::IfOffered
+        },
+        login: login.then(|| ("us".to_owned(), Secret("sesame".into()))),
+        ..config(protocol)
+    });
+    let (mut begun, mut ends) = (0, 0);
+    for piece in said.chunks(usize::from(*size).max(1)) {
+        talk.client.receive(piece);
+        talk.drain();
+        if talk.ready > begun && !talk.closed {
+            assert!(
+                talk.handshakes > 0 || !(required || login),
+                "nothing goes in clear where TLS is required, or with a password"
+            );
+            begun = talk.ready;
+            talk.body = vec![b"x"];
+            talk.client.begin(mail(&["a@b.example", "c@b.example"]));
+            talk.drain();
+        }
+        assert!(talk.handshakes > 0 || !talk.sent.contains("AUTH"));
+        ends += talk.sent.matches("\r\n.\r\n").count();
+        talk.sent.clear();
+        if let Some(done) = talk.done.take() {
+            assert!(ends > 0 || !done.iter().any(taken), "a yes without its dot");
+            assert_eq!(done.len(), 2);
+        }
+    }
+    talk.client.eof();
+    talk.drain();
+    assert!(talk.closed);
+}

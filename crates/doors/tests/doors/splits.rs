@@ -168,7 +168,7 @@ fn cut<'a>(mut bytes: &'a [u8], sizes: &'a [usize]) -> Vec<&'a [u8]> {
     pieces
 }
 
-fn smtp(kind: Kind, pieces: &[&[u8]]) -> Client {
+pub(crate) fn smtp(kind: Kind, pieces: &[&[u8]]) -> Client {
     let limits = Limits {
         message_bytes: 60,
         recipients: 2,
@@ -188,7 +188,7 @@ fn smtp(kind: Kind, pieces: &[&[u8]]) -> Client {
     client
 }
 
-fn pop3(pieces: &[&[u8]]) -> pop3_client::Client {
+pub(crate) fn pop3(pieces: &[&[u8]]) -> pop3_client::Client {
     let mut client = pop3_client::Client::new(Tls::Active);
     for piece in pieces {
         client.feed(piece);
@@ -197,7 +197,7 @@ fn pop3(pieces: &[&[u8]]) -> pop3_client::Client {
     client
 }
 
-fn imap(pieces: &[&[u8]]) -> imap_client::Client {
+pub(crate) fn imap(pieces: &[&[u8]]) -> imap_client::Client {
     let mut client = imap_client::Client::new(Tls::Active);
     for piece in pieces {
         client.feed(piece);
@@ -212,7 +212,7 @@ proptest! {
     #[test]
     fn smtp_does_not_depend_on_the_cuts(
         bytes in stream(SMTP_STARTS, SMTP_WORDS),
-        kind in prop_oneof![Just(Kind::Submission), Just(Kind::Receiving)],
+        kind in prop_oneof![Just(Kind::Submission), Just(Kind::Receiving), Just(Kind::Lmtp)],
         sizes in proptest::collection::vec(1_usize..40, 1..6),
     ) {
         let whole = smtp(kind, &[&bytes]);

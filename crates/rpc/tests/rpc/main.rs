@@ -12,6 +12,7 @@
 
 mod arbitrary;
 mod frames;
+mod fuzz;
 mod handshakes;
 mod round_trips;
 mod tickets;

@@ -165,3 +165,60 @@ fn a_damaged_table_is_an_error_never_wrong_data_and_never_a_panic() {
         "only {noticed} of {tried} flips were noticed"
     );
 }
+
+/// Where files are spoilt: in memory, if the machine has such a folder, as there are thousands of them.
+fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    match memory.is_dir() {
+        true => tempfile::tempdir_in(memory).unwrap(),
+        false => tempfile::tempdir().unwrap(),
+    }
+}
+
+/// Harms of four octets each: which file, where (of 65,536 parts), and how: flip, cut, lengthen, or swap with another file.
+fn spoil(whole: &Path, spoilt: &Path, harms: &[u8]) {
+    let _ = std::fs::remove_dir_all(spoilt);
+    copy_folder(whole, spoilt);
+    let files = files_below(spoilt);
+    for harm in harms.chunks_exact(5).take(8) {
+        let file = &files[usize::from(harm[0]) % files.len()];
+        let Ok(mut bytes) = std::fs::read(file) else {
+            continue;
+        };
+        let at = bytes.len() * usize::from(u16::from_be_bytes([harm[1], harm[2]])) / 65_536;
+        match harm[3] % 5 {
+            0 => {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= harm[4].max(1);
+                }
+            }
+            1 => bytes.truncate(at),
+            2 => bytes.extend(std::iter::repeat_n(harm[4], at.min(4_096) + 1)),
+            3 => {
+                let other = &files[usize::from(harm[4]) % files.len()];
+                bytes = std::fs::read(other).unwrap_or_default();
+            }
+            _ => {
+                let end = (at + 64).min(bytes.len());
+                bytes[at.min(end)..end].fill(harm[4]);
+            }
+        }
+        std::fs::write(file, bytes).unwrap();
+    }
+}
+
+/// All that was committed, in its order: so many of the first rows. A cut journal may end with fewer, never with other ones.
+#[test]
+fn however_the_files_are_spoilt_what_is_read_is_right_or_an_error() {
+    let dir = scratch();
+    let (whole, spoilt) = (dir.path().join("whole"), dir.path().join("spoilt"));
+    build(&whole);
+    bolero::check!(name = "files")
+        // A store is copied and opened each time.
+        .with_iterations(40)
+        .for_each(|harms: &[u8]| {
+            spoil(&whole, &spoilt, harms);
+            // Whether the engine opens it or refuses; never a panic, and never another answer.
+            let _ = check(&spoilt);
+        });
+}

@@ -200,3 +200,48 @@ proptest! {
         }
     }
 }
+
+/// The first octet chooses the format. What is read is written in each format, and read again as the same.
+fn bulk(input: &[u8]) {
+    let Some((kind, text)) = input.split_first() else {
+        return;
+    };
+    let format = [Format::Csv, Format::JsonLines, Format::Ldif][usize::from(kind % 3)];
+    let Ok(records) = read(
+        format,
+        Box::new(Cursor::new(text.to_vec())),
+        &registry(),
+        None,
+    ) else {
+        return;
+    };
+    let mut entries = Vec::new();
+    for (count, found) in records.enumerate() {
+        assert!(count <= text.len(), "more is found than there is");
+        match found {
+            Ok(Found::Entry(record)) => entries.push(record.entry),
+            Ok(Found::Bad { line, why }) => assert!(line > 0 && !why.is_empty()),
+            Ok(Found::PassedOver) | Err(_) => {}
+        }
+    }
+    for format in [Format::Csv, Format::JsonLines, Format::Ldif] {
+        let again = self::found(format, written(format, &entries));
+        let names = |entries: &[ImportedEntry]| -> std::collections::BTreeSet<String> {
+            entries.iter().map(|entry| entry.name.to_string()).collect()
+        };
+        let again: Vec<_> = again
+            .into_iter()
+            .map(|found| match found {
+                Found::Entry(record) => record.entry,
+                other => panic!("{format:?} does not read what it wrote: {other:?}"),
+            })
+            .collect();
+        // A file may hold an entry in parts; as many names come out as went in.
+        assert_eq!(names(&again), names(&entries), "{format:?}");
+    }
+}
+
+#[test]
+fn what_any_file_says_can_be_written_in_every_format() {
+    bolero::check!(name = "bulk").for_each(|input: &[u8]| bulk(input));
+}
