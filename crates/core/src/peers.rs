@@ -343,6 +343,7 @@ impl Server {
             if std::mem::take(&mut self.mend_needed) || unasked {
                 done = done
                     .and_then(|()| self.adopt_stranded())
+                    .and_then(|()| self.name_all_holders())
                     .and_then(|()| self.mend());
             }
         }

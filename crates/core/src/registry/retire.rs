@@ -191,6 +191,34 @@ impl Server {
         Ok(changes)
     }
 
+    /// `gv` and `ms` are at every server. A removal that somebody wrote who was cut off when the server's successor joined
+    /// under the same name is the later word of the two, and means the one that is gone: the successor is named again.
+    pub(crate) fn name_all_holders(&mut self) -> Result<(), Damaged> {
+        let me = &self.config.server;
+        let holders = self.holders(&RegistryName::gv());
+        let first_up = (holders.iter()).find(|s| self.is_full(s) && (self.is_up(s) || *s == me));
+        if first_up != Some(me) || self.retired {
+            return Ok(());
+        }
+        let mut changes = Vec::new();
+        for registry in [RegistryName::gv(), RegistryName::ms()] {
+            let Ok(group) = self.group_of(&registry) else {
+                continue;
+            };
+            let holders = self.holders(&registry);
+            let unnamed = self.servers.keys().filter(|s| !holders.contains(s));
+            for server in unnamed.filter(|s| self.is_full(s)) {
+                let incarnation = self.server_incarnation(server).ok();
+                changes.push(holder(group.incarnation, server, incarnation));
+            }
+        }
+        if !changes.is_empty() {
+            self.write(&gv(), changes)?;
+            self.gv_changed = true;
+        }
+        Ok(())
+    }
+
     /// A retiring server that has handed everything over takes its leave.
     pub(crate) fn leave_when_empty(&mut self) -> Result<(), Damaged> {
         let holds = self

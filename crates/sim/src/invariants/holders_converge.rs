@@ -8,6 +8,9 @@ use crate::view::FinalView;
 /// What it is called.
 pub const NAME: &str = "holders converge";
 
+/// Rows that differ, shown with the violation.
+const MOST_SHOWN: usize = 4;
+
 /// In the end.
 pub(crate) fn at_end(view: &FinalView) -> Vec<String> {
     let mut found = Vec::new();
@@ -37,10 +40,14 @@ pub(crate) fn at_end(view: &FinalView) -> Vec<String> {
         };
         for (node, others) in rows.iter().skip(1) {
             if cells != others {
-                let differ = cells.iter().filter(|row| !others.contains(row)).count()
-                    + others.iter().filter(|row| !cells.contains(row)).count();
+                let here = cells.iter().filter(|row| !others.contains(row));
+                let there = others.iter().filter(|row| !cells.contains(row));
+                let differ: Vec<_> = here.chain(there).collect();
+                let shown = differ.iter().take(MOST_SHOWN);
                 found.push(format!(
-                    "{registry}: nodes {first} and {node} differ in {differ} rows"
+                    "{registry}: nodes {first} and {node} differ in {} rows: {:?}",
+                    differ.len(),
+                    shown.collect::<Vec<_>>()
                 ));
             }
         }
