@@ -311,7 +311,8 @@ impl Server {
         // What is not delivered before the yes has waited for it.
         let waited = outside || custody.alone == Alone::Refuse;
         let ended = custody.row.pending.is_empty();
-        let about = custody.about.take();
+        // What it reports on is over when the report is on a second disk, not when it is taken alone.
+        let about = custody.about.filter(|_| custody.held);
         if !waiting.is_empty() {
             let text = format!(
                 "accepted with {copies} {}",

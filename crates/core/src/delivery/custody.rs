@@ -167,9 +167,9 @@ pub(crate) struct Custody {
     pub(crate) handed_by: Vec<(ServerName, Vec<String>)>,
     /// Whether its sender has heard that it waits.
     pub(crate) delay: DelayNotice,
-    /// The reports that tell of its end: it is over when the yes was given to them.
+    /// The reports that tell of its end: it is over when each of them is on a second disk, or delivered.
     pub(crate) reported_by: Vec<MessageId>,
-    /// Whom another mail system refused, and nobody but this server knows it yet: told with the yes to the reports.
+    /// Whom another mail system refused, and nobody but this server knows it yet: told when the reports are safe.
     untold: Vec<String>,
     /// The message that this one reports on.
     pub(crate) about: Option<MessageId>,
@@ -512,11 +512,12 @@ impl Server {
             return Ok(());
         }
         if !are_reports_safe {
-            // The report is on this disk only. Until it is on a second one, the deputy could have to explain.
+            // A report is on this disk only. Until it is on a second one, the deputy could have to explain.
             self.saving.insert(message);
             return Ok(());
         }
         let (deputy, promised) = (custody.deputy.clone(), custody.promised);
+        let about = custody.about;
         let record = custody.row.record.clone();
         self.custodies.remove(&message);
         self.saving.remove(&message);
@@ -531,7 +532,11 @@ impl Server {
         if let Some(deputy) = deputy {
             self.ended.entry(deputy).or_default().push(message);
         }
-        Ok(())
+        // A report on it, delivered: reports are never reported on, so this goes no deeper.
+        match about {
+            Some(about) => self.end_custody_if_done(about),
+            None => Ok(()),
+        }
     }
 
     /// Tells who else drives this message whom other mail systems refused, once all reports of it are on a second disk.
@@ -540,8 +545,7 @@ impl Server {
         let Some(custody) = self.custodies.get(&message) else {
             return true;
         };
-        let unsafe_yet =
-            |report: &MessageId| self.custodies.get(report).is_some_and(|c| !c.promised);
+        let unsafe_yet = |report: &MessageId| self.custodies.get(report).is_some_and(|c| !c.held);
         if custody.reported_by.iter().any(unsafe_yet) {
             return false;
         }

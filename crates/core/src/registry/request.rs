@@ -6,8 +6,8 @@
 
 use grapevine_model::{
     Answer, AsOf, Envelope, ErrorKind, Incarnation, Name, PeerMessage, Question, Refusal,
-    RegistryName, Reply, Request, RequestId, Resolution, Seen, ServerName, Speaker, Submission,
-    Usage,
+    RegistryName, Reply, Request, RequestId, Resolution, Seen, ServerName, SpaceId, Speaker,
+    Submission, Usage,
 };
 
 use crate::effect::{Effect, Staged};
@@ -274,6 +274,14 @@ impl Server {
                     if let Err(refusal) = self.may_read(registry) {
                         return Ok(Err(refusal).into());
                     }
+                }
+                // A server that has left the registry has it only to hand it over. What it wrote now would come late to
+                // holders who wait for it no more before they forget a deletion.
+                Held::Here
+                    if writes_entries(request)
+                        && !self.belongs_here(&SpaceId::Registry(registry.clone())) =>
+                {
+                    return Ok(self.pass_to_holders(to, registry));
                 }
                 Held::Here => {}
                 Held::Elsewhere => {
@@ -727,4 +735,18 @@ impl Server {
             (Speaker::Operator | Speaker::Server(_) | Speaker::Neighbour, _) => Ok(Ok(())),
         }
     }
+}
+
+/// Whether a request writes cells of the registry that it is about.
+fn writes_entries(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::IndividualCreate { .. }
+            | Request::GroupCreate { .. }
+            | Request::Delete { .. }
+            | Request::Change { .. }
+            | Request::Aside { .. }
+            | Request::DanglingRemove { .. }
+            | Request::Import { .. }
+    )
 }
