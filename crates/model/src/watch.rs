@@ -152,6 +152,10 @@ pub struct ResumeToken {
     /// The servers that have told it, by their disks' lives, and when each had last mended its copy by
     /// then: what a copy lacked, the vector does not say.
     pub mended: BTreeMap<OriginId, u64>,
+    /// Of whom its bearer was told more by others than the last server knew. Written behind the rest, which servers of
+    /// before it read alone.
+    #[serde(skip)]
+    pub ahead: VersionVector,
 }
 
 /// Why a text is no token.
@@ -162,6 +166,9 @@ pub struct ResumeTokenError;
 impl fmt::Display for ResumeToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = postcard::to_extend(self, vec![TOKEN_VERSION]).map_err(|_| fmt::Error)?;
+        if !self.ahead.is_empty() {
+            bytes = postcard::to_extend(&self.ahead, bytes).map_err(|_| fmt::Error)?;
+        }
         let check = blake3::hash(&bytes);
         bytes.extend(check.as_bytes().iter().take(CHECK_BYTES));
         f.write_str(&BASE64URL_NOPAD.encode(&bytes))
@@ -187,7 +194,12 @@ impl FromStr for ResumeToken {
         }
         match body.split_first() {
             Some((&TOKEN_VERSION, rest)) => {
-                postcard::from_bytes(rest).map_err(|_| ResumeTokenError)
+                let (mut token, behind): (Self, &[u8]) =
+                    postcard::take_from_bytes(rest).map_err(|_| ResumeTokenError)?;
+                if !behind.is_empty() {
+                    token.ahead = postcard::from_bytes(behind).map_err(|_| ResumeTokenError)?;
+                }
+                Ok(token)
             }
             Some(_) | None => Err(ResumeTokenError),
         }
@@ -211,7 +223,8 @@ mod tests {
             entry: entry.map(Incarnation),
             vector: pairs.iter().map(|(o, t)| (OriginId(*o), Hlc(*t))).collect(),
             cursor,
-            mended: pairs.into_iter().map(|(o, n)| (OriginId(o), n)).collect(),
+            mended: pairs.iter().map(|(o, n)| (OriginId(*o), *n)).collect(),
+            ahead: pairs.iter().map(|(o, t)| (OriginId(*t), Hlc(*o))).collect(),
         }
     }
 

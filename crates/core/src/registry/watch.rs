@@ -366,6 +366,7 @@ impl Server {
             vector: space.row.vector.clone(),
             cursor,
             mended: BTreeMap::new(),
+            ahead: VersionVector::default(),
         })
     }
 
@@ -435,8 +436,18 @@ impl Server {
         }
         // Told by a server that knew more. What this one tells may be overcome by what it lacks, so that
         // is told again when it is here too.
-        if !self.planted_watch_by_time && !space.row.vector.covers_all(&token.vector) {
-            token.vector = both_have(&token.vector, &space.row.vector);
+        if !self.planted_watch_by_time {
+            let here = &space.row.vector;
+            token.ahead.join(&token.vector);
+            token.ahead = (token.ahead.iter())
+                .filter(|(origin, told)| *told > here.get(*origin))
+                .collect();
+            // What its bearer was told of was lost with its server, and may have ended something that stands again.
+            if token.ahead.iter().any(|(o, _)| !self.is_of_a_server(o)) {
+                let why = "a server that knew more was lost, and what it alone knew with it";
+                return self.starts_over(target, why);
+            }
+            token.vector = both_have(&token.vector, here);
         }
         Ok((token, Course::Continues))
     }

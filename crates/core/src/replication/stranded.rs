@@ -35,6 +35,11 @@ impl Server {
         Ok(())
     }
 
+    /// Whether this is the life of a server that is there, or may come back.
+    pub(crate) fn is_of_a_server(&self, origin: OriginId) -> bool {
+        origin == self.clock.origin() || self.servers.values().any(|s| s.origin == origin)
+    }
+
     /// Whether a space is being fetched and may hold older writes of this server's, which it has not yet again: a
     /// write of its own would say by the vector that it has them.
     pub(super) fn is_fetched_first(&self, space: &SpaceId) -> Result<bool, Damaged> {
