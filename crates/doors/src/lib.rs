@@ -47,6 +47,8 @@ pub enum Tls {
     Unavailable,
     /// Not on; STARTTLS or STLS is offered.
     Offered,
+    /// Not on, and not needed: the client is a program on this machine, and what it says never leaves it.
+    Local,
     /// On (from the first byte, or after STARTTLS/STLS).
     Active,
 }

@@ -33,6 +33,8 @@ enum From {
     Local(Option<BodyReader>),
     /// Another server: a task feeds it and has checked it.
     Remote(mpsc::Receiver<Result<Bytes, Refusal>>),
+    /// The same, with the first piece.
+    Proved(Option<Bytes>, mpsc::Receiver<Result<Bytes, Refusal>>),
 }
 
 impl BodySource {
@@ -54,6 +56,22 @@ impl BodySource {
             len_bytes: body.len,
             digest: body.digest,
             from: From::Remote(chunks),
+            before: None,
+            via: None,
+            skip_bytes: 0,
+        }
+    }
+
+    /// From somebody who gives out the last piece when all was proved, and who may have given the first one already. What it
+    /// measures is not told here.
+    pub(crate) fn proved(
+        first: Option<Bytes>,
+        chunks: mpsc::Receiver<Result<Bytes, Refusal>>,
+    ) -> Self {
+        Self {
+            len_bytes: 0,
+            digest: [0; 32],
+            from: From::Proved(first, chunks),
             before: None,
             via: None,
             skip_bytes: 0,
@@ -101,7 +119,7 @@ impl BodySource {
     pub(crate) fn inline(&self) -> Option<&[u8]> {
         match &self.from {
             From::Local(Some(reader)) => reader.inline(),
-            From::Local(None) | From::Remote(_) => None,
+            From::Local(None) | From::Remote(_) | From::Proved(..) => None,
         }
     }
 
@@ -150,6 +168,10 @@ impl BodySource {
     async fn piece(&mut self) -> Result<Option<Bytes>, Refusal> {
         match &mut self.from {
             From::Remote(chunks) => chunks.recv().await.transpose(),
+            From::Proved(first, chunks) => match first.take() {
+                Some(first) => Ok(Some(first)),
+                None => chunks.recv().await.transpose(),
+            },
             From::Local(held) => {
                 let Some(reader) = held.take() else {
                     return Ok(None);

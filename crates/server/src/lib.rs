@@ -4,6 +4,7 @@
 //! metrics, the command line. It decides nothing that the core decides.
 
 mod admin;
+mod agent;
 mod archive;
 mod ask;
 mod body_source;

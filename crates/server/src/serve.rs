@@ -177,7 +177,9 @@ impl Open {
         }
         if let Some(listener) = listeners.remove(&Door::Https) {
             let tls = Some(open.tls.clone());
-            open.http(listener, open.api(running, config), tls, config);
+            let told = http::autoconfig(&config.advertise, &config.hostname);
+            let router = open.api(running, config).merge(told);
+            open.http(listener, router, tls, config);
         }
         if let Some(listener) = listeners.remove(&Door::Dns) {
             dns::open(listener, running.zones.clone(), &open.tasks, &open.stop)
@@ -289,7 +291,7 @@ impl Open {
             },
             posix: config.posix.clone(),
             networks: config.relay.networks.clone(),
-            tls: self.tls.clone(),
+            tls: Some(self.tls.clone()),
             shutdown: self.stop.clone(),
             tracker: self.tasks.clone(),
         });

@@ -16,6 +16,15 @@ use crate::transform::{Transform, Transformed};
 /// Read from a source at a time.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
+/// Something that gives the same bytes each time it is opened.
+pub trait Reopen: std::fmt::Debug + Send + Sync {
+    /// Opens it at its first byte.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn reopen(&self) -> io::Result<Box<dyn Read + Send>>;
+}
+
 /// A body that can be read as often as servers have to be tried.
 #[derive(Debug, Clone)]
 pub enum BodySource {
@@ -32,6 +41,8 @@ pub enum BodySource {
         /// What is changed while reading.
         transform: Transform,
     },
+    /// Something else that can be opened again.
+    Other(Arc<dyn Reopen>),
 }
 
 impl BodySource {
@@ -56,6 +67,7 @@ impl BodySource {
     pub fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         match self {
             Self::Bytes(bytes) => Ok(Box::new(Cursor::new(Arc::clone(bytes)))),
+            Self::Other(other) => other.reopen(),
             Self::File {
                 path,
                 start,

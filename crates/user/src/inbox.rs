@@ -36,11 +36,21 @@ pub enum ReadError {
     Write(#[from] io::Error),
 }
 
+/// What of the fields that a list puts in front of a message, which are no part of what is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListFields {
+    /// They are written, as the message is read.
+    Written,
+    /// They are not: the caller has them from a view.
+    LeftOut,
+}
+
 /// Which body, and how much of it.
 struct Wanted<'a> {
     owner: &'a Name,
     message: MessageId,
     place: Option<MailPlace>,
+    list_fields: ListFields,
     most_bytes: u64,
 }
 
@@ -91,11 +101,11 @@ impl GrapevineUser {
         message: MessageId,
         to: &mut W,
     ) -> Result<BodyInfo, ReadError> {
-        self.read_body_at(owner, message, None, to).await
+        self.read_body_at(owner, message, None, ListFields::Written, to)
+            .await
     }
 
-    /// The same of a mail in any folder of one's own mailbox: the folder and the number come from a view. What a
-    /// list adds in front is written too, and is no part of what was measured.
+    /// The same of a mail in any folder of one's own mailbox: the folder and the number come from a view.
     ///
     /// # Errors
     /// As [`Self::read_body`].
@@ -104,12 +114,14 @@ impl GrapevineUser {
         owner: &Name,
         message: MessageId,
         place: Option<MailPlace>,
+        list_fields: ListFields,
         to: &mut W,
     ) -> Result<BodyInfo, ReadError> {
         let wanted = Wanted {
             owner,
             message,
             place,
+            list_fields,
             most_bytes: u64::MAX,
         };
         let progress = self.read(wanted, to).await?;
@@ -137,6 +149,7 @@ impl GrapevineUser {
             owner,
             message,
             place: None,
+            list_fields: ListFields::Written,
             most_bytes: at_most_bytes,
         };
         self.read(wanted, &mut head).await?;
@@ -152,7 +165,7 @@ impl GrapevineUser {
             info: None,
             hasher: blake3::Hasher::new(),
             done: 0,
-            begun: false,
+            begun: wanted.list_fields == ListFields::LeftOut,
             want: wanted.most_bytes,
         };
         let mut why = "no server is known".to_owned();

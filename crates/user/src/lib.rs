@@ -9,12 +9,16 @@ pub mod bulk;
 mod call;
 pub mod import;
 mod inbox;
+mod keyring;
 mod link;
 mod mailbox;
+mod names;
 mod nearest;
+mod outbox;
 mod patience;
 mod remembered;
 mod roster;
+mod sealed;
 mod seen;
 mod settle;
 mod submit;
@@ -23,12 +27,20 @@ mod trust;
 mod user;
 mod watch;
 
-pub use body::BodySource;
+pub use body::{BodySource, Reopen};
 pub use call::Answered;
-pub use inbox::ReadError;
+pub use grapevine_rpc::is_ticket;
+pub use inbox::{ListFields, ReadError};
+pub use keyring::{KeyRing, Opened, Standing};
+pub use names::{KnownName, NameBook};
 pub use nearest::{Nearest, probe, random_below, rfc2782_order};
+pub use outbox::{
+    Delivered, FinishedBody, KeepError, Outbox, OutboxLimits, Outgoing, OutgoingState, StagedBody,
+    make_private,
+};
 pub use patience::Patience;
 pub use remembered::{KnownGrapevine, KnownServer, Remembered, write_private};
+pub use sealed::{DataKey, SealedReader, SealedWriter};
 pub use submit::{Accepted, SubmitError, new_message_id, wall_ms};
 pub use transform::{LineEnds, Quoting, Transform};
 pub use trust::{Fingerprint, FingerprintError, ServerKey};

@@ -115,7 +115,7 @@ pub struct GrapevineUser {
 
 pub(crate) struct Inner {
     roster: Arc<Mutex<Roster>>,
-    links: Arc<Mutex<BTreeMap<(String, Vec<ServerKey>), Link>>>,
+    links: Arc<Mutex<Links>>,
     /// When the servers were last asked who they are, or that was begun.
     refreshed: Arc<Mutex<Instant>>,
     login: Mutex<Option<Login>>,
@@ -127,6 +127,9 @@ pub(crate) struct Inner {
     /// The operator's own door: then nothing else is asked in his name.
     socket: Option<Link>,
 }
+
+/// Connections, by address and the keys that are expected there.
+type Links = BTreeMap<(String, Vec<ServerKey>), Link>;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -34,7 +34,7 @@ impl Session {
             return list;
         }
         match self.config.tls {
-            Tls::Active => {
+            Tls::Active | Tls::Local => {
                 list.push_str(" AUTH=PLAIN");
                 if self.offers(Variant::Plain) {
                     list.push_str(" AUTH=SCRAM-SHA-256");
@@ -51,7 +51,7 @@ impl Session {
 
     pub(super) fn start_tls(&mut self, tag: &str) {
         match (self.config.tls, self.logged_in) {
-            (Tls::Unavailable, _) => self.fault(Some(tag), "Not offered here"),
+            (Tls::Unavailable | Tls::Local, _) => self.fault(Some(tag), "Not offered here"),
             (Tls::Active, _) | (Tls::Offered, true) => self.fault(Some(tag), "TLS is on already"),
             (Tls::Offered, false) => {
                 self.complete(tag, "Begin TLS now");
@@ -227,7 +227,7 @@ impl Session {
     fn may_log_in(&mut self, tag: &str) -> bool {
         let why = match (self.config.tls, self.logged_in) {
             (_, true) => "Logged in already",
-            (Tls::Active, false) => return true,
+            (Tls::Active | Tls::Local, false) => return true,
             (Tls::Offered, false) => {
                 self.fault_no(
                     tag,

@@ -436,7 +436,7 @@ impl Session {
                 (true, true) => Some(Outcome::success()),
                 // RFC 4513 5.1.2: a program that forgot to ask for the password must not believe that it was right.
                 (false, true) => refused(Code::UnwillingToPerform, "a password is needed"),
-                (_, false) if self.config.tls != Tls::Active => refused(
+                (_, false) if !matches!(self.config.tls, Tls::Active | Tls::Local) => refused(
                     Code::ConfidentialityRequired,
                     "TLS first: this password has been seen on the way, change it",
                 ),
@@ -467,7 +467,7 @@ impl Session {
                 let outcome = Outcome::new(Code::OperationsError, "TLS is on already");
                 put_extended(&mut self.out, id, &outcome, Some(STARTTLS), None);
             }
-            (STARTTLS, Tls::Unavailable) => {
+            (STARTTLS, Tls::Unavailable | Tls::Local) => {
                 let outcome = Outcome::new(Code::ProtocolError, "TLS is not offered here");
                 put_extended(&mut self.out, id, &outcome, Some(STARTTLS), None);
             }

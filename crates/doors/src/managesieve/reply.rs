@@ -45,7 +45,7 @@ pub(super) fn capabilities(out: &mut Vec<u8>, tls: Tls) {
     out.extend_from_slice(b"\"IMPLEMENTATION\" \"Grapevine\"\r\n");
     out.extend_from_slice(format!("\"SIEVE\" \"{}\"\r\n", EXTENSIONS.join(" ")).as_bytes());
     match tls {
-        Tls::Active => out.extend_from_slice(b"\"SASL\" \"PLAIN\"\r\n"),
+        Tls::Active | Tls::Local => out.extend_from_slice(b"\"SASL\" \"PLAIN\"\r\n"),
         Tls::Offered => out.extend_from_slice(b"\"SASL\" \"\"\r\n\"STARTTLS\"\r\n"),
         Tls::Unavailable => out.extend_from_slice(b"\"SASL\" \"\"\r\n"),
     }

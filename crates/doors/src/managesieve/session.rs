@@ -391,7 +391,7 @@ impl Session {
                     self.outbox.push_back(Output::StartTls);
                 }
                 Tls::Active => self.fault("TLS is on already"),
-                Tls::Unavailable => self.fault("TLS can't be had here"),
+                Tls::Unavailable | Tls::Local => self.fault("TLS can't be had here"),
             },
             ("AUTHENTICATE", (Some(Argument::Text(mechanism)), response, None)) => {
                 self.authenticate(&mechanism, response);
@@ -498,7 +498,7 @@ impl Session {
         if self.is_logged_in {
             return self.fault("you are logged in already");
         }
-        if self.config.tls != Tls::Active {
+        if !matches!(self.config.tls, Tls::Active | Tls::Local) {
             self.no(Some("ENCRYPT-NEEDED"), "no password before STARTTLS");
             return self.count_error();
         }

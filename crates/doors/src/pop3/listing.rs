@@ -25,7 +25,7 @@ impl Session {
             "+OK Capabilities follow\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n",
         );
         match (self.config.tls, &self.mailbox) {
-            (Tls::Active, _) => list.push_str(
+            (Tls::Active | Tls::Local, _) => list.push_str(
                 match (self.offers(Variant::Plus), self.offers(Variant::Plain)) {
                     (true, _) => "USER\r\nSASL SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN\r\n",
                     (false, true) => "USER\r\nSASL SCRAM-SHA-256 PLAIN\r\n",

@@ -176,7 +176,7 @@ impl Session {
     fn may_log_in(&self) -> Result<(), Reply> {
         match (self.config.tls, &self.mailbox) {
             (_, Some(_)) => Err(reply::LOGIN_ALREADY),
-            (Tls::Active, None) => Ok(()),
+            (Tls::Active | Tls::Local, None) => Ok(()),
             (Tls::Offered, None) => Err(reply::TLS_FIRST),
             (Tls::Unavailable, None) => Err(reply::NOT_OFFERED),
         }

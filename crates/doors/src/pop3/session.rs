@@ -418,7 +418,7 @@ impl Session {
 
     fn stls(&mut self) {
         match (self.config.tls, &self.mailbox) {
-            (Tls::Unavailable, _) => self.fault(reply::NOT_OFFERED),
+            (Tls::Unavailable | Tls::Local, _) => self.fault(reply::NOT_OFFERED),
             (Tls::Active, _) => self.fault(reply::TLS_ALREADY),
             (Tls::Offered, Some(_)) => self.fault(reply::LOGIN_ALREADY),
             (Tls::Offered, None) => {

@@ -467,14 +467,15 @@ impl Session {
             lines.extend(["ENHANCEDSTATUSCODES", "DSN"]);
             match (self.config.tls, self.config.kind) {
                 (Tls::Offered, _) => lines.push("STARTTLS"),
-                (Tls::Active, Kind::Submission) => lines.push(
+                (Tls::Active | Tls::Local, Kind::Submission) => lines.push(
                     match (self.offers(Variant::Plus), self.offers(Variant::Plain)) {
                         (true, _) => "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN",
                         (false, true) => "AUTH SCRAM-SHA-256 PLAIN LOGIN",
                         (false, false) => "AUTH PLAIN LOGIN",
                     },
                 ),
-                (Tls::Active, Kind::Receiving | Kind::Lmtp) | (Tls::Unavailable, _) => {}
+                (Tls::Active | Tls::Local, Kind::Receiving | Kind::Lmtp)
+                | (Tls::Unavailable, _) => {}
             }
             lines.push("HELP");
         }
@@ -494,7 +495,7 @@ impl Session {
 
     fn start_tls(&mut self) {
         match self.config.tls {
-            Tls::Unavailable => self.fault(reply::NOT_OFFERED),
+            Tls::Unavailable | Tls::Local => self.fault(reply::NOT_OFFERED),
             Tls::Active => self.fault(reply::TLS_ALREADY),
             Tls::Offered => {
                 self.forget_transaction();
@@ -511,11 +512,13 @@ impl Session {
             (Kind::Submission, Tls::Unavailable | Tls::Offered, _) => {
                 self.fault(reply::AUTH_NEEDS_TLS)
             }
-            (Kind::Submission, Tls::Active, Hello::None) => self.fault(reply::HELLO_FIRST),
-            (Kind::Submission, Tls::Active, _) if self.identity.is_some() => {
+            (Kind::Submission, Tls::Active | Tls::Local, Hello::None) => {
+                self.fault(reply::HELLO_FIRST)
+            }
+            (Kind::Submission, Tls::Active | Tls::Local, _) if self.identity.is_some() => {
                 self.fault(reply::AUTH_ALREADY)
             }
-            (Kind::Submission, Tls::Active, _) => self.login(mechanism, initial),
+            (Kind::Submission, Tls::Active | Tls::Local, _) => self.login(mechanism, initial),
         }
     }
 

@@ -14,7 +14,9 @@ impl Session {
         let why = match (&self.hello, self.config.kind, self.config.tls) {
             (Hello::None, _, _) => Some(reply::HELLO_FIRST),
             (_, Kind::Submission, Tls::Offered) => Some(reply::TLS_FIRST),
-            (_, Kind::Submission, Tls::Active | Tls::Unavailable) if self.identity.is_none() => {
+            (_, Kind::Submission, Tls::Active | Tls::Local | Tls::Unavailable)
+                if self.identity.is_none() =>
+            {
                 Some(reply::AUTH_FIRST)
             }
             _ if self.transaction.is_some() || !self.body.is_none() => Some(reply::MAIL_TWICE),

@@ -5,6 +5,7 @@
 //! and complaints to stderr. The exit code says what to do next: 0 done, 1 failed,
 //! 2 usage, 3 not allowed, 4 no such name, 5 unavailable now.
 
+mod agent;
 mod app_password;
 mod bulk;
 pub(crate) mod cluster_file;
@@ -33,6 +34,9 @@ mod trace;
 mod unplug;
 pub(crate) mod view;
 pub(crate) mod watch;
+
+pub(crate) use agent::AgentPlan;
+pub(crate) use session::{SavedLogin, not_connected, renew_saved_login, saved_login, tell};
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -147,6 +151,8 @@ pub(crate) enum Command {
     Pam(pam::PamArgs),
     /// Remember who you are, and the servers.
     Login(login::LoginArgs),
+    /// For the mail programs of this machine: SMTP, IMAP and POP3, whichever server is alive; mail waits here while none is.
+    Agent(Box<agent::AgentArgs>),
 }
 
 /// Carries a command out.
@@ -191,6 +197,7 @@ async fn carry_out(command: Command, globals: &Globals) -> Result<Done, Failure>
         }
         Command::Pam(args) => return pam::run(args, globals).await,
         Command::Login(args) => login::run(args, globals).await?,
+        Command::Agent(args) => agent::run(*args, globals).await?,
     }
     Ok(Done::Yes)
 }

@@ -58,7 +58,7 @@ pub(super) fn print_json(value: &Value) {
 }
 
 /// A text on one line without control characters.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' | '\n' | '\r' => ' ',

@@ -35,11 +35,11 @@ pub(super) struct ConfigFolder(Option<PathBuf>);
 
 /// A login as it is saved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct SavedLogin {
+pub(crate) struct SavedLogin {
     /// Who.
-    pub(super) name: Name,
+    pub(crate) name: Name,
     /// A ticket: the file is its owner's alone.
-    pub(super) ticket: Secret,
+    pub(crate) ticket: Secret,
     /// When it was written, milliseconds since 1970.
     pub(super) saved_ms: u64,
     /// Until when the ticket serves, milliseconds since 1970.
@@ -91,6 +91,11 @@ impl ConfigFolder {
     /// The file of the saved login.
     pub(super) fn login_file(&self) -> Option<PathBuf> {
         self.0.as_ref().map(|folder| folder.join(LOGIN_FILE))
+    }
+
+    /// A file or folder in it.
+    pub(super) fn file(&self, name: &str) -> Option<PathBuf> {
+        self.0.as_ref().map(|folder| folder.join(name))
     }
 
     /// The file of what was seen done.
@@ -277,6 +282,30 @@ async fn renew(user: &GrapevineUser, folder: &ConfigFolder) {
     }
 }
 
+/// Renews the person's saved login for whoever speaks with it for long.
+pub(crate) async fn renew_saved_login(user: &GrapevineUser) {
+    renew(user, &ConfigFolder::of_person()).await;
+}
+
+/// The person's saved login.
+pub(crate) fn saved_login() -> Option<SavedLogin> {
+    ConfigFolder::of_person().saved_login()
+}
+
+/// Where the agent begins to look for servers. What it learns of them it remembers in its own folder, where a cluster.json has told it.
+pub(super) fn agent_seeds(globals: &Globals, state: &Path) -> Result<Seeds, Failure> {
+    let plan = plan(globals, &ConfigFolder::of_person(), Path::new("."))?;
+    match plan.source {
+        Source::Seeds(seeds) => Ok(Seeds {
+            state_file: seeds.state_file.or_else(|| Some(state.join(SERVERS_FILE))),
+            ..seeds
+        }),
+        Source::Operator(_) => Err(Failure::usage(
+            "the agent asks all servers, not the one of a data folder: give --server HOST:PORT",
+        )),
+    }
+}
+
 /// A server's answer that is none to what was asked.
 pub(super) fn odd() -> Failure {
     Refusal::new(
@@ -287,7 +316,7 @@ pub(super) fn odd() -> Failure {
 }
 
 /// What the person should know.
-pub(super) fn tell(user: &GrapevineUser) {
+pub(crate) fn tell(user: &GrapevineUser) {
     for notice in user.notices() {
         match notice {
             Notice::FirstContact {
@@ -305,7 +334,7 @@ pub(super) fn tell(user: &GrapevineUser) {
 }
 
 /// A connection that did not come about.
-pub(super) fn not_connected(error: ConnectError) -> Failure {
+pub(crate) fn not_connected(error: ConnectError) -> Failure {
     match error {
         ConnectError::NoServers => Failure::usage(
             "no server is known: start with `grapevine up`, or give --server HOST:PORT",

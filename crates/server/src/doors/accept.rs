@@ -55,6 +55,8 @@ enum Start {
     Tls,
     /// When the client asks for it.
     Clear,
+    /// Never: the client is on this machine.
+    Never,
 }
 
 /// What a door is; none for those that are not of this module.
@@ -85,6 +87,33 @@ pub(crate) async fn run_door<B: Backend>(
         tracing::error!(door = door.as_str(), "not a door for mail programs");
         return;
     };
+    take_all(door, (service, start), listener, context).await;
+}
+
+/// The same for programs of this machine, without TLS: the listener must be bound to the loopback address.
+pub(crate) async fn run_local_door<B: Backend>(
+    door: Door,
+    listener: TcpListener,
+    context: SharedContext<B>,
+) {
+    let is_local = (listener.local_addr()).is_ok_and(|address| address.ip().is_loopback());
+    match service(door) {
+        Some((service, _)) if is_local => {
+            take_all(door, (service, Start::Never), listener, context).await;
+        }
+        _ => tracing::error!(
+            door = door.as_str(),
+            "not a door for mail programs of this machine"
+        ),
+    }
+}
+
+async fn take_all<B: Backend>(
+    door: Door,
+    (service, start): (Service, Start),
+    listener: TcpListener,
+    context: SharedContext<B>,
+) {
     let slots = Slots::new(context.limits.connections, context.limits.per_client);
     let mut pause = FIRST_PAUSE;
     loop {
@@ -116,7 +145,7 @@ pub(crate) async fn run_door<B: Backend>(
                     service,
                     start,
                     peer,
-                    context: Arc::clone(&context),
+                    context: B::for_connection(&context, door),
                     slot,
                 };
                 context.tracker.spawn(connection.run(stream));
@@ -151,7 +180,7 @@ pub(crate) async fn run_socket<B: Backend>(
                     service,
                     start,
                     peer,
-                    context: Arc::clone(&context),
+                    context: B::for_connection(&context, door),
                     slot,
                 };
                 context.tracker.spawn(connection.run(stream));
@@ -193,11 +222,11 @@ fn turn_away(
     tracing::debug!(door = door.as_str(), %peer, full = full.as_str(), "too many connections");
     let greeting = match (start, service) {
         (Start::Tls, _) => return,
-        (Start::Clear, Service::Smtp(_)) => smtp::greeting_of_refusal(hostname),
-        (Start::Clear, Service::Pop3) => pop3::greeting_of_refusal(),
-        (Start::Clear, Service::Imap) => imap::greeting_of_refusal(),
-        (Start::Clear, Service::Ldap) => ldap::notice_of_refusal(),
-        (Start::Clear, Service::Sieve) => managesieve::greeting_of_refusal(),
+        (Start::Clear | Start::Never, Service::Smtp(_)) => smtp::greeting_of_refusal(hostname),
+        (Start::Clear | Start::Never, Service::Pop3) => pop3::greeting_of_refusal(),
+        (Start::Clear | Start::Never, Service::Imap) => imap::greeting_of_refusal(),
+        (Start::Clear | Start::Never, Service::Ldap) => ldap::notice_of_refusal(),
+        (Start::Clear | Start::Never, Service::Sieve) => managesieve::greeting_of_refusal(),
     };
     if let Ok(mut stream) = stream.into_std() {
         // It is non-blocking; what doesn't go out at once is not worth waiting for.
@@ -259,6 +288,7 @@ impl<B: Backend> Connection<B> {
         let tls = match self.start {
             Start::Tls => Tls::Active,
             Start::Clear => Tls::Offered,
+            Start::Never => Tls::Local,
         };
         match self.service {
             Service::Smtp(kind) => {
@@ -318,7 +348,7 @@ impl<B: Backend> Connection<B> {
             until: now + limits.session,
             shutdown: &self.context.shutdown,
         };
-        if self.start == Start::Clear {
+        if self.start != Start::Tls {
             match drive(&mut stream, &mut dialogue, &pace).await? {
                 Outcome::Closed => return Ok(part(stream).await?),
                 Outcome::StartTls => {}
@@ -340,7 +370,11 @@ impl<B: Backend> Connection<B> {
         &self,
         stream: S,
     ) -> Result<(TlsStream<S>, Channel), Failure> {
-        let front = self.context.tls.current();
+        let Some(tls) = &self.context.tls else {
+            // No session offers it here.
+            return Err(Broken::Stuck.into());
+        };
+        let front = tls.current();
         let acceptor = TlsAcceptor::from(front.config);
         let shaken = timeout(self.context.limits.handshake, acceptor.accept(stream)).await;
         let failed = match shaken {

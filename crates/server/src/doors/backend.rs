@@ -1,19 +1,51 @@
 //! What the doors need of the server behind them, so that they can be tried without one.
 
 use std::future::Future;
+use std::io;
+use std::sync::Arc;
 
 use grapevine_core::Staged;
 use grapevine_model::{
-    Incarnation, MessageId, Refusal, Reply, Request, ScramPolicy, ServerName, Speaker, Submission,
+    Door, Incarnation, MessageId, Refusal, Reply, Request, ScramPolicy, ServerName, Speaker,
+    Submission,
 };
 use grapevine_store::Stage;
 use tokio::sync::watch;
 
+use super::SharedContext;
 use crate::body_source::BodySource;
-use crate::core_task::CoreHandle;
+use crate::core_task::{CoreHandle, measured};
 
-/// The server behind the doors.
+/// A body on its way in.
+pub(crate) trait BodyStage: Send + Sync + 'static {
+    /// Appends to it. After an error it is of no more use.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Ends it: a large one is durable now.
+    fn finish(self) -> io::Result<Staged>;
+}
+
+/// A body that is to be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// The mail, as it was listed.
+    pub(crate) mail: MessageId,
+    /// Under which id its body is kept.
+    pub(crate) body: MessageId,
+    /// Servers that have it.
+    pub(crate) sites: &'a [ServerName],
+}
+
+/// The server behind the doors: the one whose doors they are, or whichever answers GrapevineUser.
 pub(crate) trait Backend: Clone + Send + Sync + 'static {
+    /// Where bodies go until they are handed in.
+    type Stage: BodyStage;
+
+    /// What a new connection is served with: the same for all, unless something has to be known of each.
+    fn for_connection(context: &SharedContext<Self>, _door: Door) -> SharedContext<Self> {
+        Arc::clone(context)
+    }
+
     /// Asks the core.
     fn request(
         &self,
@@ -25,7 +57,7 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
     fn scram(&self) -> ScramPolicy;
 
     /// Begins a body.
-    fn stage(&self) -> Stage;
+    fn stage(&self) -> Self::Stage;
 
     /// Forgets a staged body that was not handed in.
     fn discard(&self, staged: Staged);
@@ -51,12 +83,23 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
     /// Opens a message's body, here or at one of its inbox sites.
     fn read_body(
         &self,
-        message: MessageId,
-        sites: &[ServerName],
+        wanted: Wanted<'_>,
     ) -> impl Future<Output = Result<BodySource, Refusal>> + Send;
 }
 
+impl BodyStage for Stage {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        Self::write(self, bytes)
+    }
+
+    fn finish(self) -> io::Result<Staged> {
+        Self::finish(self).map(measured)
+    }
+}
+
 impl Backend for CoreHandle {
+    type Stage = Stage;
+
     async fn request(&self, speaker: Speaker, request: Request) -> Result<Reply, Refusal> {
         CoreHandle::request(self, speaker, request).await
     }
@@ -90,12 +133,8 @@ impl Backend for CoreHandle {
         CoreHandle::mailboxes(self).watch(mailbox)
     }
 
-    async fn read_body(
-        &self,
-        message: MessageId,
-        sites: &[ServerName],
-    ) -> Result<BodySource, Refusal> {
-        CoreHandle::read_body(self, message, sites).await
+    async fn read_body(&self, wanted: Wanted<'_>) -> Result<BodySource, Refusal> {
+        CoreHandle::read_body(self, wanted.body, wanted.sites).await
     }
 }
 

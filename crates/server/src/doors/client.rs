@@ -61,7 +61,7 @@ impl Doors {
             posix: grapevine_doors::ldap::Posix::default(),
             limits,
             networks: Vec::new(),
-            tls: tls.clone(),
+            tls: Some(tls.clone()),
             shutdown: CancellationToken::new(),
             tracker: TaskTracker::new(),
         });

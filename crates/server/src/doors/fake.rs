@@ -8,13 +8,13 @@ use bytes::Bytes;
 use grapevine_core::Staged;
 use grapevine_model::{
     Authenticated, BodyInfo, ErrorKind, Hlc, InboxListing, Incarnation, ListedMessage, MessageId,
-    Name, OriginId, Refusal, Reply, Request, ServerName, Speaker, Stamp, Submission,
+    Name, OriginId, Refusal, Reply, Request, Speaker, Stamp, Submission,
 };
 use grapevine_store::{Options, Stage, Store};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::backend::Backend;
+use super::backend::{Backend, Wanted};
 use crate::body_source::BodySource;
 
 pub(super) const PASSWORD: &str = "correct horse";
@@ -127,6 +127,8 @@ impl Fake {
 }
 
 impl Backend for Fake {
+    type Stage = Stage;
+
     async fn request(&self, speaker: Speaker, request: Request) -> Result<Reply, Refusal> {
         match (request, &speaker) {
             (Request::Authenticate { name, password, .. }, _) => {
@@ -242,12 +244,9 @@ impl Backend for Fake {
         tokio::sync::watch::channel(0).1
     }
 
-    async fn read_body(
-        &self,
-        message: MessageId,
-        sites: &[ServerName],
-    ) -> Result<BodySource, Refusal> {
-        assert_eq!(sites.len(), 1);
+    async fn read_body(&self, wanted: Wanted<'_>) -> Result<BodySource, Refusal> {
+        assert_eq!(wanted.sites.len(), 1);
+        let message = wanted.body;
         let found = self.shared.messages.lock().unwrap().get(&message).cloned();
         let Some(found) = found else {
             return Err(Refusal::not_found(message));

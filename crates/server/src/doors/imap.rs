@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::DoorContext;
-use super::backend::Backend;
+use super::backend::{Backend, Wanted};
 use super::drive::{Dialogue, Step};
 use super::incoming::Incoming;
 use super::login::{LoginFailure, Logins};
@@ -38,7 +38,7 @@ const PAGES_MAX: usize = 1_000;
 type No = grapevine_model::Refusal;
 
 /// An IMAP session with what answers it.
-pub(super) struct Imap<B> {
+pub(super) struct Imap<B: Backend> {
     session: Session,
     context: Arc<DoorContext<B>>,
     door: Door,
@@ -47,8 +47,8 @@ pub(super) struct Imap<B> {
     job: Option<Job>,
     body: Option<BodySource>,
     /// Messages of an APPEND that have come whole.
-    staged: Vec<Incoming>,
-    incoming: Option<Incoming>,
+    staged: Vec<Incoming<B::Stage>>,
+    incoming: Option<Incoming<B::Stage>>,
     looked: Instant,
 }
 
@@ -447,7 +447,7 @@ impl<B: Backend> Imap<B> {
         &mut self,
         folder: FolderId,
         appended: Appended,
-        incoming: Incoming,
+        incoming: Incoming<B::Stage>,
         placed: &mut Vec<MessageId>,
     ) -> Result<(u32, u32), No> {
         let core = self.context.core.clone();
@@ -571,7 +571,11 @@ impl<B: Backend> Imap<B> {
         };
         let opened = timeout(
             self.context.limits.ask,
-            self.context.core.read_body(body, &mailbox.sites),
+            self.context.core.read_body(Wanted {
+                mail,
+                body,
+                sites: &mailbox.sites,
+            }),
         )
         .await;
         match opened {

@@ -8,20 +8,19 @@ use std::io;
 use grapevine_core::Staged;
 use grapevine_doors::smtp;
 use grapevine_model::{Envelope, Hlc, MessageId, OriginId, Speaker, Submission};
-use grapevine_store::{INLINE_BODY_MAX_BYTES, Stage};
+use grapevine_store::INLINE_BODY_MAX_BYTES;
 
-use super::backend::{Backend, Held};
+use super::backend::{Backend, BodyStage, Held};
 use super::envelope::envelope;
 use crate::clock::wall_ms;
-use crate::core_task::measured;
 use crate::report::mail_date;
 
 /// A message that comes in.
-pub(super) struct Incoming {
+pub(super) struct Incoming<S> {
     id: MessageId,
     envelope: Option<Envelope>,
     len_bytes: usize,
-    body: Result<Stage, Lost>,
+    body: Result<S, Lost>,
 }
 
 /// Why a message can't be handed in though all of it came.
@@ -33,11 +32,11 @@ pub(super) enum Lost {
     Broken,
 }
 
-impl Incoming {
+impl<S: BodyStage> Incoming<S> {
     /// Begins with the trace field.
     ///
     /// The message's id is drawn here, as a client's would be, so that the id in the field is the one that `trace` knows.
-    pub(super) fn begin(stage: Stage, given: &smtp::Envelope, speaker: &Speaker) -> Self {
+    pub(super) fn begin(stage: S, given: &smtp::Envelope, speaker: &Speaker) -> Self {
         let now_ms = wall_ms();
         let (id, body) = match getrandom::u64() {
             Ok(random) => (message_id(now_ms, random), Ok(stage)),
@@ -61,7 +60,7 @@ impl Incoming {
     }
 
     /// A mail that a mail program puts into a folder itself: nothing is added to it.
-    pub(super) fn mail(stage: Stage) -> Self {
+    pub(super) fn mail(stage: S) -> Self {
         let now_ms = wall_ms();
         let (id, body) = match getrandom::u64() {
             Ok(random) => (message_id(now_ms, random), Ok(stage)),
@@ -134,16 +133,11 @@ impl Incoming {
         let stage = self.body?;
         let held = if self.len_bytes <= INLINE_BODY_MAX_BYTES {
             let staged = stage.finish().map_err(|error| why(&error))?;
-            Held::new(core.clone(), measured(staged))
+            Held::new(core.clone(), staged)
         } else {
             let core = core.clone();
             // Held from its first moment: the client may go away while the disk works.
-            away(move || {
-                stage
-                    .finish()
-                    .map(|staged| Held::new(core, measured(staged)))
-            })
-            .await?
+            away(move || stage.finish().map(|staged| Held::new(core, staged))).await?
         };
         held.release().ok_or(Lost::Broken)
     }

@@ -36,7 +36,8 @@ use crate::routes::Network;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use accept::{run_door, run_socket};
+pub(crate) use accept::{run_door, run_local_door, run_socket};
+pub(crate) use backend::{Backend, BodyStage, Wanted};
 pub(crate) use limits::DoorLimits;
 pub(crate) use slots::{Slot, Slots};
 
@@ -52,8 +53,8 @@ pub(crate) struct DoorContext<B> {
     pub(crate) posix: grapevine_doors::ldap::Posix,
     /// Networks whose machines may send to anywhere without a login.
     pub(crate) networks: Vec<Network>,
-    /// TLS with the front doors' certificate.
-    pub(crate) tls: tls::Reloadable,
+    /// TLS with the front doors' certificate; none where all clients are on this machine.
+    pub(crate) tls: Option<tls::Reloadable>,
     /// Stops all doors.
     pub(crate) shutdown: CancellationToken,
     /// Has every connection's task.

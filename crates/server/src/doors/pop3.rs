@@ -22,7 +22,7 @@ use grapevine_model::{
 use tokio::time::timeout;
 
 use super::DoorContext;
-use super::backend::Backend;
+use super::backend::{Backend, Wanted};
 use super::drive::{Dialogue, Step};
 use super::login::{LoginFailure, Logins};
 use crate::body_source::BodySource;
@@ -149,7 +149,11 @@ impl<B: Backend> Pop3<B> {
         let body = bodies.and_then(|bodies| bodies.get(&message)).copied();
         let opened = timeout(
             self.context.limits.ask,
-            self.context.core.read_body(body.unwrap_or(message), sites),
+            self.context.core.read_body(Wanted {
+                mail: message,
+                body: body.unwrap_or(message),
+                sites,
+            }),
         )
         .await;
         match opened {

@@ -26,7 +26,7 @@ use super::incoming::{Incoming, Lost};
 use super::login::{LoginFailure, Logins};
 
 /// An SMTP session with what answers it.
-pub(super) struct Smtp<B> {
+pub(super) struct Smtp<B: Backend> {
     session: Session,
     context: Arc<DoorContext<B>>,
     door: Door,
@@ -34,7 +34,7 @@ pub(super) struct Smtp<B> {
     logins: Logins,
     speaker: Speaker,
     job: Option<Job>,
-    incoming: Option<Incoming>,
+    incoming: Option<Incoming<B::Stage>>,
 }
 
 /// What has to wait for something.
@@ -213,6 +213,10 @@ impl<B: Backend> Smtp<B> {
         let (submission, staged) = finished.map_err(lost)?;
         let answer = timeout(self.context.limits.accept, core.submit(submission, staged)).await;
         match answer {
+            // At no server yet: on this machine.
+            Ok(Ok(Reply::Accepted { message, copies: 0 })) => Ok(format!(
+                "{message}, kept in this machine's outbox until a server can be reached"
+            )),
             Ok(Ok(Reply::Accepted { message, copies })) if copies <= 1 => {
                 Ok(format!("{message}, one copy so far"))
             }

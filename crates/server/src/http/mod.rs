@@ -5,6 +5,7 @@
 
 mod api;
 mod asks;
+mod autoconfig;
 mod bodies;
 mod conditions;
 mod credentials;
@@ -19,6 +20,7 @@ mod submission;
 mod unsubscribe;
 
 pub(crate) use api::Api;
+pub(crate) use autoconfig::router as autoconfig;
 pub(crate) use conditions::Turns;
 pub(crate) use door::{HttpLimits, serve};
 pub(crate) use probes::Probes;

@@ -9,6 +9,7 @@
     reason = "a test stops at the first thing that it did not expect"
 )]
 
+mod agent;
 mod bad_input;
 mod bad_machines;
 mod bulk;
