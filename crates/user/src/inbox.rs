@@ -325,7 +325,7 @@ fn reason(link: &Link, status: &tonic::Status) -> String {
     }
 }
 
-fn odd(what: &str) -> Refusal {
+pub(crate) fn odd(what: &str) -> Refusal {
     Refusal::new(
         ErrorKind::Internal,
         format!("the server's answer is none to a question about {what}"),

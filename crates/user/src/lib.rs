@@ -7,6 +7,8 @@
 mod body;
 pub mod bulk;
 mod call;
+pub mod export;
+mod folders;
 pub mod import;
 mod inbox;
 mod keyring;
@@ -29,6 +31,7 @@ mod watch;
 
 pub use body::{BodySource, Reopen};
 pub use call::Answered;
+pub use folders::{FolderMails, Folders, NewMail};
 pub use grapevine_rpc::is_ticket;
 pub use inbox::{ListFields, ReadError};
 pub use keyring::{KeyRing, Opened, Standing};

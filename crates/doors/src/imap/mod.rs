@@ -35,7 +35,7 @@ mod view;
 
 pub use flags::{Change, Flags};
 pub use limits::{COMMAND_BYTES, COMMAND_BYTES_BEFORE_LOGIN, Limits};
-pub use names::DELIMITER;
+pub use names::{DELIMITER, from_utf7, to_utf7};
 pub use session::Session;
 pub use types::{
     Answer, Appended, Ask, Config, Extent, Flow, Folder, FolderId, Folders, News, Output, Quota,

@@ -108,7 +108,8 @@ pub(super) fn parents(path: &str) -> impl Iterator<Item = &str> {
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";
 
-fn to_utf7(path: &str) -> String {
+/// In modified UTF-7 (RFC 3501 5.1.3).
+pub fn to_utf7(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     let mut run: Vec<u16> = Vec::new();
     for c in path.chars() {
@@ -153,7 +154,8 @@ fn flush(run: &mut Vec<u16>, out: &mut String) {
     out.push('-');
 }
 
-fn from_utf7(text: &str) -> Option<String> {
+/// From modified UTF-7; none where it is not.
+pub fn from_utf7(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((plain, after)) = rest.split_once('&') {

@@ -11,6 +11,7 @@ mod bulk;
 pub(crate) mod cluster_file;
 mod compare;
 mod compose;
+mod export;
 mod group;
 mod import;
 mod individual;
@@ -19,6 +20,7 @@ pub(crate) mod mailbox;
 pub(crate) mod names;
 pub(crate) mod output;
 mod pam;
+pub(crate) mod progress;
 pub(crate) mod queue;
 mod registry;
 mod replay;
@@ -132,6 +134,9 @@ pub(crate) enum Command {
     /// Bring old mail in; doing it again doubles nothing.
     #[command(subcommand)]
     Import(import::ImportCommand),
+    /// Take mail out: a mailbox with its folders, flags and dates; again adds what is new.
+    #[command(subcommand)]
+    Export(export::ExportCommand),
     /// Your mail filters: put, list, activate them; see docs/sieve.md.
     #[command(subcommand)]
     Sieve(sieve::SieveCommand),
@@ -183,6 +188,7 @@ async fn carry_out(command: Command, globals: &Globals) -> Result<Done, Failure>
         Command::Inbox(args) => mailbox::inbox(args, globals).await?,
         Command::Read(args) => mailbox::read(args, globals).await?,
         Command::Import(command) => import::run(command, globals).await?,
+        Command::Export(command) => export::run(command, globals).await?,
         Command::Sieve(command) => sieve::run(command, globals).await?,
         Command::Status(args) => status::run(args, globals).await?,
         Command::Compare(args) => compare::run(args, globals).await?,

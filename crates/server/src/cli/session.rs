@@ -28,6 +28,7 @@ const ADMIN_SOCKET: &str = "admin.sock";
 const SERVERS_FILE: &str = "servers.json";
 const LOGIN_FILE: &str = "login.json";
 const TOKENS_FILE: &str = "seen.json";
+const IMPORTS_FOLDER: &str = "imports";
 
 /// Where things are remembered between commands.
 #[derive(Debug, Clone)]
@@ -96,6 +97,11 @@ impl ConfigFolder {
     /// A file or folder in it.
     pub(super) fn file(&self, name: &str) -> Option<PathBuf> {
         self.0.as_ref().map(|folder| folder.join(name))
+    }
+
+    /// A file of what an import has done.
+    pub(super) fn import_file(&self, name: &str) -> Option<PathBuf> {
+        (self.0.as_ref()).map(|folder| folder.join(IMPORTS_FOLDER).join(name))
     }
 
     /// The file of what was seen done.

@@ -6,7 +6,7 @@
 mod connection;
 mod lookup;
 mod pool;
-mod tls;
+pub(crate) mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

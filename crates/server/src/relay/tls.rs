@@ -20,7 +20,7 @@ use crate::routes::TlsPolicy;
 
 /// How a route does TLS.
 #[derive(Clone)]
-pub(super) struct ClientTls {
+pub(crate) struct ClientTls {
     connector: TlsConnector,
 }
 
@@ -29,7 +29,7 @@ impl ClientTls {
     ///
     /// # Errors
     /// Its certificates can't be read; in one line.
-    pub(super) fn new(policy: TlsPolicy, ca: Option<&Path>) -> Result<Self, String> {
+    pub(crate) fn new(policy: TlsPolicy, ca: Option<&Path>) -> Result<Self, String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -46,7 +46,7 @@ impl ClientTls {
     }
 
     /// Shakes hands with a machine of this name.
-    pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+    pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         name: &str,
         stream: S,
@@ -63,7 +63,7 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         });
     };
-    let say = |why: String| format!("the ca of a route, {}: {why}", file.display());
+    let say = |why: String| format!("certificates in {}: {why}", file.display());
     let mut roots = RootCertStore::empty();
     let found = CertificateDer::pem_file_iter(file).map_err(|error| say(error.to_string()))?;
     for certificate in found {

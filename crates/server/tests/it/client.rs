@@ -81,7 +81,7 @@ impl<'a> Person<'a> {
         child.wait_with_output().unwrap()
     }
 
-    fn inbox(&self, who: &str) -> Vec<String> {
+    pub(crate) fn inbox(&self, who: &str) -> Vec<String> {
         let listing = self.json(&["inbox", "--as", who]);
         let messages = listing["messages"].as_array().unwrap();
         messages

@@ -12,19 +12,29 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use std::collections::BTreeMap;
+
+use grapevine_model::{FolderPath, MessageId};
+
+use super::notes::{self, MboxNote};
 use crate::body::{BodySource, CHUNK_BYTES};
 use crate::import::{Found, date};
-use crate::transform::Transform;
+use crate::transform::{Quoting, Transform};
 
 /// As much of a line as is looked at; a `From ` line has a tenth of it.
 const MAX_FROM_LINE_BYTES: usize = 1024;
 const SEPARATOR: &[u8] = b"From ";
+/// What an export of ours puts behind a mail's id in a `From ` line.
+pub(crate) const ID_DOMAIN: &str = "@grapevine";
 
 /// The messages of an mbox file, in its order.
 pub struct Mbox<R = BufReader<File>> {
     lines: R,
     path: PathBuf,
+    folder: FolderPath,
     transform: Transform,
+    /// What an export of ours says of its mails.
+    notes: BTreeMap<MessageId, MboxNote>,
     offset: u64,
     /// The message being read: where it begins, and what its `From ` line says.
     open: Option<Open>,
@@ -34,6 +44,7 @@ pub struct Mbox<R = BufReader<File>> {
 struct Open {
     start: u64,
     arrived_ms: Option<u64>,
+    original: Option<MessageId>,
 }
 
 /// A line as far as it matters.
@@ -49,11 +60,18 @@ impl Line {
 }
 
 impl Mbox {
-    /// Opens a file. It must begin with a `From ` line, or be empty.
-    pub fn open(path: impl AsRef<Path>, transform: Transform) -> io::Result<Self> {
+    /// Opens a file, whose messages are of this folder. It must begin with a `From ` line, or be empty.
+    pub fn open(
+        path: impl AsRef<Path>,
+        folder: FolderPath,
+        transform: Transform,
+    ) -> io::Result<Self> {
         let path = path.as_ref();
         let file = BufReader::with_capacity(CHUNK_BYTES, File::open(path)?);
-        Ok(Self::new(file, path, transform))
+        let mut mbox = Self::new(file, path, transform);
+        mbox.folder = folder;
+        mbox.notes = notes::mbox_notes(path)?;
+        Ok(mbox)
     }
 }
 
@@ -62,7 +80,9 @@ impl<R: BufRead> Mbox<R> {
         Self {
             lines,
             path: path.to_owned(),
+            folder: FolderPath::inbox(),
             transform,
+            notes: BTreeMap::new(),
             offset: 0,
             open: None,
             begun: false,
@@ -93,15 +113,27 @@ impl<R: BufRead> Mbox<R> {
     }
 
     fn found(&self, open: &Open, end: u64) -> Found {
+        let note = open.original.and_then(|id| self.notes.get(&id));
+        let added = note.is_some_and(|note| note.unended);
+        let mut transform = self.transform;
+        if note.is_some() {
+            // What is written here is always quoted so.
+            transform.quoting = Quoting::Mboxrd;
+        }
         Found {
             place: format!("{}, octet {}", self.path.display(), open.start),
             body: BodySource::File {
                 path: self.path.clone(),
                 start: open.start,
-                len: end.saturating_sub(open.start),
-                transform: self.transform,
+                len: end
+                    .saturating_sub(open.start)
+                    .saturating_sub(u64::from(added)),
+                transform,
             },
-            arrived_ms: open.arrived_ms,
+            arrived_ms: note.map(|note| note.date_ms).or(open.arrived_ms),
+            folder: self.folder.clone(),
+            flags: note.map(|note| note.flags.clone()).unwrap_or_default(),
+            original: note.map(|note| note.id),
         }
     }
 
@@ -146,7 +178,15 @@ fn opened(line: &Line, start: u64) -> Open {
     Open {
         start,
         arrived_ms: date::from_line_date_ms(&line.head),
+        original: id_in(&line.head),
     }
+}
+
+/// The id in a `From ` line of an export of ours.
+fn id_in(line: &[u8]) -> Option<MessageId> {
+    let line = std::str::from_utf8(line).ok()?;
+    let sender = line.strip_prefix("From ")?.split(' ').next()?;
+    sender.strip_suffix(ID_DOMAIN)?.parse().ok()
 }
 
 fn is_separator(line: &Line) -> bool {
@@ -165,7 +205,7 @@ impl<R: BufRead> Iterator for Mbox<R> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::transform::{LineEnds, Quoting};
+    use crate::transform::LineEnds;
     use std::io::Read;
 
     const FROM: &str = "From birrell@pa Thu Jan  1 00:00:00 2004";
@@ -174,7 +214,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mbox");
         std::fs::write(&path, file).unwrap();
-        Mbox::open(&path, transform)
+        Mbox::open(&path, FolderPath::inbox(), transform)
             .unwrap()
             .map(|found| {
                 let found = found.unwrap();

@@ -1,23 +1,31 @@
-//! Bringing old mail in: an mbox file or a Maildir becomes messages to submit.
+//! Bringing old mail in: an mbox file or a Maildir becomes messages to submit, or mails for folders.
 //!
 //! Whatever is found has an id that follows from the target's name and its
-//! content alone, so that an import that was cut off, or run twice, or run on the
+//! content, for a mail in a folder also from that folder, so that an import that was cut off, or run twice, or run on the
 //! grown file a year later, doubles nothing. Bodies stay in their files and are
 //! read when they are sent (P8: as they are, but for what the caller asks).
 
 mod date;
+pub(crate) mod flags;
+pub mod journal;
 pub mod maildir;
 pub mod mbox;
+pub(crate) mod names;
+pub(crate) mod notes;
+mod tree;
 
 use std::collections::HashMap;
 use std::io::{self, Read};
 
-use grapevine_model::{BodyInfo, Hlc, MessageId, Name, OriginId};
+use grapevine_model::{BodyInfo, Flag, FolderPath, Hlc, MessageId, Name, OriginId};
 
 use crate::body::BodySource;
 
+pub use journal::Journal;
 pub use maildir::Maildir;
 pub use mbox::Mbox;
+pub use names::{below, fitting};
+pub use tree::MboxTree;
 
 /// A header longer than this is not searched for its date: real ones have a tenth of it.
 const MAX_HEADER_BYTES: u64 = 256 * 1024;
@@ -31,6 +39,12 @@ pub struct Found {
     pub body: BodySource,
     /// When it arrived there, in milliseconds since 1970, if the place tells.
     pub arrived_ms: Option<u64>,
+    /// In which folder.
+    pub folder: FolderPath,
+    /// With which flags.
+    pub flags: Vec<Flag>,
+    /// Which mail it is an export of.
+    pub original: Option<MessageId>,
 }
 
 /// A message that is ready to be submitted.
@@ -42,13 +56,26 @@ pub struct Numbered {
     pub info: BodyInfo,
 }
 
+/// A mail for a folder, as it is known again.
+#[derive(Debug, Clone)]
+pub struct Identified {
+    /// The origin of its id, the same each time; the time is when it is first brought.
+    pub origin: OriginId,
+    /// Length and digest of its content.
+    pub info: BodyInfo,
+    /// Its date for mail programs, if anything tells.
+    pub date_ms: Option<u64>,
+    /// Its flags.
+    pub flags: Vec<Flag>,
+}
+
 /// Gives messages their ids: one for the whole of an import.
 #[derive(Debug)]
 pub struct Numbering {
     target: Name,
     now_ms: u64,
     /// How often each content has been seen: two equal messages in one mailbox are two messages.
-    seen: HashMap<[u8; 32], u32>,
+    seen: HashMap<(Option<FolderPath>, [u8; 32]), u32>,
 }
 
 impl Numbering {
@@ -71,7 +98,7 @@ impl Numbering {
             .flatten()
             .find(|ms| *ms <= self.now_ms)
             .unwrap_or(0);
-        let turn = self.seen.entry(info.digest).or_default();
+        let turn = self.seen.entry((None, info.digest)).or_default();
         let mut hasher = blake3::Hasher::new_derive_key("grapevine import 2026-11 message id");
         hasher.update(self.target.key().as_bytes());
         hasher.update(&[0]);
@@ -89,15 +116,52 @@ impl Numbering {
         })
     }
 
-    fn header_date_ms(&self, found: &Found) -> io::Result<Option<u64>> {
-        let mut head = Vec::new();
-        found
-            .body
-            .open()?
-            .take(MAX_HEADER_BYTES)
-            .read_to_end(&mut head)?;
-        Ok(date::header_date_ms(&head))
+    /// How a mail for a folder is known again: by the target, the folder, the content, and how many there were like it.
+    /// Reads the mail once; blocks.
+    pub fn identify(&mut self, found: &Found) -> io::Result<Identified> {
+        let info = found.body.measure()?;
+        let head = header(found)?;
+        let origin = self.origin(&found.folder, info);
+        let mut flags = found.flags.clone();
+        if found.original.is_none() && flags.is_empty() {
+            flags = flags::of_header(&head);
+        }
+        Ok(Identified {
+            origin,
+            info,
+            date_ms: found.arrived_ms.or_else(|| date::header_date_ms(&head)),
+            flags,
+        })
     }
+
+    /// The same of a mail that was measured elsewhere.
+    pub fn origin(&mut self, folder: &FolderPath, info: BodyInfo) -> OriginId {
+        let key = (Some(folder.clone()), info.digest);
+        let turn = self.seen.entry(key).or_default();
+        let mut hasher =
+            blake3::Hasher::new_derive_key("grapevine import 2026-11 mail in a folder");
+        for text in [self.target.key().as_str(), folder.as_str()] {
+            hasher.update(&(text.len() as u64).to_be_bytes());
+            hasher.update(text.as_bytes());
+        }
+        hasher.update(&info.digest);
+        hasher.update(&turn.to_be_bytes());
+        *turn = turn.saturating_add(1);
+        let mut bits = [0; 8];
+        hasher.finalize_xof().fill(&mut bits);
+        OriginId::client(u64::from_be_bytes(bits))
+    }
+
+    fn header_date_ms(&self, found: &Found) -> io::Result<Option<u64>> {
+        Ok(date::header_date_ms(&header(found)?))
+    }
+}
+
+fn header(found: &Found) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let body = found.body.open()?;
+    body.take(MAX_HEADER_BYTES).read_to_end(&mut head)?;
+    Ok(head)
 }
 
 #[cfg(test)]
@@ -110,6 +174,9 @@ mod tests {
             place: "test".into(),
             body: BodySource::bytes(content.as_bytes()),
             arrived_ms,
+            folder: FolderPath::inbox(),
+            flags: Vec::new(),
+            original: None,
         }
     }
 
@@ -131,6 +198,21 @@ mod tests {
         assert_ne!(a, other);
         assert!(a.origin.is_client());
         assert_eq!(a.time.wall_ms(), 1_072_915_200_000);
+    }
+
+    #[test]
+    fn a_mail_in_a_folder_is_known_by_target_folder_content_and_turn() {
+        let mut there = found("Status: RO\n\nhello\n", None);
+        let first = numbering("birrell@pa.example").identify(&there).unwrap();
+        let mut numbering = numbering("Birrell@PA.example");
+        let again = numbering.identify(&there).unwrap();
+        assert_eq!(first.origin, again.origin);
+        assert_eq!(first.flags, ["\\Seen".parse().unwrap()]);
+        let second = numbering.identify(&there).unwrap();
+        there.folder = "Archive".parse().unwrap();
+        let elsewhere = numbering.identify(&there).unwrap();
+        assert!(first.origin != second.origin && first.origin != elsewhere.origin);
+        assert!(first.origin.is_client());
     }
 
     #[test]

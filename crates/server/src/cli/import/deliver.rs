@@ -1,22 +1,21 @@
-//! `grapevine import`: mbox files and Maildirs into an inbox.
+//! Old mail for somebody else: delivered to its inbox, as mail is.
 //!
 //! Each message is submitted under an id that follows from the target and its
 //! content, so that running an import again doubles nothing, also after a kill in
 //! its middle. What can't be taken is named; the rest goes on.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use grapevine_model::{Envelope, ErrorKind, Name, ReturnContent};
-use grapevine_user::import::{Found, Maildir, Mbox, Numbered, Numbering};
-use grapevine_user::{GrapevineUser, LineEnds, Quoting, SubmitError, Transform, wall_ms};
+use grapevine_user::import::{Found, Numbered, Numbering};
+use grapevine_user::{GrapevineUser, SubmitError, wall_ms};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::Globals;
-use super::output::{count, print_json};
-use super::session::{Need, Session};
+use super::Messages;
+use crate::cli::output::{count, print_json};
+use crate::cli::session::Session;
 use crate::out::{Failure, complain, say};
 
 /// Messages under way at once: enough for their waits for two disks to overlap.
@@ -28,70 +27,15 @@ const PROGRESS_EVERY: u64 = 50;
 /// Failures that are named one by one; after them only the sum.
 const NAMED_FAILURES: u64 = 20;
 
-/// From what.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum ImportCommand {
-    /// One file with many messages.
-    Mbox {
-        /// The file.
-        file: PathBuf,
-        /// `>From ` lines lose one `>` (the file was written as mboxrd).
-        #[arg(long)]
-        unquote: bool,
-        #[command(flatten)]
-        common: Common,
-    },
-    /// A folder with one file a message.
-    Maildir {
-        /// The folder that holds `cur` and `new`.
-        folder: PathBuf,
-        #[command(flatten)]
-        common: Common,
-    },
-}
-
-/// What both have.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Common {
-    /// Into whose inbox; the speaker's own if nobody is named.
-    #[arg(long, value_name = "NAME")]
-    to: Option<Name>,
-    /// What becomes of line ends: as they are, or CRLF as mail travels (POP3 and IMAP programs
-    /// want that).
-    #[arg(long, value_enum, default_value = "as-is")]
-    line_ends: LineEndsArg,
-}
-
-/// Line ends, on the command line.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub(crate) enum LineEndsArg {
-    /// Byte for byte.
-    AsIs,
-    /// Each bare LF becomes CRLF.
-    Crlf,
-}
-
-impl From<LineEndsArg> for LineEnds {
-    fn from(arg: LineEndsArg) -> Self {
-        match arg {
-            LineEndsArg::AsIs => Self::AsIs,
-            LineEndsArg::Crlf => Self::Crlf,
-        }
-    }
-}
-
-type Messages = Box<dyn Iterator<Item = io::Result<Found>> + Send>;
 type Measured = io::Result<(Found, io::Result<Numbered>)>;
 
-/// Imports.
-pub(super) async fn run(command: ImportCommand, globals: &Globals) -> Result<(), Failure> {
-    let session = Session::open(globals, Need::Somebody).await?;
-    let (messages, common) = open(command)?;
+/// Delivers messages to somebody's inbox.
+pub(super) async fn run(
+    session: &Session,
+    target: Name,
+    messages: Messages,
+) -> Result<(), Failure> {
     let speaker = session.user.login().map(|login| login.name);
-    let target = match (common.to, &speaker) {
-        (Some(name), _) => name,
-        (None, _) => session.speaker()?,
-    };
     let envelope = Envelope {
         // Should one be undeliverable after all, whoever imports it hears of it.
         return_path: Some(speaker.unwrap_or_else(|| target.clone())),
@@ -124,48 +68,6 @@ pub(super) async fn run(command: ImportCommand, globals: &Globals) -> Result<(),
             "{} could not be imported",
             count(failed, "message", "messages")
         ))),
-    }
-}
-
-fn open(command: ImportCommand) -> Result<(Messages, Common), Failure> {
-    match command {
-        ImportCommand::Mbox {
-            file,
-            unquote,
-            common,
-        } => {
-            let transform = Transform {
-                quoting: match unquote {
-                    true => Quoting::Mboxrd,
-                    false => Quoting::AsIs,
-                },
-                line_ends: common.line_ends.into(),
-            };
-            if file.is_dir() {
-                return Err(Failure::usage(format_args!(
-                    "{}: a folder, not an mbox file; is it a Maildir?",
-                    file.display()
-                )));
-            }
-            let mbox = Mbox::open(&file, transform)
-                .map_err(|error| Failure::new(format_args!("{}: {error}", file.display())))?;
-            Ok((Box::new(mbox), common))
-        }
-        ImportCommand::Maildir { folder, common } => {
-            let transform = Transform {
-                quoting: Quoting::AsIs,
-                line_ends: common.line_ends.into(),
-            };
-            let maildir = Maildir::open(&folder, transform)
-                .map_err(|error| Failure::new(format_args!("{}: {error}", folder.display())))?;
-            if maildir.trashed > 0 {
-                complain(format_args!(
-                    "note: {} flagged as trashed left out",
-                    count(maildir.trashed as u64, "message", "messages")
-                ));
-            }
-            Ok((Box::new(maildir), common))
-        }
     }
 }
 
