@@ -10,7 +10,7 @@ use grapevine_model::{
 use tokio::io::AsyncWrite;
 
 use crate::body::BodySource;
-use crate::inbox::{ReadError, odd};
+use crate::inbox::{ListFields, ReadError, odd};
 use crate::submit::SubmitError;
 use crate::user::GrapevineUser;
 
@@ -183,7 +183,7 @@ impl GrapevineUser {
             folder,
             uid: mail.uid,
         };
-        self.read_body_at(owner, mail.message, Some(place), to)
+        self.read_body_at(owner, mail.message, Some(place), ListFields::Written, to)
             .await
     }
 
