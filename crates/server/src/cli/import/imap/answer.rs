@@ -52,7 +52,7 @@ impl Token {
             Self::Text(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
             Self::Literal(Literal::Here(body, _)) => match &body.source {
                 BodySource::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-                BodySource::File { .. } => None,
+                BodySource::File { .. } | BodySource::Other(_) => None,
             },
             Self::Literal(Literal::TooLong(_)) | Self::List(_) => None,
         }
