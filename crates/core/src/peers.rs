@@ -142,8 +142,11 @@ impl Server {
             }
             PeerMessage::Body { message, body } => self.take_body(message, body, staged),
             PeerMessage::Custody(record) => self.take_custody_record(from, record),
-            PeerMessage::CustodyHeld { message } => {
-                self.take_custody_held(from, message);
+            PeerMessage::CustodyHeld {
+                message,
+                recipients,
+            } => {
+                self.take_custody_held(from, message, recipients);
                 Ok(())
             }
             PeerMessage::CustodyHold { message, held } => {

@@ -390,6 +390,9 @@ pub enum PeerMessage {
     CustodyHeld {
         /// For which message.
         message: MessageId,
+        /// How many recipients the record here has: a custodian whose record has grown since is not answered by it. None
+        /// from an older release.
+        recipients: Option<u32>,
     },
     /// Custody has ended.
     CustodyEnded {

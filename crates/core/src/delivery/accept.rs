@@ -4,8 +4,8 @@
 //! message; the same id with another body is refused.
 
 use grapevine_model::{
-    CustodyRecord, EnvelopeRecipient, ErrorKind, Hlc, MessageId, PeerMessage, Refusal, Reply,
-    ReportReason, ReportTells, RequestId, ServerName, Speaker, Submission,
+    CustodyRecord, EnvelopeRecipient, ErrorKind, Hlc, MessageId, Refusal, Reply, ReportReason,
+    ReportTells, RequestId, ServerName, Speaker, Submission,
 };
 
 use crate::config::Alone;
@@ -324,13 +324,7 @@ impl Server {
             self.reply(to, Ok(Reply::Accepted { message, copies }));
         }
         for (server, recipients) in handed {
-            self.send(
-                &server,
-                PeerMessage::Handed {
-                    message,
-                    recipients,
-                },
-            );
+            self.say_handed(&server, message, recipients);
         }
         if ended {
             self.saving.insert(message);

@@ -124,6 +124,8 @@ pub(crate) struct Trying {
     pub(crate) inbox: Option<Incarnation>,
     /// It can be read already; a second copy is still to be made.
     pub(crate) readable: bool,
+    /// Servers that it was handed to and that may have it by now.
+    pub(crate) handed_to: BTreeSet<ServerName>,
 }
 
 /// The stored part.

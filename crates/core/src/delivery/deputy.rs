@@ -72,7 +72,7 @@ impl Server {
     pub(crate) fn take_custody_record(
         &mut self,
         from: &ServerName,
-        record: CustodyRecord,
+        mut record: CustodyRecord,
     ) -> Result<(), Damaged> {
         let message = record.message;
         if record.custodian != *from {
@@ -90,6 +90,14 @@ impl Server {
             }
         }
         let key = (from.clone(), message);
+        if let Some(held) = self.deputies.get(&key) {
+            // An older record may come after a newer one. Recipients come to a message and never go.
+            let known = &held.record.envelope.recipients;
+            let record = &mut record.envelope.recipients;
+            let more = known.iter().filter(|r| !record.contains(r)).cloned();
+            record.extend(more.collect::<Vec<_>>());
+        }
+        let recipients = u32::try_from(record.envelope.recipients.len()).ok();
         if self
             .deputies
             .get(&key)
@@ -114,17 +122,33 @@ impl Server {
                 },
             );
         }
-        self.send(from, PeerMessage::CustodyHeld { message });
+        self.send(
+            from,
+            PeerMessage::CustodyHeld {
+                message,
+                recipients,
+            },
+        );
         Ok(())
     }
 
-    pub(crate) fn take_custody_held(&mut self, from: &ServerName, message: MessageId) {
+    pub(crate) fn take_custody_held(
+        &mut self,
+        from: &ServerName,
+        message: MessageId,
+        recipients: Option<u32>,
+    ) {
         let Some(custody) = self.custodies.get_mut(&message) else {
             // Ended meanwhile.
             self.ended.entry(from.clone()).or_default().push(message);
             return;
         };
         custody.got_body(from);
+        let whole = custody.row.record.envelope.recipients.len();
+        if recipients.is_some_and(|held| (held as usize) < whole) {
+            // Of the record as it was before more recipients came to it: the answer to the newer one counts.
+            return;
+        }
         if custody.deputy.is_none() {
             custody.deputy = Some(from.clone());
         }

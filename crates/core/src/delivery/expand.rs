@@ -102,6 +102,9 @@ impl Server {
             original: pending.original.clone(),
             meant: pending.meant,
         };
+        if let Some(trying) = custody.trying.get_mut(key) {
+            trying.handed_to.insert(holder.clone());
+        }
         let known = custody.has_body(&holder);
         custody.got_body(&holder);
         let whole = &custody.row.record;
@@ -189,11 +192,7 @@ impl Server {
             self.add_pending(message, pending);
         }
         if known_to_deputy {
-            let handed = PeerMessage::Handed {
-                message,
-                recipients,
-            };
-            self.send(from, handed);
+            self.say_handed(from, message, recipients);
             return Ok(());
         }
         if let Some(custody) = self.custodies.get_mut(&message) {
@@ -204,6 +203,28 @@ impl Server {
         Ok(())
     }
 
+    /// Tells a server that these recipients, which it handed over, are in custody here. Not those that this server has
+    /// handed to it: each would hear that the other has them, and nobody would.
+    pub(crate) fn say_handed(
+        &mut self,
+        to: &ServerName,
+        message: MessageId,
+        mut recipients: Vec<String>,
+    ) {
+        if let Some(custody) = self.custodies.get(&message) {
+            let trying = &custody.trying;
+            recipients.retain(|key| !trying.get(key).is_some_and(|t| t.handed_to.contains(to)));
+        }
+        if !recipients.is_empty() {
+            let handed = PeerMessage::Handed {
+                message,
+                recipients,
+            };
+            self.send(to, handed);
+        }
+    }
+
+    /// Another server says that it has taken recipients over: those that this one has handed to it.
     pub(crate) fn take_handed(
         &mut self,
         from: &ServerName,
@@ -224,7 +245,13 @@ impl Server {
                 Some(_) | None => vec![key],
             };
             for key in keys {
-                self.recipient_done(message, &key, "handed on", format!("to {from}"))?;
+                let trying = self
+                    .custodies
+                    .get(&message)
+                    .and_then(|c| c.trying.get(&key));
+                if trying.is_some_and(|trying| trying.handed_to.contains(from)) {
+                    self.recipient_done(message, &key, "handed on", format!("to {from}"))?;
+                }
             }
         }
         Ok(())

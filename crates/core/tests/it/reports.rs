@@ -26,7 +26,7 @@ fn custody_ends_at_the_deputy_when_the_report_is_on_a_second_disk() {
     let report = cluster.reports[0].submission.id.unwrap();
     let held = said(
         &cluster,
-        |m| matches!(m, PeerMessage::CustodyHeld { message } if *message == report),
+        |m| matches!(m, PeerMessage::CustodyHeld { message, .. } if *message == report),
     );
     let ended = said(
         &cluster,

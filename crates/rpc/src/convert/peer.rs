@@ -23,8 +23,13 @@ impl From<&PeerMessage> for v1::PeerMessage {
             PeerMessage::About { lives, .. } => lives.as_slice(),
             _ => &[],
         };
+        let held_recipients = match message {
+            PeerMessage::CustodyHeld { recipients, .. } => *recipients,
+            _ => None,
+        };
         Self {
             message: Some(encode(message)),
+            held_recipients,
             lives: lives
                 .iter()
                 .map(|(registry, incarnation)| v1::RegistryLife {
@@ -122,7 +127,7 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
             body: Some(body.into()),
         }),
         PeerMessage::Custody(record) => Wired::Custody(record.into()),
-        PeerMessage::CustodyHeld { message } => Wired::CustodyHeld(id_bytes(*message)),
+        PeerMessage::CustodyHeld { message, .. } => Wired::CustodyHeld(id_bytes(*message)),
         PeerMessage::CustodyHold { message, held } => Wired::CustodyHold(v1::CustodyHold {
             message: id_bytes(*message),
             held: *held,
@@ -226,8 +231,13 @@ impl TryFrom<v1::PeerMessage> for PeerMessage {
             .into_iter()
             .map(|life| Ok((registry(&life.registry)?, incarnation(&life.incarnation)?)))
             .collect::<Wire<_>>()?;
+        let held_recipients = message.held_recipients;
         let message = Self::try_from(chosen(message.message, "message")?)?;
         Ok(match message {
+            PeerMessage::CustodyHeld { message, .. } => Self::CustodyHeld {
+                message,
+                recipients: held_recipients,
+            },
             // A body is about a message only, and the frames look for it.
             PeerMessage::Body { .. } => message,
             message if lives.is_empty() => message,
@@ -329,6 +339,7 @@ impl TryFrom<v1::peer_message::Message> for PeerMessage {
             Wired::Custody(record) => Self::Custody(record.try_into()?),
             Wired::CustodyHeld(id) => Self::CustodyHeld {
                 message: message_id(&id)?,
+                recipients: None,
             },
             Wired::CustodyHold(of) => Self::CustodyHold {
                 message: message_id(&of.message)?,

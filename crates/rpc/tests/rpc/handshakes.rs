@@ -298,7 +298,10 @@ async fn frames_and_chunks_keep_their_order() {
         encode_chunk(chunk(2), false),
         encode_chunk(chunk(3), true),
         encode_body(id, body(2), Bytes::from_static(b"hi")).unwrap(),
-        encode_peer(&PeerMessage::CustodyHeld { message: id }),
+        encode_peer(&PeerMessage::CustodyHeld {
+            message: id,
+            recipients: Some(2),
+        }),
     ];
     let config = client_config(Some(&s2), exactly(&s1)).unwrap();
     let mut client = peers_client(channel(server.address, config));

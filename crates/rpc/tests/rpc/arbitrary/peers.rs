@@ -174,7 +174,12 @@ pub(super) fn delivery_message() -> BoxedStrategy<PeerMessage> {
     ];
     prop_oneof![
         record().prop_map(PeerMessage::Custody),
-        message_id().prop_map(|message| PeerMessage::CustodyHeld { message }),
+        (message_id(), any::<Option<u32>>()).prop_map(|(message, recipients)| {
+            PeerMessage::CustodyHeld {
+                message,
+                recipients,
+            }
+        }),
         (message_id(), any::<bool>())
             .prop_map(|(message, held)| PeerMessage::CustodyHold { message, held }),
         message_id().prop_map(|message| PeerMessage::DelayTold { message }),
