@@ -71,13 +71,15 @@ impl Keeper {
     pub(crate) fn look(&mut self, cluster: &mut Cluster) {
         for (node, fate) in cluster.take_fallen() {
             let now_us = cluster.now_us();
+            // One that was let in and fell before its first commit was on its disk has nothing to begin with again.
+            let is_blank = cluster.nodes()[node].disk.is_blank();
             match fate {
-                Fate::Crash | Fate::Blackout => {
+                Fate::Crash | Fate::Blackout if !is_blank => {
                     let after_us = self.dice.between(200_000, 20_000_000);
                     self.restarts.push((now_us + after_us, node));
                     cluster.wake_in(self.me, after_us);
                 }
-                Fate::Destroy => {
+                Fate::Crash | Fate::Blackout | Fate::Destroy => {
                     self.restarts.retain(|(_, restarted)| *restarted != node);
                     self.rebuild(cluster, node);
                     self.due_us = now_us + self.dice.between(500_000, 25_000_000);
