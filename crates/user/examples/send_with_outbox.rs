@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run -p grapevine-user --example send_with_outbox -- 127.0.0.1:7101 birrell@pa.example PASSWORD-FILE needham@pa.example
 //! ```
+#![allow(clippy::print_stdout, reason = "an example tells what it does")]
 
 use std::error::Error;
 use std::path::Path;

@@ -17,8 +17,9 @@ use crate::body_source::blocking;
 use crate::cli::output::printable;
 use crate::report::mail_date;
 
-/// A message comes back whole up to this size; of a larger one its beginning does. All of it stays in the outbox.
-const BACK_MAX_BYTES: u64 = 1024 * 1024;
+/// A message comes back whole up to this size; of a larger one its beginning does: what tells of it must fit where it did not. All of it
+/// stays in the outbox.
+const BACK_MAX_BYTES: u64 = 64 * 1024;
 /// Recipients that are named.
 const NAMED_MAX: usize = 50;
 

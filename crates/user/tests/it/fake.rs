@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_model::{
     Authenticated, BodyInfo, Door, EntryChange, EntryKind, EntryView, ErrorKind, GroupList, Hlc,
-    InboxListing, Incarnation, ListedMessage, Member, MessageId, Name, OriginId, QueueView,
-    Refusal, Reply, Request, Secret, ServerInfo, ServerName, ServerRole, ServerStatus, Stamp,
-    Written,
+    InboxListing, Incarnation, ListedMessage, MailboxAnswer, MailboxAsk, MailboxReply, Member,
+    MessageId, Name, OriginId, QueueView, Refusal, Reply, Request, Secret, ServerInfo, ServerName,
+    ServerRole, ServerStatus, Stamp, Written,
 };
 use grapevine_rpc::tls::{Identity, TrustedKeys, server_config};
 use grapevine_rpc::v1::{self, body_part, grapevine_server::Grapevine, submit_part};
@@ -67,6 +67,8 @@ pub struct World {
     pub accepted: BTreeMap<MessageId, (Bytes, u32)>,
     pub inbox: BTreeMap<MessageId, Bytes>,
     pub changes: u32,
+    /// How often mails were copied.
+    pub copies: u32,
     pub servers: Vec<ServerInfo>,
 }
 
@@ -421,6 +423,18 @@ fn act(world: &mut World, caller: &Caller, request: Request) -> Result<Reply, Re
                 world.changes += u32::from(world.inbox.remove(&message).is_some());
             }
             done
+        }
+        Request::Mailbox {
+            ask: MailboxAsk::Copy { .. },
+            ..
+        } => {
+            world.copies += 1;
+            Ok(Reply::Mailbox(MailboxReply {
+                by: "s1".parse().unwrap(),
+                partial: false,
+                copies: 2,
+                answer: MailboxAnswer::Done,
+            }))
         }
         other => panic!("the fake is not asked {other:?}"),
     }

@@ -13,3 +13,4 @@ mod fake;
 mod finding;
 mod messages;
 mod operator;
+mod outbox;
