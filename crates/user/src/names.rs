@@ -12,8 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use grapevine_model::{EntryKind, EntryView, Name, RegistryName, Reply, Request};
 use serde::{Deserialize, Serialize};
 
-use crate::remembered::write_private;
-use crate::sealed::{DataKey, SealedReader, SealedWriter};
+use crate::outbox::{finish_file, sealed_file};
+use crate::sealed::{DataKey, SealedReader};
 use crate::submit::wall_ms;
 use crate::user::GrapevineUser;
 
@@ -236,9 +236,13 @@ impl NameBook {
             book.changed = false;
             serde_json::to_vec(&*book)?
         };
-        let mut writer = SealedWriter::begin(Vec::new(), &self.key, PURPOSE)?;
-        writer.write_all(&text)?;
-        let saved = write_private(&self.path, &writer.finish()?);
+        let part = self.path.with_extension("part");
+        let saved = sealed_file(&part, &self.key, PURPOSE)
+            .and_then(|mut writer| {
+                writer.write_all(&text)?;
+                finish_file(writer)
+            })
+            .and_then(|()| std::fs::rename(&part, &self.path));
         if saved.is_err() {
             self.book().changed = true;
         }

@@ -445,7 +445,8 @@ pub fn make_private(dir: &Path) -> io::Result<()> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
 }
 
-fn sealed_file(
+/// A new sealed file for its owner's eyes only.
+pub(crate) fn sealed_file(
     path: &Path,
     key: &DataKey,
     purpose: &str,
@@ -460,7 +461,8 @@ fn sealed_file(
     SealedWriter::begin(BufWriter::new(file), key, purpose)
 }
 
-fn finish_file(writer: SealedWriter<BufWriter<File>>) -> io::Result<()> {
+/// Ends it; it is on disk then.
+pub(crate) fn finish_file(writer: SealedWriter<BufWriter<File>>) -> io::Result<()> {
     let file = writer.finish()?.into_inner();
     file.map_err(io::IntoInnerError::into_error)?.sync_all()
 }
