@@ -22,6 +22,7 @@ mod delivery;
 mod filters;
 mod fuzz;
 mod harness;
+mod handing;
 mod import;
 mod inboxes;
 mod keys;

@@ -74,7 +74,7 @@ fn a_check_point_ahead_of_its_page_is_found() {
 
 #[test]
 fn a_nested_list_taken_for_empty_is_found() {
-    is_found(Planted::SublistEmpty, 10);
+    is_found(Planted::SublistEmpty, 15);
 }
 
 #[test]
