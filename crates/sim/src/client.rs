@@ -359,6 +359,7 @@ impl Client {
                         at_us: stage.cluster.now_us(),
                         node,
                         is_site,
+                        moves: 0,
                         copies: written.copies,
                         disks_lost: asked.disks_lost,
                     };

@@ -66,6 +66,8 @@ pub struct Mailbox {
     pub deleted: BTreeMap<MessageId, Deletion>,
     /// Perhaps deleted.
     pub perhaps_deleted: BTreeSet<MessageId>,
+    /// How often somebody has asked for other sites.
+    pub moves: u32,
 }
 
 /// An acknowledged deletion.
@@ -77,6 +79,8 @@ pub struct Deletion {
     pub node: NodeIndex,
     /// Whether it was a site of the mailbox then: another one passes it on.
     pub is_site: bool,
+    /// How often the mailbox had been moved, or perhaps had.
+    pub moves: u32,
     /// On how many disks.
     pub copies: u8,
     /// How many disks had been lost, anywhere, when it was asked for: whoever was asked may have
@@ -365,9 +369,16 @@ impl Oracle {
         mailbox.perhaps_deleted.extend(messages);
     }
 
-    /// Messages were deleted.
-    pub fn deleted(&mut self, owner: &Name, messages: &[MessageId], deletion: Deletion) {
+    /// Somebody asks for other sites of a mailbox.
+    pub fn moves(&mut self, owner: &Name) {
         let mailbox = self.mailboxes.entry(owner.clone()).or_default();
+        mailbox.moves += 1;
+    }
+
+    /// Messages were deleted.
+    pub fn deleted(&mut self, owner: &Name, messages: &[MessageId], mut deletion: Deletion) {
+        let mailbox = self.mailboxes.entry(owner.clone()).or_default();
+        deletion.moves = mailbox.moves;
         for message in messages {
             mailbox.deleted.entry(*message).or_insert(deletion);
         }

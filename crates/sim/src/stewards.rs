@@ -88,7 +88,7 @@ impl Steward {
     }
 
     /// Somebody's mailbox to two servers that nobody has given up.
-    fn move_mailbox(&mut self, stage: &Stage<'_>) -> Request {
+    fn move_mailbox(&mut self, stage: &mut Stage<'_>) -> Request {
         let own = &self.registry.name;
         let people = stage.world.everybody();
         let own: Vec<&Name> = people
@@ -102,6 +102,7 @@ impl Steward {
         let mut sites: Vec<ServerName> = nodes.map(|node| node.name.clone()).collect();
         self.dice.shuffle(&mut sites);
         sites.truncate(SITES);
+        stage.oracle.moves(&name);
         change(&name, EntryChange::Sites(sites))
     }
 

@@ -1,5 +1,6 @@
 //! At most one copy is seen: no listing shows a message twice, and who has deleted a message never
-//! sees it again at the server that said so, nor anywhere in the end.
+//! sees it again at the server that said so, nor anywhere in the end. A server whose mailbox has been moved meanwhile
+//! passes it on, perhaps to one that has not yet heard of the deletion.
 
 use std::collections::BTreeSet;
 
@@ -36,6 +37,7 @@ pub(crate) fn listing(
             && deletion.is_site
             && deletion.node == node
             && same_disk
+            && deletion.moves == mailbox.moves
             && deletion.at_us < asked_us
         {
             found.push(format!("{} is back where it was deleted", listed.message));
