@@ -102,10 +102,13 @@ impl Server {
             return;
         }
         let now_ms = self.now.mono_ms;
+        // Nobody has forgotten a deletion of the future: a copy that waited for that would wait for ever.
+        let most_ms = (self.now.wall_ms).saturating_add(self.config.times.drift_ms);
+        let of_the_future = floor.iter().any(|(_, time)| time.wall_ms() > most_ms);
         let Some(state) = self.spaces.get_mut(space) else {
             return;
         };
-        if state.row.vector.covers_all(floor) {
+        if of_the_future || state.row.vector.covers_all(floor) {
             return;
         }
         let goes_on = state.refresh.as_ref().is_some_and(|refresh| {

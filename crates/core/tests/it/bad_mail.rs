@@ -29,6 +29,37 @@ fn a_list_that_contains_itself_gives_its_members_one_copy() {
 }
 
 #[test]
+fn a_server_that_says_it_has_forgotten_the_future_puts_nobodys_copy_off() {
+    let mut cluster = Cluster::new(2);
+    let mut floor = grapevine_model::VersionVector::default();
+    floor.raise(
+        grapevine_model::OriginId(77),
+        grapevine_model::Hlc(u64::MAX),
+    );
+    for registry in ["gv", "pa"] {
+        let lie = Input::Peer {
+            from: server("s2"),
+            message: PeerMessage::Refresh {
+                space: grapevine_model::SpaceId::Registry(registry.parse().unwrap()),
+                floor: floor.clone(),
+            },
+            staged: None,
+        };
+        cluster.input(&server("s1"), lie);
+        // Before the other one could be asked for a copy.
+        let Reply::Status(status) = cluster.ok("s1", Speaker::Operator, Request::Status) else {
+            panic!("no status")
+        };
+        assert!(status.fetching.is_empty(), "{:?}", status.fetching);
+    }
+    cluster.kill("s2");
+    cluster.individual("late@pa");
+    let message = cluster.submit("s1", "birrell@pa", &["late@pa"], "hello");
+    cluster.pass(10_000);
+    assert_eq!(cluster.inbox("s1", "late@pa"), [message]);
+}
+
+#[test]
 fn ten_lists_in_a_ring_over_two_registries_give_each_member_one_copy() {
     const LISTS: usize = 10;
     let mut cluster = Cluster::new(3);

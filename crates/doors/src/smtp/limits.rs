@@ -28,6 +28,9 @@ pub struct Limits {
     pub recipients: usize,
     /// Commands that are wrong in form or order, before the session is closed. 10 by default: a person's typing errors fit in.
     pub errors: u32,
+    /// Recipients that a stranger named and that were refused for good, since its last accepted message, before the session is closed. 100 by
+    /// default: what a list of another system has that is out of date fits in; more is somebody trying names.
+    pub refused_recipients: u32,
     /// Wrong passwords before the session is closed. 3 by default.
     pub auth_tries: u32,
     /// Commands of a client that has not logged in, since its last accepted message, that lead nowhere (NOOP, RSET, VRFY, HELP, EHLO).
@@ -41,6 +44,7 @@ impl Default for Limits {
             message_bytes: 100 * 1024 * 1024,
             recipients: 1000,
             errors: 10,
+            refused_recipients: 100,
             auth_tries: 3,
             idle_commands: 250,
         }

@@ -40,6 +40,11 @@ pub(super) const SHUTTING_DOWN: Reply = reply(
 );
 pub(super) const SILENT: Reply = reply(421, "4.4.2", "Silent for too long, closing");
 pub(super) const TOO_MANY_ERRORS: Reply = reply(421, "4.7.0", "Too many errors, closing");
+pub(super) const TOO_MANY_REFUSED: Reply = reply(
+    421,
+    "4.7.0",
+    "Too many recipients that are not here, closing",
+);
 pub(super) const TOO_MANY_TRIES: Reply = reply(421, "4.7.0", "Too many failed logins, closing");
 pub(super) const TOO_MANY_IDLE: Reply =
     reply(421, "4.7.0", "Too many commands without a message, closing");
@@ -208,6 +213,19 @@ impl Refusal {
     /// 550 5.1.1: there is no such name.
     pub fn no_such_mailbox() -> Self {
         Self::new(Code::MailboxUnavailable, 1, 1, "No such mailbox")
+    }
+
+    /// Whether asking again later is of no use.
+    pub(super) fn is_for_good(&self) -> bool {
+        match self.code {
+            Code::MailboxBusy | Code::LocalError | Code::NoStorage | Code::AuthUnavailable => false,
+            Code::AuthFailed
+            | Code::MailboxUnavailable
+            | Code::NotLocal
+            | Code::TooLarge
+            | Code::BadMailbox
+            | Code::Failed => true,
+        }
     }
 
     /// 550 5.7.1: not for strangers.

@@ -69,7 +69,15 @@ impl Session {
                 self.reply(reply::RECIPIENT_OK);
             }
             Answer::Challenge(_) | Answer::Proved { .. } => self.refuse(&Refusal::no_answer()),
-            Answer::No(refusal) => self.refuse(&refusal),
+            Answer::No(refusal) => {
+                self.refuse(&refusal);
+                if self.config.kind == Kind::Receiving && refusal.is_for_good() {
+                    self.refused_recipients += 1;
+                    if self.refused_recipients >= self.config.limits.refused_recipients {
+                        self.close_with(reply::TOO_MANY_REFUSED);
+                    }
+                }
+            }
         }
     }
 
@@ -115,11 +123,13 @@ impl Session {
         match answer {
             Answer::Accepted { id } => {
                 self.idle_commands = 0;
+                self.refused_recipients = 0;
                 let text = format!("Accepted as {id}");
                 self.answer_message(|out| reply::OK.write_with(out, &text));
             }
             Answer::Yes => {
                 self.idle_commands = 0;
+                self.refused_recipients = 0;
                 self.answer_message(|out| reply::OK.write(out));
             }
             Answer::Challenge(_) | Answer::Proved { .. } => {

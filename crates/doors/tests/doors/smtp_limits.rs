@@ -100,6 +100,24 @@ fn ten_errors_end_the_session() {
 }
 
 #[test]
+fn a_stranger_who_tries_names_is_shown_out_and_a_sender_with_old_names_is_not() {
+    let mut client = limited(Limits {
+        refused_recipients: 3,
+        ..Limits::default()
+    });
+    let message = "MAIL FROM:<a@b>\r\nRCPT TO:<no@x>\r\nRCPT TO:<no@y>\r\nRCPT TO:<later@x>\r\nRCPT TO:<c@x>\r\nDATA\r\nhello\r\n.\r\n";
+    // A message that is taken makes up for what was refused; what is put off does not count.
+    client.feed(message.repeat(4).as_bytes());
+    assert!(!client.is_closed(), "{}", client.sent());
+    client.feed(b"MAIL FROM:<a@b>\r\nRCPT TO:<no@x>\r\nRSET\r\nMAIL FROM:<a@b>\r\nRCPT TO:<no@y>\r\nRCPT TO:<no@z>\r\nRCPT TO:<c@x>\r\n");
+    assert_eq!(
+        client.last_line(),
+        "421 4.7.0 Too many recipients that are not here, closing"
+    );
+    assert!(client.is_closed());
+}
+
+#[test]
 fn idling_strangers_are_shown_out_and_friends_are_not() {
     let mut stranger = receiving();
     stranger.feed(b"NOOP\r\n".repeat(300).as_slice());

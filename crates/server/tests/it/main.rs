@@ -10,6 +10,14 @@
 )]
 
 mod agent;
+mod attacks;
+mod attacks_floods;
+mod attacks_injection;
+mod attacks_logins;
+mod attacks_memory;
+mod attacks_peers;
+mod attacks_smtp;
+mod attacks_tls;
 mod bad_input;
 mod bad_machines;
 mod bulk;

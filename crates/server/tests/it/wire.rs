@@ -19,7 +19,7 @@ pub(crate) const HELLO: &str = "client.example";
 const AHEAD: usize = 32;
 
 /// A connection, in clear or not.
-enum Stream {
+pub(crate) enum Stream {
     Clear(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
@@ -67,7 +67,7 @@ fn end_point(stream: &BufReader<Stream>) -> [u8; 32] {
     sha2::Sha256::digest(&tls.conn.peer_certificates().unwrap()[0]).into()
 }
 
-fn connect(at: &str) -> TcpStream {
+pub(crate) fn connect(at: &str) -> TcpStream {
     let stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.set_write_timeout(Some(LIMIT)).unwrap();
@@ -75,7 +75,7 @@ fn connect(at: &str) -> TcpStream {
     stream
 }
 
-fn encrypt(grapevine: &Grapevine, stream: TcpStream) -> Stream {
+pub(crate) fn encrypt(grapevine: &Grapevine, stream: TcpStream) -> Stream {
     let mut roots = RootCertStore::empty();
     let ca = CertificateDer::from_pem_file(grapevine.dir.join("ca.pem")).unwrap();
     roots.add(ca).unwrap();
