@@ -140,11 +140,12 @@ impl Engine {
         })
     }
 
-    /// Opens a database; gives the number of its last commit. Everything up to commit `witness` was acknowledged.
+    /// Opens a database; gives the number of its last commit. Everything up to commit `witness` was acknowledged; none where that is not
+    /// known.
     pub(crate) fn open(
         dir: &Path,
         options: &Options,
-        witness: u64,
+        witness: Option<u64>,
     ) -> Result<(Self, u64), OpenError> {
         if !dir.join(VERSION_FILE).exists() {
             return Err(OpenError::Damaged(format!(
@@ -169,7 +170,7 @@ impl Engine {
             Ok(engine)
         })?;
         let commit = engine.last_commit()?;
-        if commit < witness {
+        if let Some(witness) = witness.filter(|witness| commit < *witness) {
             return Err(OpenError::Damaged(format!(
                 "commit {witness} was acknowledged, the last one there is {commit}"
             )));

@@ -26,7 +26,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub(crate) fn check_journals(
     tables: &Path,
     commit_key: &[u8],
-    witness: u64,
+    witness: Option<u64>,
 ) -> Result<(), OpenError> {
     let mut journals = list_journals(tables)?;
     let Some((_, active)) = journals.pop() else {
@@ -46,6 +46,13 @@ pub(crate) fn check_journals(
     let scan = scan(&active, commit_key)?;
     let Some(at) = scan.torn_at else {
         return Ok(());
+    };
+    let Some(witness) = witness else {
+        // Two damages at once, and nobody who says what was acknowledged: unknown is not "nothing".
+        return Err(OpenError::Damaged(format!(
+            "{} is unreadable at byte {at}, and so is the WITNESS file: what was acknowledged may be missing",
+            active.display()
+        )));
     };
     let readable = scan.last_commit.or(last_commit);
     match readable {

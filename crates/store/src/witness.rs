@@ -27,9 +27,9 @@ impl Witness {
         write_whole(dir, "WITNESS", &encode(0)).map_err(open_io("write the WITNESS file"))
     }
 
-    /// Opens it, with the number it holds. An unreadable one knows nothing and counts as 0: the tables are
-    /// checked by themselves too, and it is no reason to refuse them.
-    pub(crate) fn open(path: &Path) -> Result<(Self, u64), OpenError> {
+    /// Opens it, with the number it holds. An unreadable one has none: the tables are checked by themselves too, and it
+    /// is no reason to refuse them, but then nothing may be cut off the journal's end.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Option<u64>), OpenError> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -40,10 +40,12 @@ impl Witness {
             .take(64)
             .read_to_end(&mut content)
             .map_err(open_io("read the WITNESS file"))?;
-        let number = decode(&content).unwrap_or_else(|| {
-            tracing::warn!("the WITNESS file is unreadable; losses at the end of the journal can't be noticed this time");
-            0
-        });
+        let number = decode(&content);
+        if number.is_none() {
+            tracing::warn!(
+                "the WITNESS file is unreadable; it is written anew with the next commit"
+            );
+        }
         Ok((Self { file }, number))
     }
 

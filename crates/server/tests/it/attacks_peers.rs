@@ -100,7 +100,10 @@ fn lies() -> Vec<v1::PeerFrame> {
         PeerMessage::Need {
             messages: vec![id; 1_000],
         },
-        PeerMessage::CustodyHeld { message: id },
+        PeerMessage::CustodyHeld {
+            message: id,
+            recipients: None,
+        },
         PeerMessage::Handed {
             message: id,
             recipients: vec!["needham@pa.example".into(); 1_000],

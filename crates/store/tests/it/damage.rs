@@ -166,6 +166,48 @@ fn a_damaged_table_is_an_error_never_wrong_data_and_never_a_panic() {
     );
 }
 
+/// Found by fuzzing: the witness could not be read, so a journal damaged in its middle was cut there as if its end had never been acknowledged.
+#[test]
+fn where_nobody_knows_what_was_acknowledged_a_damaged_journal_is_not_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, spoilt) = (dir.path().join("whole"), dir.path().join("spoilt"));
+    let store = open(&whole);
+    for n in 0..ROWS {
+        commit(
+            &store,
+            vec![put(Table::Cells, n.to_be_bytes(), content(n, 200))],
+        );
+    }
+    drop(store);
+    let files = files_below(&whole);
+    let witness = files.iter().find(|file| file.ends_with("WITNESS"));
+    let journal = files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|e| e == "jnl"))
+        .max_by_key(|file| file.metadata().unwrap().len());
+    let inside = |file: &std::path::PathBuf| spoilt.join(file.strip_prefix(&whole).unwrap());
+    let (witness, journal) = (inside(witness.unwrap()), inside(journal.unwrap()));
+    // The witness alone is no reason to refuse what is whole.
+    copy_folder(&whole, &spoilt);
+    flip(&witness, 9);
+    check_rows(&spoilt);
+    // Both: some of what was acknowledged may be missing, and so nothing is said.
+    let _ = std::fs::remove_dir_all(&spoilt);
+    copy_folder(&whole, &spoilt);
+    flip(&witness, 9);
+    flip(&journal, 40_000);
+    let opened = Store::open(&spoilt, &Options::default());
+    assert!(matches!(opened, Err(OpenError::Damaged(_))));
+}
+
+fn check_rows(dir: &Path) {
+    let store = open(dir);
+    for n in 0..ROWS {
+        let found = store.view().get(Table::Cells, &n.to_be_bytes()).unwrap();
+        assert_eq!(found, Some(content(n, 200)), "row {n}");
+    }
+}
+
 /// Where files are spoilt: in memory, if the machine has such a folder, as there are thousands of them.
 fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
