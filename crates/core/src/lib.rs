@@ -34,6 +34,7 @@ pub use effect::{
     NoteLevel, OutKind, ReportKind, ReportLine, ReportOrder, Staged,
 };
 pub use mailbox::filter::filter_message_id;
+pub use mailbox::kept::{KeptMail, KeptMailbox, kept_mailbox};
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
 pub use registry::login::app_password_may;

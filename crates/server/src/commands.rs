@@ -7,7 +7,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use clap_complete::Shell;
 
 use crate::out::{Exit, Failure, finish};
-use crate::{cli, init, join, operator, serve, up};
+use crate::{backup_command, cli, init, join, operator, serve, up};
 
 /// Threads that are still busy when a command has ended are not waited for longer than this.
 const THREADS_LIMIT: Duration = Duration::from_millis(500);
@@ -36,6 +36,11 @@ enum Command {
     Retire(operator::RetireArgs),
     /// Give a server on this machine a new key.
     RotateKey(operator::RotateKeyArgs),
+    /// Back up a server, running or not: what is new since the last backup is written.
+    Backup(backup_command::BackupArgs),
+    /// Bring back what a backup has.
+    #[command(subcommand)]
+    Restore(backup_command::RestoreCommand),
     #[command(flatten)]
     Client(cli::Command),
     /// Print completions for a shell.
@@ -127,6 +132,8 @@ async fn dispatch(command: Command, globals: &cli::Globals) -> ExitCode {
         Command::Join(args) => finish(join::run(args).await),
         Command::Retire(args) => finish(operator::retire(args).await),
         Command::RotateKey(args) => finish(operator::rotate_key(args).await),
+        Command::Backup(args) => finish(backup_command::backup(args).await),
+        Command::Restore(command) => finish(backup_command::restore(command).await),
         Command::Client(command) => cli::run(command, globals).await,
         Command::Completions { shell } => finish(completions(shell)),
         Command::Man { dir } => finish(manual(dir.as_deref())),

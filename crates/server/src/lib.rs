@@ -7,6 +7,8 @@ mod admin;
 mod agent;
 mod archive;
 mod ask;
+mod backup;
+mod backup_command;
 mod body_source;
 mod child;
 mod cli;

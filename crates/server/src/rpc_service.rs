@@ -25,6 +25,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::backup;
 use crate::body_source::BodySource;
 use crate::client_calls::{ClientCalls, Identity, Proved};
 use crate::core_task::{AnswerAsOf, CoreHandle, HeldStage};
@@ -79,12 +80,16 @@ struct From {
 /// A body on its way to a client.
 type Parts = Pin<Box<dyn Stream<Item = Result<v1::BodyPart, Status>> + Send>>;
 
+/// All of a server on its way to its operator.
+type BackupParts = Pin<Box<dyn Stream<Item = Result<v1::BackupPart, Status>> + Send>>;
+
 /// A watch on its way to a client.
 type Batches = Pin<Box<dyn Stream<Item = Result<v1::CallReply, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl grapevine_server::Grapevine for ClientService {
     type ReadBodyStream = Parts;
+    type BackupStream = BackupParts;
     type WatchStream = Batches;
     type WatchMailboxStream = ReceiverStream<Result<v1::MailboxNews, Status>>;
 
@@ -132,7 +137,16 @@ impl grapevine_server::Grapevine for ClientService {
         let from = self.from(&request)?;
         let request = request.into_inner();
         let body = match from.server {
-            // A server asks for a body by its id alone, and from this disk alone.
+            // A server asks for a body by its id alone, and from this disk alone; so does whoever makes a backup.
+            None if request.owner.is_empty() && self.entrance == Entrance::AdminSocket => {
+                let id = <[u8; 16]>::try_from(request.message.as_slice())
+                    .map_err(|_| Status::invalid_argument("a message id is 16 bytes"))?;
+                match self.core.open_body(MessageId::from_bytes(id)).await {
+                    Ok(Some(body)) => Ok(body),
+                    Ok(None) => Err(Refusal::not_found("the message")),
+                    Err(refusal) => Err(refusal),
+                }
+            }
             Some(_) if request.owner.is_empty() => {
                 let id = <[u8; 16]>::try_from(request.message.as_slice())
                     .map_err(|_| Status::invalid_argument("a message id is 16 bytes"))?;
@@ -145,6 +159,19 @@ impl grapevine_server::Grapevine for ClientService {
         };
         let body = body.map_err(|refusal| status_of(&refusal))?;
         Ok(Response::new(send_body(body)))
+    }
+
+    async fn backup(
+        &self,
+        _request: Request<v1::BackupRequest>,
+    ) -> Result<Response<BackupParts>, Status> {
+        if self.entrance != Entrance::AdminSocket {
+            return Err(Status::permission_denied(
+                "a backup is for whoever can open the admin socket on the server's machine",
+            ));
+        }
+        let parts = backup::send(self.core.store().snapshot());
+        Ok(Response::new(Box::pin(parts)))
     }
 
     async fn watch(&self, request: Request<v1::CallRequest>) -> Result<Response<Batches>, Status> {

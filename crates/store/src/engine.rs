@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fjall::Readable as _;
 use fjall::config::CompressionPolicy;
 use fjall::{
     AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions,
@@ -121,6 +122,9 @@ pub(crate) enum Sync {
     No,
 }
 
+/// What was committed at one moment. As long as it lives, compactions keep what it shows.
+pub(crate) struct Moment(fjall::Snapshot);
+
 /// An open engine.
 pub(crate) struct Engine {
     db: Database,
@@ -210,6 +214,34 @@ impl Engine {
                     Ok((key.to_vec(), value.to_vec()))
                 })
                 .collect()
+        })
+    }
+
+    /// What is committed now, to be read later while commits go on.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment(self.db.snapshot())
+    }
+
+    /// The first rows after `from` as they were at a moment, ascending: at most so many, and no more when they have
+    /// so many bytes.
+    pub(crate) fn scan_at(
+        &self,
+        moment: &Moment,
+        part: Part,
+        from: &[u8],
+        (rows_max, bytes_max): (usize, usize),
+    ) -> Result<Vec<Row>, Damaged> {
+        guarded_read(part, || {
+            let (mut rows, mut bytes) = (Vec::new(), 0);
+            for guard in moment.0.range(self.part(part)?, from..).take(rows_max) {
+                let (key, value) = guard.into_inner().map_err(|e| damaged(part, &e))?;
+                bytes += key.len() + value.len();
+                rows.push((key.to_vec(), value.to_vec()));
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            Ok(rows)
         })
     }
 

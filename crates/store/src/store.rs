@@ -23,6 +23,7 @@ use crate::group::Batch;
 use crate::index::{BodyRow, Place};
 use crate::options::Options;
 use crate::recovery::clear_leftovers;
+use crate::snapshot::Snapshot;
 use crate::stage::{Spool, Stage, StagedBody, StagedContent};
 use crate::stats::StoreStats;
 use crate::verify::{Damage, verify};
@@ -145,6 +146,11 @@ impl Store {
         StoreView {
             inner: Arc::clone(&self.running.inner),
         }
+    }
+
+    /// What is committed now: all tables and the index of bodies, at one moment.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(Arc::clone(&self.running.inner))
     }
 
     /// Starts to take in a body.

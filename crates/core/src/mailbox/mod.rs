@@ -12,6 +12,7 @@ mod changes;
 pub(crate) mod filter;
 mod folder_changes;
 mod folders;
+pub(crate) mod kept;
 pub(crate) mod numberer;
 pub(crate) mod regain;
 pub(crate) mod rounds;

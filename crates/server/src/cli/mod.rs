@@ -13,7 +13,7 @@ mod compare;
 mod compose;
 mod export;
 mod group;
-mod import;
+pub(crate) mod import;
 mod individual;
 mod login;
 pub(crate) mod mailbox;

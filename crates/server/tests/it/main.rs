@@ -18,6 +18,7 @@ mod attacks_memory;
 mod attacks_peers;
 mod attacks_smtp;
 mod attacks_tls;
+mod backup;
 mod bad_input;
 mod bad_machines;
 mod bulk;

@@ -195,6 +195,7 @@ pub(crate) fn as_operator(dir: &Path, args: &[&str]) -> serde_json::Value {
         .args(args)
         .args(["--json", "--operator"])
         .arg(dir)
+        .env("GRAPEVINE_CONFIG", dir.join("person"))
         .output()
         .unwrap();
     assert!(said.status.success(), "{args:?}: {}", stderr(&said));

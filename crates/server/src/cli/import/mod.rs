@@ -4,7 +4,7 @@
 //! comes as mail does: it is delivered (`deliver`). What can't be taken is named; the rest goes on.
 
 mod deliver;
-pub(super) mod fill;
+pub(crate) mod fill;
 mod imap;
 
 use std::io;
