@@ -73,6 +73,15 @@ impl Grapevine for Echo {
         Err(Status::not_found("nothing changes here"))
     }
 
+    type BackupStream = ReceiverStream<Result<v1::BackupPart, Status>>;
+
+    async fn backup(
+        &self,
+        _request: tonic::Request<v1::BackupRequest>,
+    ) -> Result<tonic::Response<Self::BackupStream>, Status> {
+        Err(Status::unimplemented("no backups here"))
+    }
+
     type WatchMailboxStream = ReceiverStream<Result<v1::MailboxNews, Status>>;
 
     async fn watch_mailbox(

@@ -460,6 +460,15 @@ impl Grapevine for Fake {
         Err(Status::unimplemented("no streams here"))
     }
 
+    type BackupStream = tokio_stream::wrappers::ReceiverStream<Result<v1::BackupPart, Status>>;
+
+    async fn backup(
+        &self,
+        _request: tonic::Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        Err(Status::unimplemented("no backups here"))
+    }
+
     type WatchMailboxStream =
         tokio_stream::wrappers::ReceiverStream<Result<v1::MailboxNews, Status>>;
 
