@@ -40,6 +40,7 @@ pub(super) enum Source {
 type Pages = mpsc::Receiver<Result<v1::BackupPart, Status>>;
 
 /// What comes from a source, page by page.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Reading {
     Running(tonic::Streaming<v1::BackupPart>),
     Stopped(Pages),
