@@ -122,8 +122,10 @@ impl Server {
         let messages: Vec<MessageId> = match (message, change) {
             (Some(message), _) => self
                 .custodies
-                .contains_key(&message)
-                .then_some(message)
+                .get(&message)
+                // Nobody waits for what is only kept until its report is safe.
+                .filter(|custody| !custody.row.pending.is_empty() || self.fanouts.has(message))
+                .map(|_| message)
                 .into_iter()
                 .collect(),
             (None, QueueChange::Retry | QueueChange::Release) => {

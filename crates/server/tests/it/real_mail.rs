@@ -3,7 +3,7 @@
 //! Only the `Received:` field that SMTP requires is set aside. What DATA can't carry (lines that do not end in CRLF) goes by BDAT
 //! or by GrapevineUser.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -109,12 +109,14 @@ fn load() -> Load {
             put(Way::Submission, odd.clone());
             put(Way::Receiving, odd.clone());
         }
-        if odd.ends_with(b"\n") {
-            put(Way::Mbox, odd.clone());
-        }
         put(Way::Chunks, odd.clone());
-        put(Way::Maildir, odd);
+        // An import brings nothing that another one has brought to the same folder.
+        match odd.ends_with(b"\n") && odd.len() % 2 == 0 {
+            true => put(Way::Mbox, odd),
+            false => put(Way::Maildir, odd),
+        }
     }
+    let mut imported: BTreeSet<Vec<u8>> = BTreeSet::new();
     for (n, message) in mail_source::messages(MESSAGES).into_iter().enumerate() {
         let way = match n % 8 {
             0..3 => Way::Submission,
@@ -122,6 +124,10 @@ fn load() -> Load {
             4 => Way::Chunks,
             5 => Way::Maildir,
             _ => Way::Mbox,
+        };
+        let way = match way {
+            Way::Maildir | Way::Mbox if !imported.insert(message.clone()) => Way::Chunks,
+            way => way,
         };
         match way {
             Way::Submission | Way::Receiving => {
