@@ -213,7 +213,7 @@ fn a_message_is_sent_traced_read_byte_for_byte_and_deleted_with_a_server_dead() 
     let id = said.trim().rsplit(' ').next().unwrap().to_owned();
     assert_eq!(person.wait_for_mail(NEEDHAM, 1), std::slice::from_ref(&id));
     let deposited = || {
-        let trace = person.run_json(&["trace", &id, "--as", NEEDHAM]);
+        let trace = person.run_json(&["trace", &id, "--json", "--as", NEEDHAM]);
         trace["recipients"][0]["state"] == "deposited"
     };
     wait_for("the trace to say so", deposited);
