@@ -23,7 +23,11 @@ impl From<&PeerMessage> for v1::PeerMessage {
             PeerMessage::About { lives, .. } => lives.as_slice(),
             _ => &[],
         };
-        let held_recipients = match message {
+        let bare = match message {
+            PeerMessage::About { message, .. } => message.as_ref(),
+            message => message,
+        };
+        let held_recipients = match bare {
             PeerMessage::CustodyHeld { recipients, .. } => *recipients,
             _ => None,
         };
@@ -233,11 +237,14 @@ impl TryFrom<v1::PeerMessage> for PeerMessage {
             .collect::<Wire<_>>()?;
         let held_recipients = message.held_recipients;
         let message = Self::try_from(chosen(message.message, "message")?)?;
-        Ok(match message {
+        let message = match message {
             PeerMessage::CustodyHeld { message, .. } => Self::CustodyHeld {
                 message,
                 recipients: held_recipients,
             },
+            message => message,
+        };
+        Ok(match message {
             // A body is about a message only, and the frames look for it.
             PeerMessage::Body { .. } => message,
             message if lives.is_empty() => message,
