@@ -158,8 +158,9 @@ impl Server {
         self.accept(record, alone, None, Some((from.clone(), recipients)))
     }
 
-    /// The message is in custody here already: these recipients come to it. The deputy is told of
-    /// them before they count as taken over.
+    /// The message is in custody here already: these recipients come to it. The deputy is asked
+    /// before they count as taken over, though it may have known them: it may have taken over from this server
+    /// meanwhile and be done with them.
     fn take_more(
         &mut self,
         from: &ServerName,
@@ -183,17 +184,12 @@ impl Server {
             })
             .cloned()
             .collect();
-        let known_to_deputy = new.is_empty() && custody.held;
         whole.extend(new);
         custody.touch();
         self.saving.insert(message);
         // All of them: what was known may have been handed on from here, and come back.
         for pending in more.envelope.recipients.iter().map(Pending::of) {
             self.add_pending(message, pending);
-        }
-        if known_to_deputy {
-            self.say_handed(from, message, recipients);
-            return Ok(());
         }
         if let Some(custody) = self.custodies.get_mut(&message) {
             custody.handed_by.push((from.clone(), recipients));

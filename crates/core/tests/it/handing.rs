@@ -75,6 +75,48 @@ fn an_older_record_of_custody_takes_no_recipient_away() {
     }
 }
 
+/// Found by the simulator: the deputy had taken over from a custodian that was cut off, and was done with what then came
+/// back to the custodian; that one took the deputy's word of long ago, said yes, and was destroyed.
+#[test]
+fn a_custodian_asks_its_deputy_anew_before_it_takes_back_what_it_had() {
+    let mut cluster = Cluster::new(3);
+    cluster.individual("ann@pa");
+    let change = EntryChange::Sites(vec![server("s3")]);
+    let ann = name("ann@pa");
+    cluster.ok("s1", Speaker::Operator, Request::Change { name: ann, change });
+    cluster.pass(3_000);
+    cluster.kill("s3");
+    cluster.effects.clear();
+    let message = cluster.submit("s1", "birrell@pa", &["ann@pa"], "hello");
+    let records = said(&cluster, "s1", "s2").into_iter();
+    let mut back: CustodyRecord = records
+        .filter_map(|message| match message {
+            PeerMessage::Custody(record) => Some(record),
+            _ => None,
+        })
+        .next_back()
+        .unwrap();
+    back.custodian = server("s2");
+    let ended = PeerMessage::CustodyEnded {
+        origin: back.origin,
+        messages: vec![message],
+    };
+    hear(&mut cluster, "s2", "s1", ended);
+    cluster.effects.clear();
+    hear(&mut cluster, "s1", "s2", PeerMessage::Hand(back));
+    let words = said(&cluster, "s1", "s2");
+    let at = |is: fn(&PeerMessage) -> bool| words.iter().position(is);
+    let asked = at(|word| matches!(word, PeerMessage::Custody(_)));
+    let handed = at(|word| matches!(word, PeerMessage::Handed { .. }));
+    assert!(asked.is_some() && asked < handed, "{words:?}");
+    cluster.alarms_expected = true;
+    cluster.kill("s1");
+    cluster.pass(60_000);
+    cluster.start("s3", Start::Resume);
+    cluster.pass(60_000);
+    assert_eq!(cluster.inbox("s3", "ann@pa"), [message]);
+}
+
 #[test]
 fn the_answer_to_an_older_record_of_custody_is_not_taken_for_that_to_a_newer_one() {
     let mut cluster = Cluster::new(2);
