@@ -5,7 +5,7 @@
 
 use grapevine_model::{
     CustodyRecord, EnvelopeRecipient, ErrorKind, Hlc, MessageId, Refusal, Reply, ReportReason,
-    ReportTells, RequestId, ServerName, Speaker, Submission,
+    ReportTells, RequestId, ServerName, ServerRole, Speaker, Submission,
 };
 
 use crate::config::Alone;
@@ -159,7 +159,7 @@ impl Server {
                 "the disk of this server is nearly full; try another server, or later",
             )));
         }
-        if self.role() == grapevine_model::ServerRole::Retiring && !system {
+        if self.role() == ServerRole::Retiring && !system {
             return Ok(Some(Refusal::unavailable(
                 "this server is being retired; use another one",
             )));
@@ -299,13 +299,25 @@ impl Server {
         }
     }
 
-    /// Everybody who waits for this message hears yes.
+    /// Whether there is, or will be again, a server that can be a deputy of this one.
+    fn may_have_a_deputy(&self) -> bool {
+        let me = &self.config.server;
+        let mut others = self.servers.iter().filter(|(server, _)| *server != me);
+        others.any(|(_, info)| info.role == ServerRole::Full)
+    }
+
+    /// Everybody who waits for this message hears yes. Servers that handed it over hear it of two copies only: their own
+    /// copies may be two, and they go with that word. Until then they keep them, or until all is done here.
     pub(crate) fn say_yes(&mut self, message: MessageId, copies: u8) {
+        let is_safe = copies >= 2 || !self.may_have_a_deputy();
         let Some(custody) = self.custodies.get_mut(&message) else {
             return;
         };
         let waiting = std::mem::take(&mut custody.waiting);
-        let handed = std::mem::take(&mut custody.handed_by);
+        let handed = match is_safe {
+            true => std::mem::take(&mut custody.handed_by),
+            false => Vec::new(),
+        };
         custody.promised = true;
         let outside = std::mem::take(&mut custody.awaits_yes);
         // What is not delivered before the yes has waited for it.

@@ -508,7 +508,7 @@ impl Server {
             self.saving.insert(message);
             return Ok(());
         }
-        if !custody.waiting.is_empty() || !custody.handed_by.is_empty() {
+        if !custody.waiting.is_empty() {
             // The yes has not been given: it is given first.
             self.saving.insert(message);
             return Ok(());
@@ -518,10 +518,16 @@ impl Server {
             self.saving.insert(message);
             return Ok(());
         }
-        let (deputy, promised) = (custody.deputy.clone(), custody.promised);
-        let about = custody.about;
+        let (deputy, about) = (custody.deputy.clone(), custody.about);
         let record = custody.row.record.clone();
-        self.custodies.remove(&message);
+        let Some(custody) = self.custodies.remove(&message) else {
+            return Ok(());
+        };
+        // Done before a second disk had it.
+        let promised = custody.promised || !custody.handed_by.is_empty();
+        for (server, recipients) in custody.handed_by {
+            self.say_handed(&server, message, recipients);
+        }
         self.saving.remove(&message);
         self.ledger
             .delete_lazily(Table::Custody, message.to_bytes().to_vec());

@@ -191,8 +191,11 @@ impl Server {
         for pending in more.envelope.recipients.iter().map(Pending::of) {
             self.add_pending(message, pending);
         }
-        if let Some(custody) = self.custodies.get_mut(&message) {
-            custody.handed_by.push((from.clone(), recipients));
+        let handed = (from.clone(), recipients);
+        if let Some(custody) = self.custodies.get_mut(&message)
+            && !custody.handed_by.contains(&handed)
+        {
+            custody.handed_by.push(handed);
         }
         self.find_deputy(message)?;
         self.await_deputy(message);

@@ -83,7 +83,11 @@ fn a_custodian_asks_its_deputy_anew_before_it_takes_back_what_it_had() {
     cluster.individual("ann@pa");
     let change = EntryChange::Sites(vec![server("s3")]);
     let ann = name("ann@pa");
-    cluster.ok("s1", Speaker::Operator, Request::Change { name: ann, change });
+    cluster.ok(
+        "s1",
+        Speaker::Operator,
+        Request::Change { name: ann, change },
+    );
     cluster.pass(3_000);
     cluster.kill("s3");
     cluster.effects.clear();
@@ -181,4 +185,47 @@ fn of_two_servers_that_hand_a_recipient_to_each_other_one_keeps_it() {
     cluster.pass(60_000);
     assert_eq!(cluster.inbox("s1", "needham@pa"), [first, message]);
     cluster.assert_settled();
+}
+
+/// Found by the simulator: what was on two disks was handed to a server that found no second one, and was destroyed.
+#[test]
+fn what_is_on_two_disks_is_handed_over_to_two() {
+    let mut cluster = Cluster::new(3);
+    let create = Request::RegistryCreate {
+        registry: "far".parse().unwrap(),
+        holders: vec![server("s2")],
+        registrars: vec![name("registrar@pa")],
+    };
+    cluster.ok("s1", Speaker::Operator, create);
+    cluster.pass(3_000);
+    cluster.individual("ann@pa");
+    cluster.group("all^@far", &[], &[]);
+    let sites = Request::Change {
+        name: name("ann@pa"),
+        change: EntryChange::Sites(vec![server("s3")]),
+    };
+    for change in [sites, add("all^@far", GroupList::Members, "ann@pa")] {
+        cluster.ok("s1", Speaker::Operator, change);
+        cluster.pass(3_000);
+    }
+    cluster.alarms_expected = true;
+    cluster.part("s1", "s2");
+    cluster.part("s2", "s3");
+    let message = cluster.submit("s1", "birrell@pa", &["all^@far"], "hello");
+    // From now on s1 is nobody's deputy, and s2 finds no other one.
+    cluster.input(&server("s1"), Input::DiskNearlyFull(true));
+    cluster.pass(3_000);
+    cluster.effects.clear();
+    cluster.broken.clear();
+    cluster.cut.insert(server("s3"));
+    cluster.pass(90_000);
+    let hands = |word: &PeerMessage| matches!(word, PeerMessage::Hand(_));
+    assert!(said(&cluster, "s1", "s2").iter().any(hands));
+    let handed = |word: &PeerMessage| matches!(word, PeerMessage::Handed { .. });
+    assert!(!said(&cluster, "s2", "s1").iter().any(handed));
+    cluster.cut.clear();
+    cluster.input(&server("s1"), Input::DiskNearlyFull(false));
+    cluster.pass(120_000);
+    assert!(said(&cluster, "s2", "s1").iter().any(handed));
+    assert_eq!(cluster.inbox("s3", "ann@pa"), [message]);
 }
