@@ -11,6 +11,7 @@ pub(crate) struct Mistakes {
     pub(crate) rename_forgets: bool,
     pub(crate) block_reused: bool,
     pub(crate) late_numbers_kept: bool,
+    pub(crate) flags_dropped: bool,
 }
 
 impl Mistakes {
@@ -24,5 +25,6 @@ impl Mistakes {
         self.rename_forgets = planted == Planted::RenameForgets;
         self.block_reused = planted == Planted::BlockReused;
         self.late_numbers_kept = planted == Planted::LateNumbersKept;
+        self.flags_dropped = planted == Planted::FlagsDropped;
     }
 }

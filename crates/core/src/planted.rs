@@ -68,11 +68,13 @@ pub enum Planted {
     BlockReused,
     /// Numbers count although mail programs may have seen higher ones before (no number appears late).
     LateNumbersKept,
+    /// Who gets a flag from another site throws it away, and says that he has it (P4).
+    FlagsDropped,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::ReplyBeforeDurable,
         Self::AcceptBeforeDeputy,
         Self::WallClockStamps,
@@ -104,6 +106,7 @@ impl Planted {
         Self::RenameForgets,
         Self::BlockReused,
         Self::LateNumbersKept,
+        Self::FlagsDropped,
     ];
 }
 

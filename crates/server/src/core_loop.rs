@@ -89,6 +89,8 @@ pub(crate) async fn start(parts: CoreParts) -> Result<JoinHandle<()>, StartError
             let _guard = FailWithPanic(parts.failed.clone());
             let tables = Box::new(parts.handle.store().view());
             let now = parts.clock.now();
+            #[cfg(feature = "planted-mistakes")]
+            let forgetful = crate::planted::Forgetful::asked(&parts.config);
             let core = Server::recover(parts.config, parts.start, tables, seed, now);
             match core {
                 Err(damage) => {
@@ -115,6 +117,8 @@ pub(crate) async fn start(parts: CoreParts) -> Result<JoinHandle<()>, StartError
                         reported: 0,
                         answers: HashMap::new(),
                         next_request: 1,
+                        #[cfg(feature = "planted-mistakes")]
+                        forgetful,
                     };
                     core_loop.run(parts.inputs, &parts.stop);
                 }
@@ -168,6 +172,8 @@ struct CoreLoop {
     reported: u64,
     answers: HashMap<RequestId, oneshot::Sender<AnswerAsOf>>,
     next_request: u64,
+    #[cfg(feature = "planted-mistakes")]
+    forgetful: Option<crate::planted::Forgetful>,
 }
 
 /// Why the loop woke up.
@@ -392,22 +398,27 @@ impl CoreLoop {
         };
         let commits = Arc::clone(&self.commits);
         let failed = self.failed.clone();
-        self.store
-            .commit(ops, durability, move |outcome| match outcome {
-                Ok(()) => {
-                    commits.durable.fetch_max(seq, Ordering::Release);
-                    commits.changed.notify_one();
+        let done = move |outcome| match outcome {
+            Ok(()) => {
+                commits.durable.fetch_max(seq, Ordering::Release);
+                commits.changed.notify_one();
+            }
+            Err(CommitError::Closed) => {}
+            Err(error) => {
+                // Once: what follows fails for the same reason.
+                if !failed.is_cancelled() {
+                    tracing::error!(%error, seq, "a commit could not be written; this server stops, and the others take over");
                 }
-                Err(CommitError::Closed) => {}
-                Err(error) => {
-                    // Once: what follows fails for the same reason.
-                    if !failed.is_cancelled() {
-                        tracing::error!(%error, seq, "a commit could not be written; this server stops, and the others take over");
-                    }
-                    failed.cancel();
-                    commits.changed.notify_one();
-                }
-            });
+                failed.cancel();
+                commits.changed.notify_one();
+            }
+        };
+        #[cfg(feature = "planted-mistakes")]
+        if let Some(forgetful) = &self.forgetful {
+            let store = Arc::clone(&self.store);
+            return forgetful.write(Box::new(move || store.commit(ops, durability, done)));
+        }
+        self.store.commit(ops, durability, done);
     }
 
     fn reply(&mut self, id: RequestId, mut result: Answer, as_of: Option<AsOf>) {

@@ -43,6 +43,8 @@ mod passwords;
 mod peer_link;
 mod peer_service;
 mod peers;
+#[cfg(feature = "planted-mistakes")]
+mod planted;
 mod recent_listings;
 mod recent_views;
 mod relay;

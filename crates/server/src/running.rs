@@ -119,7 +119,7 @@ impl Running {
         core.set_peers(peers.clone());
         let zones = ZoneBoard::default();
         let parts = CoreParts {
-            config: core_config(config, record, &keys.current().get()),
+            config: core_config(config, record, &keys.current().get())?,
             start,
             handle: core.clone(),
             inputs,
@@ -187,7 +187,11 @@ pub(crate) fn server_info(
     }
 }
 
-fn core_config(config: &Config, record: ServerRecord, identity: &Identity) -> CoreConfig {
+fn core_config(
+    config: &Config,
+    record: ServerRecord,
+    identity: &Identity,
+) -> Result<CoreConfig, RunError> {
     let mut core = CoreConfig::new(server_info(config, record, identity), config.alone);
     core.times.give_up_ms = config.limits.give_up_hours.saturating_mul(3_600_000);
     core.times.delay_notice_ms = (config.limits.delay_notice_hours).saturating_mul(3_600_000);
@@ -200,7 +204,9 @@ fn core_config(config: &Config, record: ServerRecord, identity: &Identity) -> Co
     core.times.outside_first_ms = config.relay.retry_seconds.saturating_mul(1_000);
     core.times.outside_most_ms = config.relay.retry_most_minutes.saturating_mul(60_000);
     core.times.ticket_ms = config.limits.ticket_hours.saturating_mul(3_600_000);
-    core
+    #[cfg(feature = "planted-mistakes")]
+    crate::planted::plant(&mut core).map_err(RunError::System)?;
+    Ok(core)
 }
 
 /// The archive, if one is configured. One that does not answer is away, and no reason not to start.

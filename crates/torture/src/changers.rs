@@ -7,8 +7,12 @@ use grapevine_user::GrapevineUser;
 
 use crate::dice::Dice;
 use crate::figures::Came;
+use crate::folders::INBOX;
 use crate::oracle::{Key, WriteFate, Yes};
 use crate::wire::{Login, Pop, Smtp};
+use crate::wire_http::{self, Ask};
+use crate::wire_imap::Imap;
+use crate::wire_ldap::Ldap;
 use crate::world::{CLUBS, GHOSTS, LIST, VICTIM, World, name};
 
 /// Wrong passwords from one address that are taken for guessing are a hundred in an hour: then nobody new could log in from here.
@@ -243,10 +247,35 @@ impl<'a> Changer<'a> {
         }
         self.guesses += 1;
         let guess = format!("guess {}", self.guesses);
-        let right = match self.guesses % 2 {
+        let right = match self.guesses % 5 {
             0 => Pop::open(&place.pop3s, &place.tls)
                 .and_then(|mut pop| pop.log_in(VICTIM, &guess))
                 .map(|login| login == Login::Yes),
+            1 => Imap::open(&place.imaps, &place.tls).and_then(|mut imap| {
+                let login = imap.log_in(VICTIM, &guess)?;
+                // And without a login nothing is shown.
+                Ok(login == Login::Yes || imap.select(INBOX)?.is_some())
+            }),
+            2 => Ldap::open(&place.ldaps, &place.tls).and_then(|mut ldap| {
+                let bound = ldap.bind("uid=victim,dc=pa,dc=example", &guess)?;
+                let found = ldap.search("dc=pa,dc=example", ("uid", "victim"))?;
+                Ok(bound == 0 || !found.entries.is_empty())
+            }),
+            3 => {
+                let ask = Ask {
+                    verb: "GET",
+                    path: &format!("/api/v1/inboxes/{VICTIM}"),
+                    who: Some((VICTIM, &guess)),
+                    seen: None,
+                    body: None,
+                };
+                match wire_http::ask(&place.https, &place.tls, &ask) {
+                    wire_http::Came::Answer(answer) if answer.status < 500 => {
+                        Ok(answer.status == 200)
+                    }
+                    said => Err(std::io::Error::other(format!("{said:?}"))),
+                }
+            }
             _ => Smtp::open(&place.submissions, Some(&place.tls)).and_then(|mut smtp| {
                 let (code, _) = smtp.log_in(VICTIM, &guess)?;
                 // And without a login nothing is taken.

@@ -11,12 +11,15 @@ use anyhow::{Context as _, bail};
 use grapevine_model::{GroupList, InboxListing, Name, Reply, Request, ServerStatus};
 use grapevine_user::GrapevineUser;
 
-use crate::machine::Machines;
+use crate::folders::{BOX, INBOX};
+use crate::machine::{Machines, Place};
+use crate::mail_programs::{self, seen};
 use crate::oracle::{Found, Key};
 use crate::pause;
 use crate::plan::Way;
 use crate::wire::Smtp;
-use crate::world::{CLUBS, World, name, password_of};
+use crate::wire_imap::Shown;
+use crate::world::{CLUBS, PROGRAMS, WEB, World, name, password_of};
 
 /// What was accepted is delivered, and all copies are equal, within this after everything has healed: a recipient is tried again
 /// after half a second, doubling with each failure, and a machine here is busy with three servers.
@@ -135,6 +138,7 @@ fn every_way(machines: usize) -> Vec<Way> {
 /// # Errors
 /// A server does not answer its operator.
 pub(crate) fn account(world: &World, machines: &Machines) -> anyhow::Result<()> {
+    calm_folders(world, machines)?;
     let ways = every_way(machines.count());
     machines.relays.cut(&ways);
     let checked = alone(world, machines);
@@ -178,6 +182,9 @@ fn alone(world: &World, machines: &Machines) -> anyhow::Result<()> {
                 .with_context(|| format!("{server}: {owner}"))?;
         }
         registries(world, machines, machine, &user)?;
+    }
+    for owner in PROGRAMS {
+        folders_of(world, machines, owner)?;
     }
     for owner in world.people.iter().chain(&world.crowd) {
         let sites = held.get(owner).map(Vec::len).unwrap_or_default();
@@ -232,6 +239,98 @@ fn inbox_of(
     Ok(())
 }
 
+/// What mail programs are shown while all servers hear each other.
+fn calm_folders(world: &World, machines: &Machines) -> anyhow::Result<()> {
+    let place = machines.places.get(0).context("no machine")?;
+    for owner in PROGRAMS {
+        let begun = Instant::now();
+        let folders = || -> std::io::Result<Vec<_>> {
+            let mut imap = mail_programs::log_in(world, &place, owner)?;
+            let made = world.oracle().folders.is_made(owner);
+            let second = made.then(|| seen(&mut imap, BOX)).transpose()?;
+            Ok(second
+                .into_iter()
+                .chain([seen(&mut imap, INBOX)?])
+                .collect())
+        };
+        let shown = loop {
+            match folders() {
+                Ok(shown) => break shown,
+                Err(error) if begun.elapsed() > NOTICED => {
+                    bail!("{owner} can't look into his folders though all is well: {error}")
+                }
+                Err(_) => pause(Duration::from_millis(200)),
+            }
+        };
+        let mut oracle = world.oracle();
+        for (shown, life) in shown {
+            let wrong = oracle.folders.sees_calm(owner, &life, &shown);
+            wrong.into_iter().for_each(|what| oracle.violation(what));
+        }
+    }
+    Ok(())
+}
+
+/// A mail program's mailbox, at each of its sites by itself.
+fn folders_of(world: &World, machines: &Machines, owner: &str) -> anyhow::Result<()> {
+    let inbox = name(owner)?;
+    let mut held = Vec::new();
+    for machine in 0..machines.count() {
+        let server = machines.name(machine);
+        let user = operator(world, &machines.dir(machine));
+        let Ok(listing) = world.runtime.block_on(user.inbox(&inbox)) else {
+            continue;
+        };
+        if !listing.sites.iter().any(|site| site.as_str() == server) {
+            continue;
+        }
+        let place = machines.places.get(machine).context("no such machine")?;
+        let begun = Instant::now();
+        let (folders, shown) = loop {
+            match folders_at(world, &place, owner) {
+                Ok(found) => break found,
+                Err(error) if begun.elapsed() > NOTICED => {
+                    bail!("{server} is a site of {owner} and does not show it: {error}")
+                }
+                // It notices only now that it is the one who numbers.
+                Err(_) => pause(Duration::from_millis(200)),
+            }
+        };
+        let mut oracle = world.oracle();
+        let lost = oracle.lost;
+        let wrong = oracle
+            .folders
+            .settled(&server, owner, lost, &folders, &shown);
+        wrong.into_iter().for_each(|what| oracle.violation(what));
+        held.push(server);
+    }
+    match held.len() {
+        0 | 1 => world.oracle().violation(format!(
+            "{owner} has {} inbox sites that answer: {held:?}",
+            held.len()
+        )),
+        _ => world.oracle().folders.hardens(owner),
+    }
+    Ok(())
+}
+
+/// The folders that a server names, and what each that this run uses has.
+type Shelf = (BTreeSet<String>, BTreeMap<String, Vec<Shown>>);
+
+fn folders_at(world: &World, place: &Place, owner: &str) -> std::io::Result<Shelf> {
+    let mut imap = mail_programs::log_in(world, place, owner)?;
+    let none = || std::io::Error::other("no listing now");
+    let folders = imap.folders()?.ok_or_else(none)?;
+    let mut shown = BTreeMap::new();
+    for folder in [INBOX, BOX] {
+        if folders.contains(folder) {
+            let mails = mail_programs::look(world, &mut imap, owner, folder)?;
+            shown.insert(folder.to_owned(), mails);
+        }
+    }
+    Ok((folders, shown))
+}
+
 /// What stands in the registries that a server holds.
 fn registries(
     world: &World,
@@ -249,7 +348,8 @@ fn registries(
             .any(|(held, ..)| held.as_str() == registry)
     };
     let keys = world.oracle().keys();
-    for (club, _) in CLUBS.iter().filter(|(club, _)| holds(club)) {
+    let clubs = CLUBS.iter().chain([&WEB]);
+    for (club, _) in clubs.filter(|(club, _)| holds(club)) {
         let members = members(world, user, club).with_context(|| server.clone())?;
         for key in &keys {
             if let Key::Member(group, member) = key

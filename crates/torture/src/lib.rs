@@ -1,14 +1,17 @@
 //! Real servers under random faults, and an oracle that accounts for everything that was acknowledged (P1 to P4, P7, P8).
 //!
 //! `plan` draws the faults from a seed, `machine` has the servers' processes, `relay` the network between them, `senders`,
-//! `readers` and `changers` are the clients, `oracle` knows what they were told, `check` holds the servers against it, `run` has
+//! `readers`, `changers`, `mail_programs` and `askers` are the clients, `oracle` and `folders` know what they were told, `check` holds the servers against it, `run` has
 //! it all happen. Must know nothing of a server but what its clients and its operator are told.
 
+mod askers;
 mod changers;
 mod check;
 mod dice;
 mod figures;
+mod folders;
 mod machine;
+mod mail_programs;
 mod oracle;
 mod plan;
 mod readers;
@@ -17,6 +20,9 @@ mod retire;
 mod run;
 mod senders;
 mod wire;
+mod wire_http;
+mod wire_imap;
+mod wire_ldap;
 mod world;
 
 use std::sync::mpsc::sync_channel;

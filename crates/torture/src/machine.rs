@@ -50,7 +50,15 @@ pub(crate) struct Place {
     /// For its own users' mail, TLS from the first byte.
     pub(crate) submissions: String,
     /// For reading, TLS from the first byte.
-    pub pop3s: String,
+    pub(crate) pop3s: String,
+    /// For mail programs that keep folders, TLS from the first byte.
+    pub(crate) imaps: String,
+    /// For mail servers beside it.
+    pub(crate) lmtp: String,
+    /// For directory clients, TLS from the first byte.
+    pub(crate) ldaps: String,
+    /// The API.
+    pub(crate) https: String,
     /// Trusts its authority alone.
     pub(crate) tls: Arc<ClientConfig>,
 }
@@ -383,6 +391,10 @@ impl Machines {
             smtp: at(2),
             submissions: at(4),
             pop3s: at(6),
+            ldaps: at(8),
+            https: at(10),
+            lmtp: at(11),
+            imaps: at(13),
             tls: Arc::new(tls),
         })
     }

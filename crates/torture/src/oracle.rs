@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use grapevine_model::Stamp;
 
+use crate::folders::Folders;
 use crate::world::password_of;
 
 /// Stands before a message's token, in its first line.
@@ -35,7 +36,7 @@ pub(crate) struct Yes {
 
 impl Yes {
     /// Whether it stands for two disks, or for one that was not lost since.
-    fn must_survive(self, lost: u32) -> bool {
+    pub(crate) fn must_survive(self, lost: u32) -> bool {
         lost == self.lost_before || self.copies.is_some_and(|copies| copies >= 2)
     }
 }
@@ -111,6 +112,8 @@ pub(crate) struct Oracle {
     writes: BTreeMap<Key, Vec<Write>>,
     /// Message and recipient that somebody was told will not be reached.
     reported: BTreeSet<(String, String)>,
+    /// What mail programs were told of their folders.
+    pub(crate) folders: Folders,
     /// How many machines were lost for good.
     pub(crate) lost: u32,
     /// What was found.

@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
 
+use crate::askers::Asker;
 use crate::changers::Changer;
 use crate::check;
 use crate::dice::Dice;
 use crate::machine::{Machines, PASSWORD, REGISTRAR};
+use crate::mail_programs::Program;
 use crate::pause;
 use crate::plan::{self, Fault, Loss, Strike, Successor};
 use crate::readers::Reader;
 use crate::retire::{self, Load};
 use crate::senders::Sender;
-use crate::world::{CLUBS, VICTIM, World, password_of};
+use crate::world::{CLUBS, PROGRAMS, VICTIM, World, password_of};
 
 /// Clients pause so long between two operations, at most: many small ones say more than a few at full speed.
 const PACE_MS: u64 = 120;
@@ -360,10 +362,12 @@ impl Run<'_> {
         text.push_str(&format!(
             "{}messages: {accepted} accepted ({one_copy} on one disk at first), {unknown} unknown, {refused} refused\n\
              changes of registries acknowledged: {}\n\
+             deeds in folders acknowledged: {}\n\
              machines lost and rebuilt: {}\n\
              violations: {}\n",
             self.more,
             oracle.acknowledged(),
+            oracle.folders.acknowledged(),
             oracle.lost,
             oracle.violations.len()
         ));
@@ -398,6 +402,8 @@ fn client(
             sender: Sender::new(&world, number, dice(1)),
             reader: Reader::new(&world, number, dice(2)),
             changer: Changer::new(&world, number, dice(3)),
+            program: Program::new(&world, number, dice(5)),
+            asker: Asker::new(&world, number, dice(6)),
             users: std::collections::BTreeMap::new(),
         };
         let mut pace = dice(4);
@@ -415,6 +421,8 @@ struct Kit<'a> {
     sender: Sender<'a>,
     reader: Reader<'a>,
     changer: Changer<'a>,
+    program: Program<'a>,
+    asker: Asker<'a>,
     users: std::collections::BTreeMap<String, grapevine_user::GrapevineUser>,
 }
 
@@ -446,6 +454,20 @@ fn clients(world: &Arc<World>, seed: u64) -> Vec<thread::JoinHandle<()>> {
         add(Box::new(|kit| kit.reader.reads_by_pop3()));
     }
     add(Box::new(|kit| kit.sender.arrives_by_smtp()));
+    add(Box::new(|kit| kit.sender.hands_over_by_lmtp()));
+    for owner in PROGRAMS {
+        add(Box::new(move |kit| kit.program.works(owner)));
+    }
+    let mut asked = 0;
+    add(Box::new(move |kit| {
+        asked += 1;
+        match asked % 8 {
+            0 => kit.asker.intrudes("p3@pa.example"),
+            1 | 5 => kit.asker.looks_up("p2@pa.example"),
+            2 | 6 => kit.asker.sends(&mut kit.sender, "p5@pa.example"),
+            _ => kit.asker.lets_in_and_shuts_out(),
+        }
+    }));
     for who in ["p1@pa.example", "e2@es.example"] {
         add(Box::new(move |kit| {
             if let Some(user) = kit.user(who) {

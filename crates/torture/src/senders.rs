@@ -31,11 +31,14 @@ pub(crate) struct Sender<'a> {
 }
 
 /// A message that is about to be handed in.
-struct Letter {
-    token: String,
+pub(crate) struct Letter {
+    /// What it is called.
+    pub(crate) token: String,
     from: String,
-    to: Vec<String>,
-    bytes: Vec<u8>,
+    /// To whom.
+    pub(crate) to: Vec<String>,
+    /// All of it.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl<'a> Sender<'a> {
@@ -185,6 +188,76 @@ impl<'a> Sender<'a> {
             return self.next_machine();
         }
         let _ = smtp.command("QUIT");
+    }
+
+    /// By LMTP, as a mail server beside this one does: each recipient has an answer of his own.
+    pub(crate) fn hands_over_by_lmtp(&mut self) {
+        const VERB: &str = "hand over by LMTP";
+        self.world.figures().wishes(self.client, VERB);
+        let place = self.world.places.get(self.machine);
+        let lmtp = place.and_then(|place| Smtp::open_lmtp(&place.lmtp).ok());
+        let Some(mut lmtp) = lmtp else {
+            self.came(VERB, Came::Unavailable);
+            return self.next_machine();
+        };
+        let mut to = self.recipients();
+        to.retain(|name| !GHOSTS.contains(&name.as_str()));
+        let letter = self.letter("somebody@elsewhere.example".to_owned(), to);
+        let lost_before = self.begins(&letter);
+        let (answers, of_all) = lmtp.hands_over(&letter.from, &letter.to, &letter.bytes);
+        let mut taken = Vec::new();
+        let mut copies = 2;
+        let mut unknown = false;
+        for (name, answer) in answers {
+            match answer {
+                Handed::Yes(text) => {
+                    copies = if text.contains("one copy") { 1 } else { copies };
+                    taken.push(name);
+                }
+                // It may have been accepted meanwhile: the server did not wait for the answer.
+                Handed::Unknown(_) | Handed::Refused(400..500, _) => unknown = true,
+                Handed::Not(_) => {}
+                Handed::Refused(code, text) => {
+                    let what = format!("{}: {name} is refused: {code} {text}", letter.token);
+                    self.world.oracle().violation(what);
+                }
+            }
+        }
+        if let Some(Handed::Refused(code @ 500.., text)) = &of_all {
+            let what = format!("{}: LMTP refuses all: {code} {text}", letter.token);
+            self.world.oracle().violation(what);
+        }
+        let (fate, came, only) = match (taken.is_empty(), unknown) {
+            (false, false) => {
+                let yes = Yes {
+                    copies: Some(copies),
+                    lost_before,
+                };
+                (
+                    Fate::Accepted(yes),
+                    Came::Done,
+                    Some(self.world.reached(&taken)),
+                )
+            }
+            (true, false) => (Fate::Refused, Came::Unavailable, None),
+            // Who had no answer may have it all the same: nothing can be asked for by this message.
+            (_, true) => (Fate::Unknown, Came::Unknown, None),
+        };
+        self.world.oracle().sent(&letter.token, fate, only);
+        self.came(VERB, came);
+        match came {
+            Came::Done => drop(lmtp.command("QUIT")),
+            Came::Denied | Came::Unavailable | Came::Unknown => self.next_machine(),
+        }
+    }
+
+    /// A message that somebody else hands in, to people who exist; how many machines had been lost by then.
+    pub(crate) fn writes_to_people(&mut self, from: &str) -> (Letter, u32) {
+        let mut to = self.recipients();
+        to.retain(|name| !GHOSTS.contains(&name.as_str()));
+        let letter = self.letter(from.to_owned(), to);
+        let lost_before = self.begins(&letter);
+        (letter, lost_before)
     }
 
     /// One message over a session; says whether the session goes on.

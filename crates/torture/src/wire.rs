@@ -31,8 +31,11 @@ pub(crate) enum Handed {
     Unknown(String),
 }
 
-enum Stream {
+/// A connection, in clear or inside TLS.
+pub(crate) enum Stream {
+    /// In clear.
     Clear(TcpStream),
+    /// Inside TLS.
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
@@ -61,7 +64,11 @@ impl Write for Stream {
     }
 }
 
-fn connect(at: &str, tls: Option<&Arc<ClientConfig>>) -> io::Result<BufReader<Stream>> {
+/// At a door, with limits on every wait.
+///
+/// # Errors
+/// Nobody answers.
+pub(crate) fn connect(at: &str, tls: Option<&Arc<ClientConfig>>) -> io::Result<BufReader<Stream>> {
     let at = at.parse().map_err(io::Error::other)?;
     let stream = TcpStream::connect_timeout(&at, CONNECT)?;
     stream.set_read_timeout(Some(ANSWER))?;
@@ -77,7 +84,11 @@ fn connect(at: &str, tls: Option<&Arc<ClientConfig>>) -> io::Result<BufReader<St
     }))
 }
 
-fn line(stream: &mut BufReader<Stream>) -> io::Result<String> {
+/// A line with its end.
+///
+/// # Errors
+/// The connection ends before, or nothing comes in time.
+pub(crate) fn line(stream: &mut BufReader<Stream>) -> io::Result<String> {
     let mut line = Vec::new();
     stream.read_until(b'\n', &mut line)?;
     match line.ends_with(b"\r\n") {
@@ -86,7 +97,8 @@ fn line(stream: &mut BufReader<Stream>) -> io::Result<String> {
     }
 }
 
-fn odd(what: impl Into<String>) -> io::Error {
+/// What no server should say.
+pub(crate) fn odd(what: impl Into<String>) -> io::Error {
     io::Error::other(what.into())
 }
 
@@ -104,10 +116,57 @@ impl Smtp {
             (220, _) => {}
             (code, text) => return Err(odd(format!("greeted with {code} {text}"))),
         }
-        match smtp.command(&format!("EHLO {HELLO}"))? {
-            (250, _) => Ok(smtp),
-            (code, text) => Err(odd(format!("EHLO: {code} {text}"))),
+        smtp.says_hello("EHLO")
+    }
+
+    /// At a door for mail servers beside it, which answers for each recipient (RFC 2033).
+    ///
+    /// # Errors
+    /// Nobody answers, or not as LMTP does.
+    pub(crate) fn open_lmtp(at: &str) -> io::Result<Self> {
+        let mut lmtp = Self(connect(at, None)?);
+        match lmtp.reply()? {
+            (220, _) => lmtp.says_hello("LHLO"),
+            (code, text) => Err(odd(format!("greeted with {code} {text}"))),
         }
+    }
+
+    fn says_hello(mut self, verb: &str) -> io::Result<Self> {
+        match self.command(&format!("{verb} {HELLO}"))? {
+            (250, _) => Ok(self),
+            (code, text) => Err(odd(format!("{verb}: {code} {text}"))),
+        }
+    }
+
+    /// A message by LMTP: what became of it for each recipient that was taken at first.
+    pub(crate) fn hands_over(
+        &mut self,
+        from: &str,
+        to: &[String],
+        message: &[u8],
+    ) -> (Vec<(String, Handed)>, Option<Handed>) {
+        let (first, taken) = self.send(from, to, message);
+        let mut answers = Vec::new();
+        let mut broken = None;
+        for (place, name) in taken.into_iter().enumerate() {
+            let answer = match (&first, place, &broken) {
+                // One answer for all: it did not come so far.
+                (Handed::Not(_) | Handed::Unknown(_), ..) | (_, 0, _) => first.clone(),
+                (_, _, Some(broken)) => Handed::Unknown(String::clone(broken)),
+                (..) => match self.reply() {
+                    Ok((250, text)) => Handed::Yes(text),
+                    Ok((code, text)) => Handed::Refused(code, text),
+                    Err(error) => {
+                        let why = error.to_string();
+                        broken = Some(why.clone());
+                        Handed::Unknown(why)
+                    }
+                },
+            };
+            answers.push((name, answer));
+        }
+        let of_all = answers.is_empty().then_some(first);
+        (answers, of_all)
     }
 
     /// AUTH PLAIN; the code and text.

@@ -33,6 +33,10 @@ pub(crate) const CLUBS: [(&str, &str); 2] = [
     ("club^@pa.example", "p0@pa.example"),
     ("club^@es.example", "e0@es.example"),
 ];
+/// A group that is changed by HTTP, and who owns it.
+pub(crate) const WEB: (&str, &str) = ("web^@pa.example", "p4@pa.example");
+/// Who work in mailboxes of their own, by IMAP.
+pub(crate) const PROGRAMS: [&str; 2] = ["i0@pa.example", "i1@es.example"];
 /// People in each registry who get mail.
 const PEOPLE: usize = 6;
 /// A client that is in the middle of something comes to an end within this: GrapevineUser tries all servers twice.
@@ -259,7 +263,9 @@ impl World {
             },
         )?;
         let others = [MOVED, VICTIM].map(str::to_owned);
-        for who in self.people.iter().chain(&self.changers).chain(&others) {
+        let programs = PROGRAMS.map(str::to_owned);
+        let more = others.iter().chain(&programs);
+        for who in self.people.iter().chain(&self.changers).chain(more) {
             self.done(
                 operator,
                 Request::IndividualCreate {
@@ -287,7 +293,10 @@ impl World {
                 [members("e"), members("p0"), vec![LIST.to_owned()]].concat(),
             ),
         ];
-        let clubs = CLUBS.map(|(club, owner)| (club, owner, Vec::new()));
+        let clubs = CLUBS.into_iter().chain([WEB]);
+        let clubs: Vec<_> = clubs
+            .map(|(club, owner)| (club, owner, Vec::new()))
+            .collect();
         for (list, owner, _) in lists.iter().chain(&clubs) {
             self.done(
                 operator,

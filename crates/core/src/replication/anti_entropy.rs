@@ -453,6 +453,9 @@ impl Server {
             if self.is_forgotten(space, update)? {
                 continue;
             }
+            if self.mistakes.flags_dropped && update.key.field == Field::Flag.number() {
+                continue;
+            }
             let news = self.merge_cell(space, &update.key, &update.cell)?;
             again.extend(self.to_repeat(space, update, news)?);
         }
