@@ -2,6 +2,8 @@
 //!
 //! Who has been let in and is then removed must not be let in by any server that is handed what its client has seen (P5).
 
+use std::collections::BTreeSet;
+
 use grapevine_model::Stamp;
 use grapevine_user::new_message_id;
 
@@ -28,6 +30,10 @@ pub(crate) struct Asker<'a> {
     machine: usize,
     /// What the API said that has been seen.
     seen: Option<String>,
+    /// How many machines had been lost then: what was seen may have been lost with one.
+    lost: u32,
+    /// Whose membership was changed under what is seen.
+    covered: BTreeSet<String>,
 }
 
 impl<'a> Asker<'a> {
@@ -39,6 +45,8 @@ impl<'a> Asker<'a> {
             dice,
             machine: client % world.places.count().max(1),
             seen: None,
+            lost: 0,
+            covered: BTreeSet::new(),
         }
     }
 
@@ -71,6 +79,11 @@ impl<'a> Asker<'a> {
             let mut oracle = self.world.oracle();
             (oracle.writes(&key, value), oracle.lost)
         };
+        if lost_before != self.lost {
+            self.lost = lost_before;
+            self.seen = None;
+            self.covered.clear();
+        }
         let path = format!("/api/v1/groups/{group}/lists/members/{member}");
         let said = self.http(&place, how, &path, Some(owner));
         let (fate, came) = match &said {
@@ -96,8 +109,9 @@ impl<'a> Asker<'a> {
         };
         self.world.oracle().written(&key, attempt, fate);
         self.came(verb, came);
-        if came != Came::Done {
-            self.next_machine();
+        match came {
+            Came::Done => drop(self.covered.insert(member.clone())),
+            Came::Denied | Came::Unavailable | Came::Unknown => self.next_machine(),
         }
         self.asks(&key, &member);
     }
@@ -118,7 +132,9 @@ impl<'a> Asker<'a> {
                     _ => "out",
                 };
                 let server = format!("{} (by HTTP, with what was seen)", place.server);
-                self.world.oracle().stands(&server, key, value);
+                if self.covered.contains(member) {
+                    self.world.oracle().stands(&server, key, value);
+                }
                 self.came(VERB, Came::Done);
             }
             Said::Answer(answer) if answer.status == 503 => self.came(VERB, Came::Unavailable),

@@ -75,6 +75,30 @@ impl Figures {
         self.faults.values().sum()
     }
 
+    /// The same as Markdown.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = "| operation | done | denied | unavailable | unknown | mean wait | longest time without service |\n\
+             | --- | --- | --- | --- | --- | --- | --- |\n"
+            .to_owned();
+        for (name, verb) in &self.verbs {
+            let came = |what: &str| verb.came.get(what).copied().unwrap_or(0);
+            let mean_ms = u64::try_from(verb.total.as_millis()).unwrap_or(0) / verb.served.max(1);
+            text.push_str(&format!(
+                "| {name} | {} | {} | {} | {} | {mean_ms} ms | {:.1} s |\n",
+                came("done"),
+                came("denied"),
+                came("unavailable"),
+                came("unknown"),
+                verb.longest.as_secs_f64(),
+            ));
+        }
+        text.push_str("\n| fault | times |\n| --- | --- |\n");
+        for (kind, times) in &self.faults {
+            text.push_str(&format!("| {kind} | {times} |\n"));
+        }
+        text
+    }
+
     /// A table for a person.
     pub(crate) fn table(&self) -> String {
         let mut text = format!(

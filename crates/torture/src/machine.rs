@@ -17,6 +17,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::disk::{Disk, Disks};
 use crate::pause;
 use crate::relay::Relays;
 
@@ -94,11 +95,45 @@ struct Machine {
     lives: u32,
     clock_off_ms: i64,
     child: Option<Child>,
+    /// Its program: one of two.
+    runs_other: bool,
+    /// Its own disk, where one can be mounted.
+    disk: Option<Disk>,
+}
+
+impl Machine {
+    fn at(base_port: u16, name: String) -> Self {
+        Self {
+            base_port,
+            name,
+            dir: PathBuf::new(),
+            lives: 0,
+            clock_off_ms: 0,
+            child: None,
+            runs_other: false,
+            disk: None,
+        }
+    }
+}
+
+/// What a run's servers are made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// What they begin with.
+    pub(crate) first: PathBuf,
+    /// What they are replaced by when the program is rolled.
+    pub(crate) other: PathBuf,
+    /// The mistake that each of them makes on purpose, where it was built for that.
+    pub(crate) planted: Option<String>,
+    /// Where their folders are.
+    pub(crate) disks: Disks,
 }
 
 /// All machines.
 pub(crate) struct Machines {
-    program: PathBuf,
+    programs: Programs,
+    /// The ports of a machine more.
+    spare_port: u16,
     folder: PathBuf,
     machines: Vec<Machine>,
     /// Between them.
@@ -113,14 +148,15 @@ impl Machines {
     ///
     /// # Errors
     /// One does not start, or says no.
-    pub(crate) fn up(program: &Path, folder: &Path, count: usize) -> anyhow::Result<Self> {
-        let base_ports = free_rows(count)?;
+    pub(crate) fn up(programs: Programs, folder: &Path, count: usize) -> anyhow::Result<Self> {
+        let mut base_ports = free_rows(count + 1)?;
         let lines: Vec<_> = base_ports
             .iter()
             .map(|port| (*port, port + DOORS))
             .collect();
         let mut all = Self {
-            program: program.to_path_buf(),
+            programs,
+            spare_port: base_ports.pop().unwrap_or_default(),
             folder: folder.to_path_buf(),
             machines: Vec::new(),
             relays: Relays::before(&lines).context("the relays' ports")?,
@@ -129,14 +165,7 @@ impl Machines {
         };
         for (machine, base_port) in base_ports.into_iter().enumerate() {
             let name = format!("s{}", machine + 1);
-            all.machines.push(Machine {
-                base_port,
-                name,
-                dir: PathBuf::new(),
-                lives: 0,
-                clock_off_ms: 0,
-                child: None,
-            });
+            all.machines.push(Machine::at(base_port, name));
             match machine {
                 0 => all.found()?,
                 _ => all.join(machine, 0)?,
@@ -182,6 +211,7 @@ impl Machines {
 
     fn new_dir(&mut self, machine: usize) -> anyhow::Result<PathBuf> {
         let folder = self.folder.clone();
+        let disks = self.programs.disks;
         let this = self.machine_mut(machine)?;
         this.lives += 1;
         this.clock_off_ms = 0;
@@ -191,6 +221,11 @@ impl Machines {
             this.lives,
             this.name
         ));
+        // The one before goes first.
+        this.disk = None;
+        if disks == Disks::Small {
+            this.disk = Disk::mounted(&this.dir);
+        }
         Ok(this.dir.clone())
     }
 
@@ -300,7 +335,7 @@ impl Machines {
     }
 
     fn program(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.programs.first);
         command
             .env_remove("GRAPEVINE_SERVERS")
             .env("GRAPEVINE_CONFIG", self.folder.join("operator"))
@@ -309,17 +344,75 @@ impl Machines {
         command
     }
 
+    /// The program of a machine's server now.
+    fn program_of(&self, machine: usize) -> anyhow::Result<Command> {
+        let path = match self.machine(machine)?.runs_other {
+            true => &self.programs.other,
+            false => &self.programs.first,
+        };
+        let mut command = Command::new(path);
+        command
+            .env_remove("GRAPEVINE_SERVERS")
+            .current_dir(&self.folder)
+            .stdin(Stdio::null());
+        if let Some(planted) = &self.programs.planted {
+            command.env("GRAPEVINE_PLANTED", planted);
+        }
+        Ok(command)
+    }
+
+    /// A machine's server is the other program from its next start on.
+    pub(crate) fn replace_program(&mut self, machine: usize) {
+        if let Some(machine) = self.machines.get_mut(machine) {
+            machine.runs_other = !machine.runs_other;
+        }
+    }
+
+    /// One that has ended by itself leaves nothing behind.
+    fn reap_the_dead(&mut self, machine: usize) {
+        if !self.runs(machine) {
+            self.reap(machine);
+        }
+    }
+
+    /// A machine's disk; none where there are no small ones.
+    pub(crate) fn disk(&self, machine: usize) -> Option<&Disk> {
+        self.machines.get(machine)?.disk.as_ref()
+    }
+
+    /// A machine more, with a server that another one lets in.
+    ///
+    /// # Errors
+    /// It does not come in, or there is one already.
+    pub(crate) fn add(&mut self, by: usize) -> anyhow::Result<usize> {
+        let machine = self.machines.len();
+        self.machines
+            .push(Machine::at(self.spare_port, String::new()));
+        self.rename(machine);
+        self.join(machine, by)?;
+        self.start(machine)?;
+        Ok(machine)
+    }
+
+    /// What a machine's server has logged.
+    pub(crate) fn log(&self, machine: usize) -> String {
+        let file = self.dir(machine).with_extension("log");
+        fs::read_to_string(file).unwrap_or_default()
+    }
+
     /// Starts a machine's server, and does not wait for it.
     ///
     /// # Errors
     /// There is no such program, or no folder.
     pub(crate) fn launch(&mut self, machine: usize) -> anyhow::Result<()> {
-        let mut command = self.program();
+        self.reap_the_dead(machine);
+        let mut command = self.program_of(machine)?;
         let this = self.machine_mut(machine)?;
+        // Not on its disk, which may be full.
         let log = fs::File::options()
             .create(true)
             .append(true)
-            .open(this.dir.join("log"))?;
+            .open(this.dir.with_extension("log"))?;
         command
             .args(["serve", "--config"])
             .arg(this.dir.join("grapevine.toml"))
@@ -365,7 +458,7 @@ impl Machines {
         let begun = Instant::now();
         while !is_ready(&http) {
             if begun.elapsed() > READY || !self.runs(machine) {
-                let log = fs::read_to_string(self.dir(machine).join("log")).unwrap_or_default();
+                let log = self.log(machine);
                 let end: Vec<&str> = log.lines().rev().take(5).collect();
                 bail!("machine {} is not ready: {end:#?}", machine + 1);
             }
@@ -481,15 +574,15 @@ impl Machines {
         Ok(())
     }
 
-    /// A machine with all that is on it is lost. Its log is kept, elsewhere.
+    /// A machine with all that is on it is lost, but its log, which is elsewhere.
     ///
     /// # Errors
     /// The folder can't be removed.
     pub(crate) fn destroy(&mut self, machine: usize) -> anyhow::Result<()> {
         self.kill(machine);
-        let dir = self.dir(machine);
-        fs::copy(dir.join("log"), dir.with_extension("log"))?;
-        fs::remove_dir_all(dir)?;
+        let this = self.machine_mut(machine)?;
+        this.disk = None;
+        fs::remove_dir_all(&this.dir)?;
         Ok(())
     }
 
@@ -499,13 +592,9 @@ impl Machines {
         let mut logs: Vec<_> = entries
             .filter_map(|entry| {
                 let path = entry.path();
-                let file = match path.is_dir() {
-                    true => path.join("log"),
-                    false if path.extension().is_some_and(|kind| kind == "log") => path.clone(),
-                    false => return None,
-                };
+                let is_log = path.extension().is_some_and(|kind| kind == "log");
                 let name = path.file_stem()?.to_string_lossy().into_owned();
-                Some((name, fs::read_to_string(file).ok()?))
+                is_log.then(|| Some((name, fs::read_to_string(&path).ok()?)))?
             })
             .collect();
         logs.sort();

@@ -6,11 +6,14 @@
 use std::fmt;
 
 use crate::dice::Dice;
+use crate::disk::Full;
 
 /// A machine gets this long to be well again before it is struck again: a server under a debugger's build starts in 2 s.
 const BREATH_MS: u64 = 6_000;
 /// Two servers' clocks stay closer than the two hours after which one would not take the other's changes.
 const CLOCK_OFF_MS: i64 = 40 * 60 * 1_000;
+/// A server looks at its disk every 5 s.
+const DISK_NOTICED_MS: u64 = 8_000;
 /// A deputy takes over after 15 s of silence: some silences are longer.
 const LONGEST_SILENCE_MS: u64 = 20_000;
 
@@ -42,6 +45,12 @@ pub(crate) enum Fault {
     Cut { ways: Vec<Way>, for_ms: u64 },
     /// All connections of a machine with the others break off.
     Sever { machine: usize },
+    /// A machine's disk gets full, and is freed again.
+    Disk {
+        machine: usize,
+        for_ms: u64,
+        full: Full,
+    },
     /// All machines' power goes at once.
     Blackout { down_ms: u64 },
 }
@@ -60,6 +69,13 @@ impl Fault {
                 _ => "cut off",
             },
             Self::Sever { .. } => "connections broken",
+            Self::Disk {
+                full: Full::Reserve,
+                ..
+            } => "disk nearly full",
+            Self::Disk {
+                full: Full::Whole, ..
+            } => "disk full",
             Self::Blackout { .. } => "blackout (SIGKILL to all)",
         }
     }
@@ -71,7 +87,9 @@ impl Fault {
             | Self::Terminate { down_ms, .. }
             | Self::Clock { down_ms, .. }
             | Self::Blackout { down_ms } => *down_ms,
-            Self::Stop { for_ms, .. } | Self::Cut { for_ms, .. } => *for_ms,
+            Self::Stop { for_ms, .. } | Self::Cut { for_ms, .. } | Self::Disk { for_ms, .. } => {
+                *for_ms
+            }
             Self::Sever { .. } => 0,
         }
     }
@@ -85,6 +103,7 @@ impl fmt::Display for Fault {
             Self::Kill { machine, .. }
             | Self::Stop { machine, .. }
             | Self::Terminate { machine, .. }
+            | Self::Disk { machine, .. }
             | Self::Sever { machine } => write!(f, "machine {}: {kind}, {ms} ms", machine + 1),
             Self::Clock {
                 machine, off_ms, ..
@@ -128,20 +147,32 @@ pub(crate) struct Loss {
     pub(crate) machine: usize,
     /// Milliseconds after the clients went on.
     pub(crate) at_ms: u64,
+    /// Before that it is cut off from the others for so long, and goes on serving its clients; 0: it is not.
+    pub(crate) cut_off_ms: u64,
     /// Milliseconds until somebody rebuilds it.
     pub(crate) unnoticed_ms: u64,
     /// How.
     pub(crate) successor: Successor,
 }
 
-/// A round: faults, then all heal and everything is checked; then perhaps a machine is lost, rebuilt, and everything is
-/// checked again.
+/// What operators do, or have to do, when all that a round broke is well again; clients go on meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum After {
+    /// A machine is lost, and rebuilt.
+    Loss(Loss),
+    /// Each server's program is replaced, one after the other: in this order, with pauses.
+    Roll { order: Vec<usize>, pause_ms: u64 },
+    /// A server comes, gets its share, and is retired again.
+    Newcomer { by: usize, stays_ms: u64 },
+}
+
+/// A round: faults, then all heal and everything is checked; then something greater, and everything is checked again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Round {
     /// In order.
     pub(crate) strikes: Vec<Strike>,
     /// After the first check.
-    pub(crate) loss: Option<Loss>,
+    pub(crate) after: After,
 }
 
 /// Draws a round: nothing but these four decides it.
@@ -156,8 +187,26 @@ pub(crate) fn round(seed: u64, round: u64, machines: usize, length_ms: u64) -> R
         }
         at_ms += dice.between(800, 5_000);
     }
-    // Every other round, whatever the seed is: a short run has one.
-    let loss = (round.is_multiple_of(2) && machines > 2).then(|| Loss {
+    // Every other round a loss, whatever the seed is: a short run has one. Of two machines none may be lost for good.
+    let after = match round % 4 {
+        0 | 2 if machines > 2 => After::Loss(loss(&mut dice, machines)),
+        0 | 1 => {
+            let first = dice.index(machines);
+            After::Roll {
+                order: (0..machines).map(|n| (first + n) % machines).collect(),
+                pause_ms: dice.between(0, 3_000),
+            }
+        }
+        _ => After::Newcomer {
+            by: dice.index(machines),
+            stays_ms: dice.between(2_000, 8_000),
+        },
+    };
+    Round { strikes, after }
+}
+
+fn loss(dice: &mut Dice, machines: usize) -> Loss {
+    Loss {
         machine: dice.index(machines),
         at_ms: dice.between(1_500, 5_000),
         unnoticed_ms: dice.between(4_500, 9_000),
@@ -165,8 +214,17 @@ pub(crate) fn round(seed: u64, round: u64, machines: usize, length_ms: u64) -> R
             true => Successor::NewName,
             false => Successor::OldName,
         },
-    });
-    Round { strikes, loss }
+        cut_off_ms: match dice.chance(50) {
+            true => dice.between(1_000, 12_000),
+            false => 0,
+        },
+    }
+}
+
+/// Both ways between two machines.
+pub(crate) fn between(one: usize, other: usize) -> [Way; 2] {
+    let (from, to) = (one, other);
+    [Way { from, to }, Way { from: to, to: from }]
 }
 
 /// One fault at this moment, if one can be that leaves somebody alone.
@@ -219,37 +277,26 @@ fn fault(dice: &mut Dice, busy_until_ms: &mut [u64], at_ms: u64, left_ms: u64) -
         },
         63..75 => {
             let others = (0..machines).filter(|other| *other != machine);
-            let ways = others.flat_map(|other| {
-                [
-                    Way {
-                        from: machine,
-                        to: other,
-                    },
-                    Way {
-                        from: other,
-                        to: machine,
-                    },
-                ]
-            });
+            let ways = others.flat_map(|other| between(machine, other));
             Fault::Cut {
                 ways: ways.collect(),
                 for_ms: lasts_ms,
             }
         }
         75..84 => Fault::Cut {
-            ways: vec![
-                Way {
-                    from: machine,
-                    to: other,
-                },
-                Way {
-                    from: other,
-                    to: machine,
-                },
-            ],
+            ways: between(machine, other).to_vec(),
             for_ms: lasts_ms,
         },
-        84..91 => Fault::Cut {
+        84..88 => Fault::Disk {
+            machine,
+            // It looks every five seconds.
+            for_ms: lasts_ms.max(DISK_NOTICED_MS).min(left_ms),
+            full: match dice.chance(50) {
+                true => Full::Reserve,
+                false => Full::Whole,
+            },
+        },
+        88..92 => Fault::Cut {
             ways: vec![Way {
                 from: machine,
                 to: other,
@@ -261,7 +308,7 @@ fn fault(dice: &mut Dice, busy_until_ms: &mut [u64], at_ms: u64, left_ms: u64) -
     let until_ms = at_ms
         + match fault {
             Fault::Sever { .. } => 0,
-            _ => lasts_ms + BREATH_MS,
+            _ => fault.lasts_ms() + BREATH_MS,
         };
     if let Some(busy) = busy_until_ms.get_mut(machine) {
         *busy = until_ms;
@@ -288,12 +335,12 @@ mod tests {
         for seed in 0..100 {
             let round = round(seed, 0, 3, 60_000);
             assert!(round.strikes.len() > 3, "seed {seed}: {round:?}");
-            assert!(round.loss.is_some());
+            assert!(matches!(round.after, After::Loss(_)));
             for strike in &round.strikes {
                 kinds.insert(strike.fault.kind());
                 assert!(strike.at_ms + strike.fault.lasts_ms() <= 60_000);
             }
         }
-        assert_eq!(kinds.len(), 9, "{kinds:?}");
+        assert_eq!(kinds.len(), 11, "{kinds:?}");
     }
 }

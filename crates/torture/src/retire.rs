@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use grapevine_model::{EntryKind, ImportedEntry, Reply, Request, ServerName};
+use grapevine_model::{EntryChange, EntryKind, ImportedEntry, Reply, Request, ServerName};
 use grapevine_user::GrapevineUser;
 
 use crate::check;
@@ -12,7 +12,7 @@ use crate::dice::Dice;
 use crate::machine::{FIRST_REGISTRY, Machines};
 use crate::pause;
 use crate::senders::Sender;
-use crate::world::{World, name};
+use crate::world::{PROGRAMS, World, name};
 
 /// Entries of an import: well below what one request may hold.
 const AT_ONCE: usize = 250;
@@ -55,6 +55,57 @@ pub(crate) fn names(load: Load) -> Vec<String> {
     (0..load.inboxes)
         .map(|n| format!("r{n}@{FIRST_REGISTRY}"))
         .collect()
+}
+
+/// Until a server says itself that it may be switched off.
+fn leaves(machines: &Machines, machine: usize, begun: Instant) -> anyhow::Result<()> {
+    while !machines
+        .log(machine)
+        .contains("retired: everything is handed over")
+    {
+        ensure!(
+            begun.elapsed() < HANDED_OVER,
+            "{} does not say that it has left",
+            machines.name(machine)
+        );
+        pause(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+/// A server comes while clients go on, holds all registries and an inbox, and is retired again. Says how long it took to leave.
+///
+/// # Errors
+/// It does not come, or does not leave.
+pub(crate) fn comes_and_goes(
+    world: &World,
+    machines: &mut Machines,
+    by: usize,
+    stays: Duration,
+) -> anyhow::Result<Duration> {
+    let machine = machines.add(by)?;
+    let new = machines.name(machine);
+    for registry in [FIRST_REGISTRY, crate::world::SECOND_REGISTRY] {
+        machines.operator(by, &["registry", "holders", registry, "--add", &new])?;
+    }
+    let operator = check::operator(world, &machines.dir(by));
+    let sites = [new.as_str(), &machines.name(by)].map(str::parse::<ServerName>);
+    let sites: Result<Vec<_>, _> = sites.into_iter().collect();
+    let sites = sites?;
+    for owner in PROGRAMS.into_iter().take(1).chain(["p0@pa.example"]) {
+        let request = Request::Change {
+            name: name(owner)?,
+            change: EntryChange::Sites(sites.clone()),
+        };
+        world.done(&operator, request)?;
+    }
+    pause(stays);
+    let begun = Instant::now();
+    machines.retire(&new, by)?;
+    leaves(machines, machine, begun)?;
+    let took = begun.elapsed();
+    machines.remove_last().context("switching it off")?;
+    Ok(took)
 }
 
 /// Makes the inboxes, all of them with the server that is going to leave as one of their two sites.
@@ -121,19 +172,7 @@ pub(crate) fn retire(
     let begun = Instant::now();
     machines.retire(&leaving, last)?;
     let accepted = begun.elapsed();
-    // It says so itself: then it may be switched off.
-    let says = |machines: &Machines| {
-        let logs = machines.logs();
-        logs.iter()
-            .any(|(_, log)| log.contains("retired: everything is handed over"))
-    };
-    while !says(machines) {
-        ensure!(
-            begun.elapsed() < HANDED_OVER,
-            "{leaving} does not say that it has left"
-        );
-        pause(Duration::from_millis(200));
-    }
+    leaves(machines, last, begun)?;
     let handed_over = begun.elapsed();
     machines.remove_last().context("switching it off")?;
     pause(BEFORE);

@@ -12,15 +12,25 @@ use crate::askers::Asker;
 use crate::changers::Changer;
 use crate::check;
 use crate::dice::Dice;
-use crate::machine::{Machines, PASSWORD, REGISTRAR};
+use crate::disk::Disks;
+use crate::machine::{Machines, PASSWORD, Programs, REGISTRAR};
 use crate::mail_programs::Program;
 use crate::pause;
-use crate::plan::{self, Fault, Loss, Strike, Successor};
+use crate::plan::{self, After, Fault, Loss, Strike, Successor, Way};
 use crate::readers::Reader;
 use crate::retire::{self, Load};
 use crate::senders::Sender;
 use crate::world::{CLUBS, PROGRAMS, VICTIM, World, password_of};
 
+/// A run with so many violations says nothing more by going on.
+const MOST_VIOLATIONS: usize = 20;
+/// What a server rightly says when its disk is full: a person must act.
+const FULL_DISK: [&str; 4] = [
+    "the disk is nearly full",
+    "a commit could not be written",
+    "the store has failed and takes no more commits",
+    "No space left on device",
+];
 /// Clients pause so long between two operations, at most: many small ones say more than a few at full speed.
 const PACE_MS: u64 = 120;
 /// A lost server is struck off only when it is held for lost.
@@ -41,6 +51,10 @@ pub struct Options {
     pub retire: Option<Load>,
     /// The program `grapevine`.
     pub program: PathBuf,
+    /// What it is replaced by where the program is rolled; none: by itself.
+    pub other_program: Option<PathBuf>,
+    /// The mistake that all servers make on purpose: their program must have been built for that.
+    pub planted: Option<String>,
     /// What happens is told as it happens.
     pub tells: bool,
     /// The folder is kept.
@@ -52,6 +66,8 @@ pub struct Options {
 pub struct Report {
     /// For a person.
     pub text: String,
+    /// The same as Markdown.
+    pub markdown: String,
     /// What was wrong; nothing, if all is well.
     pub violations: Vec<String>,
     /// Messages that were accepted.
@@ -82,7 +98,17 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         true => temp.keep(),
         false => temp.path().to_path_buf(),
     };
-    let machines = Machines::up(&options.program, &folder, options.servers)?;
+    let other = options.other_program.as_ref();
+    let programs = Programs {
+        first: options.program.clone(),
+        other: other.unwrap_or(&options.program).clone(),
+        planted: options.planted.clone(),
+        disks: match options.keeps {
+            true => Disks::Kept,
+            false => Disks::Small,
+        },
+    };
+    let machines = Machines::up(programs, &folder, options.servers)?;
     let crowd = options.retire.map(retire::names).unwrap_or_default();
     let world = Arc::new(World::new(machines.places.clone(), crowd)?);
     let mut run = Run {
@@ -97,6 +123,10 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         options.servers,
         folder.display()
     ));
+    if run.machines.disk(0).is_none() {
+        run.more = "left out: full disks (none can be mounted here)\n".to_owned();
+        run.tell(run.more.trim());
+    }
     run.begin()?;
     let clients = clients(&world, options.seed);
     let ended = match options.retire {
@@ -149,17 +179,35 @@ impl Run<'_> {
     fn rounds(&mut self) -> anyhow::Result<()> {
         let begun = Instant::now();
         let mut number = 0;
-        while begun.elapsed() < self.options.length && self.world.oracle().violations.len() < 20 {
+        // A mistake that was planted is found by its first violation.
+        let most = match self.options.planted {
+            Some(_) => 1,
+            None => MOST_VIOLATIONS,
+        };
+        while begun.elapsed() < self.options.length && self.world.oracle().violations.len() < most {
             let length_ms = u64::try_from(self.options.round.as_millis()).unwrap_or(u64::MAX);
             let round = plan::round(self.options.seed, number, self.machines.count(), length_ms);
             self.tell(&format!("round {number}: {} faults", round.strikes.len()));
             self.world.open();
             self.strikes(&round.strikes)?;
             self.account("the faults")?;
-            if let Some(loss) = &round.loss {
-                self.world.open();
-                self.loses(loss)?;
-                self.account("the loss of a machine")?;
+            self.world.open();
+            match &round.after {
+                After::Loss(loss) => {
+                    self.loses(loss)?;
+                    self.account("the loss of a machine")?;
+                }
+                After::Roll { order, pause_ms } => {
+                    self.rolls(order, Duration::from_millis(*pause_ms))?;
+                    self.account("the program was rolled")?;
+                }
+                After::Newcomer { by, stays_ms } => {
+                    self.world.figures().fault("server joined, and retired");
+                    let stays = Duration::from_millis(*stays_ms);
+                    let took = retire::comes_and_goes(self.world, &mut self.machines, *by, stays)?;
+                    self.tell(&format!("a server came, and left within {took:.1?}"));
+                    self.account("a server came and left")?;
+                }
             }
             number += 1;
         }
@@ -171,8 +219,9 @@ impl Run<'_> {
         self.world.figures().fault("server retired");
         let seed = self.options.seed;
         let took = retire::retire(self.world, &mut self.machines, seed, load)?;
-        self.more = took.text(load);
-        self.tell(self.more.trim());
+        let text = took.text(load);
+        self.tell(text.trim());
+        self.more.push_str(&text);
         self.account("the server has left")
     }
 
@@ -211,6 +260,10 @@ impl Run<'_> {
                     let Some(strike) = next.next() else { break };
                     wait_until(begun, strike.at_ms);
                     self.tell(&strike.fault.to_string());
+                    if matches!(strike.fault, Fault::Disk { machine, .. } if self.machines.disk(machine).is_none())
+                    {
+                        continue;
+                    }
                     self.world.figures().fault(strike.fault.kind());
                     self.strikes_now(&strike.fault);
                     mend.push((strike.at_ms + strike.fault.lasts_ms(), &strike.fault));
@@ -236,6 +289,12 @@ impl Run<'_> {
             }
             Fault::Cut { ways, .. } => self.machines.relays.cut(ways),
             Fault::Sever { machine } => self.machines.relays.sever(*machine),
+            Fault::Disk { machine, full, .. } => {
+                let filled = self.machines.disk(*machine).map(|disk| disk.fill(*full));
+                if let Some(Err(error)) = filled {
+                    self.tell(&format!("the disk could not be filled: {error}"));
+                }
+            }
             Fault::Blackout { .. } => {
                 (0..self.machines.count()).for_each(|machine| self.machines.kill(machine));
             }
@@ -256,11 +315,34 @@ impl Run<'_> {
             Fault::Stop { machine, .. } => self.machines.signal(*machine, Signal::SIGCONT),
             Fault::Cut { ways, .. } => self.machines.relays.heal(ways),
             Fault::Sever { .. } => {}
+            Fault::Disk { machine, .. } => {
+                if let Some(disk) = self.machines.disk(*machine) {
+                    disk.relieve();
+                }
+                // A server that can't write stops.
+                if !self.machines.runs(*machine) {
+                    self.machines.launch(*machine)?;
+                }
+            }
             Fault::Blackout { .. } => {
                 for machine in 0..self.machines.count() {
                     self.machines.launch(machine)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Each server's program is replaced by the other one, one server after the other.
+    fn rolls(&mut self, order: &[usize], pauses: Duration) -> anyhow::Result<()> {
+        self.world.figures().fault("program rolled");
+        for machine in order.iter().copied() {
+            self.ends_in_order(machine);
+            self.machines.replace_program(machine);
+            self.machines.launch(machine)?;
+            self.machines.wait_until_ready(machine)?;
+            self.tell(&format!("machine {}: another program", machine + 1));
+            pause(pauses);
         }
         Ok(())
     }
@@ -275,12 +357,27 @@ impl Run<'_> {
             "machine {}: {lost} is lost with its disk",
             machine + 1
         ));
-        self.world.figures().fault("machine lost, disk included");
+        let ways: Vec<Way> = (0..self.machines.count())
+            .filter(|other| *other != machine)
+            .flat_map(|other| plan::between(machine, other))
+            .collect();
+        let kind = match loss.cut_off_ms {
+            0 => "machine lost, disk included",
+            _ => {
+                self.machines.relays.cut(&ways);
+                wait_until(begun, loss.at_ms + loss.cut_off_ms);
+                "machine cut off, then lost"
+            }
+        };
+        self.world.figures().fault(kind);
         // What had one copy there, and was not said to have more, may be gone.
         self.machines.kill(machine);
         self.world.oracle().lost += 1;
         self.machines.destroy(machine)?;
-        wait_until(begun, loss.at_ms + loss.unnoticed_ms);
+        if loss.cut_off_ms > 0 {
+            self.machines.relays.heal(&ways);
+        }
+        wait_until(begun, loss.at_ms + loss.cut_off_ms + loss.unnoticed_ms);
         let by = (machine + 1) % self.machines.count();
         match loss.successor {
             Successor::NewName => {
@@ -339,7 +436,10 @@ impl Run<'_> {
     /// An ERROR is for a person to act on: none is expected of anything here. Nor is a panic ever.
     fn look_at_logs(&self) {
         for (server, log) in self.machines.logs() {
-            let is_error = |line: &&str| line.contains(" ERROR ") || line.contains("panicked");
+            let is_error = |line: &&str| {
+                let of_a_disk = FULL_DISK.iter().any(|known| line.contains(known));
+                (line.contains(" ERROR ") && !of_a_disk) || line.contains("panicked")
+            };
             for line in log.lines().filter(is_error).take(3) {
                 self.world
                     .oracle()
@@ -352,14 +452,13 @@ impl Run<'_> {
         let oracle = self.world.oracle();
         let figures = self.world.figures();
         let [accepted, one_copy, unknown, refused] = oracle.counts();
-        let mut text = format!(
-            "seed {}, {} servers, {:.0} s\n\n{}\n",
+        let what = format!(
+            "seed {}, {} servers, {:.0} s",
             self.options.seed,
             self.options.servers,
             self.begun.elapsed().as_secs_f64(),
-            figures.table()
         );
-        text.push_str(&format!(
+        let mut sums = format!(
             "{}messages: {accepted} accepted ({one_copy} on one disk at first), {unknown} unknown, {refused} refused\n\
              changes of registries acknowledged: {}\n\
              deeds in folders acknowledged: {}\n\
@@ -370,12 +469,16 @@ impl Run<'_> {
             oracle.folders.acknowledged(),
             oracle.lost,
             oracle.violations.len()
-        ));
+        );
         for violation in &oracle.violations {
-            text.push_str(&format!("  {violation}\n"));
+            sums.push_str(&format!("  {violation}\n"));
         }
         Report {
-            text,
+            text: format!("{what}\n\n{}\n{sums}", figures.table()),
+            markdown: format!(
+                "# Torture run: {what}\n\n{}\n```\n{sums}```\n",
+                figures.markdown()
+            ),
             violations: oracle.violations.clone(),
             accepted,
             faults: figures.faults(),

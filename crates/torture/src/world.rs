@@ -336,7 +336,10 @@ impl World {
     }
 
     /// Asked until it is done: servers that have just met may not have all registries yet.
-    fn done(&self, user: &GrapevineUser, request: Request) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// It is refused for a long time.
+    pub(crate) fn done(&self, user: &GrapevineUser, request: Request) -> anyhow::Result<()> {
         let mut last = None;
         for _ in 0..100 {
             match self.call(user, request.clone()) {

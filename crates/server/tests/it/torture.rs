@@ -21,6 +21,8 @@ fn what_real_servers_acknowledged_under_random_faults_is_there_once_at_every_hol
         round: Duration::from_secs(20),
         retire: None,
         program: env!("CARGO_BIN_EXE_grapevine").into(),
+        other_program: None,
+        planted: None,
         tells: true,
         keeps: false,
     })
