@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_core::Staged;
 use grapevine_model::{
     ErrorKind, InboxListing, MailPlace, MailboxAsk, MessageId, Name, Refusal, Reply,
     Request as Ask, ServerName, Source, Speaker, Submission,
@@ -303,24 +304,13 @@ impl ClientService {
         head: AppendHead,
         parts: &mut Streaming<v1::SubmitPart>,
     ) -> Result<Result<Reply, Refusal>, Status> {
-        let speaker = match self.speaker(from, head.caller).await {
-            Ok(Speaker::Anonymous) => {
-                return Ok(Err(Refusal::new(
-                    ErrorKind::NotAuthenticated,
-                    "who has a mailbox says who it is: give a name and a password",
-                )));
-            }
-            Ok(speaker) => speaker,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let held = match self.stage(parts).await? {
-            Ok(held) => held,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let Some(staged) = held.release() else {
-            return Err(Status::internal("a body was staged and is not there"));
-        };
-        Ok(self.core.append(speaker, head.request, staged).await)
+        let nobody = "who has a mailbox says who it is: give a name and a password";
+        Ok(
+            match self.handed_in(from, head.caller, nobody, parts).await? {
+                Ok((speaker, staged)) => self.core.append(speaker, head.request, staged).await,
+                Err(refusal) => Err(refusal),
+            },
+        )
     }
 
     /// Takes a message: first who it is from, then its body.
@@ -330,22 +320,10 @@ impl ClientService {
         head: SubmitHead,
         parts: &mut Streaming<v1::SubmitPart>,
     ) -> Result<Result<Reply, Refusal>, Status> {
-        let speaker = match self.speaker(from, head.caller).await {
-            Ok(Speaker::Anonymous) => {
-                return Ok(Err(Refusal::new(
-                    ErrorKind::NotAuthenticated,
-                    "who hands in a message says who it is: give a name and a password",
-                )));
-            }
-            Ok(speaker) => speaker,
+        let nobody = "who hands in a message says who it is: give a name and a password";
+        let (speaker, staged) = match self.handed_in(from, head.caller, nobody, parts).await? {
+            Ok(handed_in) => handed_in,
             Err(refusal) => return Ok(Err(refusal)),
-        };
-        let held = match self.stage(parts).await? {
-            Ok(held) => held,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let Some(staged) = held.release() else {
-            return Err(Status::internal("a body was staged and is not there"));
         };
         let submission = Submission {
             id: head.id,
@@ -355,6 +333,31 @@ impl ClientService {
             reports: None,
         };
         Ok(self.core.submit(submission, staged).await)
+    }
+
+    /// Who hands something in, and its body; whoever does not say who he is hears why he must.
+    async fn handed_in(
+        &self,
+        from: From,
+        caller: Caller,
+        nobody: &str,
+        parts: &mut Streaming<v1::SubmitPart>,
+    ) -> Result<Result<(Speaker, Staged), Refusal>, Status> {
+        let speaker = match self.speaker(from, caller).await {
+            Ok(Speaker::Anonymous) => {
+                return Ok(Err(Refusal::new(ErrorKind::NotAuthenticated, nobody)));
+            }
+            Ok(speaker) => speaker,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let held = match self.stage(parts).await? {
+            Ok(held) => held,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        match held.release() {
+            Some(staged) => Ok(Ok((speaker, staged))),
+            None => Err(Status::internal("a body was staged and is not there")),
+        }
     }
 
     async fn stage(
