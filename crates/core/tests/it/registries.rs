@@ -321,3 +321,82 @@ fn a_deleted_registry_is_gone_with_its_names() {
         );
     }
 }
+
+/// Found by the simulator: the removal of a server that is gone for good was written late, by somebody who had not heard that
+/// another one had joined under its name, and put that one out of the registration database.
+#[test]
+fn the_late_removal_of_a_lost_server_does_not_put_out_its_successor_of_the_same_name() {
+    let mut cluster = Cluster::new(3);
+    cluster.kill("s3");
+    cluster.nodes.remove(&server("s3"));
+    cluster.pass(5_000);
+    cluster.part("s1", "s2");
+    cluster.pass(5_000);
+    let lost = || Request::Retire {
+        server: server("s3"),
+    };
+    cluster.alarms_expected = true;
+    cluster.ok("s1", Speaker::Operator, lost());
+    cluster.join("s3");
+    cluster.part("s2", "s3");
+    cluster.pass(5_000);
+    cluster.ok("s2", Speaker::Operator, lost());
+    cluster.pass(3_000);
+    cluster.broken.clear();
+    cluster.pass(30_000);
+    for registry in ["gv", "ms"] {
+        for at in ["s1", "s2", "s3"] {
+            let show = Request::RegistryShow {
+                registry: registry.parse().unwrap(),
+            };
+            let Reply::Registry(view) = cluster.ok(at, Speaker::Operator, show) else {
+                panic!()
+            };
+            assert!(
+                view.holders.contains(&server("s3")),
+                "{registry} at {at}: {:?}",
+                view.holders
+            );
+        }
+    }
+}
+
+/// Found by the simulator: what a server wrote in a registry that it had left came to its holders when they waited for it
+/// no more, and brought back who had been removed.
+#[test]
+fn a_server_that_has_left_a_registry_writes_no_more_in_it() {
+    let mut cluster = Cluster::new(2);
+    let far = || "far".parse().unwrap();
+    let create = Request::RegistryCreate {
+        registry: far(),
+        holders: vec![server("s1"), server("s2")],
+        registrars: vec![name("registrar@pa")],
+    };
+    cluster.ok("s1", Speaker::Operator, create);
+    cluster.pass(3_000);
+    cluster.group("g^@far", &[], &[]);
+    cluster.pass(3_000);
+    // s1 hands its copy over only when s2 can be reached again.
+    cluster.cut.insert(server("s2"));
+    let leave = Request::HolderRemove {
+        registry: far(),
+        server: server("s1"),
+    };
+    cluster.ok("s1", Speaker::Operator, leave);
+    cluster.pass(15_000);
+    let join = || add("g^@far", GroupList::Members, "needham@pa");
+    let refused = cluster.refused("s1", Speaker::Operator, join());
+    assert_eq!(refused, ErrorKind::Unavailable);
+    cluster.cut.clear();
+    cluster.pass(10_000);
+    cluster.ok("s1", Speaker::Operator, join());
+    let check = Request::Check {
+        group: name("g^@far"),
+        list: GroupList::Members,
+        who: name("needham@pa"),
+    };
+    assert_eq!(
+        cluster.ok("s2", Speaker::Operator, check),
+        Reply::Check(Check::Yes)
+    );
+}
