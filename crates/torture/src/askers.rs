@@ -16,8 +16,6 @@ use crate::wire_http::{self, Ask, Came as Said};
 use crate::wire_ldap::Ldap;
 use crate::world::{GHOSTS, WEB, World, password_of};
 
-/// Members that are let in and shut out: few, so that answers are remembered when they change.
-const MEMBERS: u64 = 4;
 /// Result codes of LDAP: RFC 4511, appendix A.
 const SUCCESS: u8 = 0;
 const WRONG_PASSWORD: u8 = 49;
@@ -34,6 +32,10 @@ pub(crate) struct Asker<'a> {
     lost: u32,
     /// Whose membership was changed under what is seen.
     covered: BTreeSet<String>,
+    /// How many have been let in and shut out.
+    guests: u64,
+    /// Whether the present one is in.
+    is_in: bool,
 }
 
 impl<'a> Asker<'a> {
@@ -47,6 +49,8 @@ impl<'a> Asker<'a> {
             seen: None,
             lost: 0,
             covered: BTreeSet::new(),
+            guests: 0,
+            is_in: false,
         }
     }
 
@@ -62,14 +66,14 @@ impl<'a> Asker<'a> {
         self.world.oracle().violation(what);
     }
 
-    /// Lets somebody in or shuts him out, then asks whether he is in: at any server, with what was seen.
+    /// Lets somebody in, or shuts him out for good, then asks whether he is in: at any server, with what was seen.
     pub(crate) fn lets_in_and_shuts_out(&mut self) {
         let (group, owner) = WEB;
-        let member = format!("w{}@outside.example", self.dice.below(MEMBERS));
+        let member = format!("w{}c{}@outside.example", self.guests, self.client);
         let key = Key::Member(group.to_owned(), member.clone());
-        let (value, how, verb) = match self.dice.chance(50) {
-            true => ("in", "PUT", "add a member by HTTP"),
-            false => ("out", "DELETE", "remove a member by HTTP"),
+        let (value, how, verb) = match self.is_in {
+            false => ("in", "PUT", "add a member by HTTP"),
+            true => ("out", "DELETE", "remove a member by HTTP"),
         };
         let Some(place) = self.world.places.get(self.machine) else {
             return;
@@ -110,7 +114,11 @@ impl<'a> Asker<'a> {
         self.world.oracle().written(&key, attempt, fate);
         self.came(verb, came);
         match came {
-            Came::Done => drop(self.covered.insert(member.clone())),
+            Came::Done => {
+                self.covered.insert(member.clone());
+                self.guests += u64::from(self.is_in);
+                self.is_in = !self.is_in;
+            }
             Came::Denied | Came::Unavailable | Came::Unknown => self.next_machine(),
         }
         self.asks(&key, &member);

@@ -151,16 +151,19 @@ pub(crate) fn account(world: &World, machines: &Machines) -> anyhow::Result<()> 
 fn alone(world: &World, machines: &Machines) -> anyhow::Result<()> {
     let begun = Instant::now();
     for machine in 0..machines.count() {
-        while status(world, machines, machine)?
-            .peers
-            .iter()
-            .any(|peer| peer.up)
-        {
+        loop {
+            let heard: Vec<_> = status(world, machines, machine)?
+                .peers
+                .into_iter()
+                .filter(|peer| peer.up)
+                .collect();
+            if heard.is_empty() {
+                break;
+            }
             if begun.elapsed() > NOTICED {
-                bail!(
-                    "{} does not notice that it is alone",
-                    machines.name(machine)
-                );
+                let server = machines.name(machine);
+                let lines = machines.relays.story();
+                bail!("{server} does not notice that it is alone: it hears {heard:?}; {lines}");
             }
             pause(Duration::from_millis(100));
         }
@@ -246,8 +249,10 @@ fn calm_folders(world: &World, machines: &Machines) -> anyhow::Result<()> {
         let begun = Instant::now();
         let folders = || -> std::io::Result<Vec<_>> {
             let mut imap = mail_programs::log_in(world, &place, owner)?;
-            let made = world.oracle().folders.is_made(owner);
-            let second = made.then(|| seen(&mut imap, BOX)).transpose()?;
+            let none = || std::io::Error::other("no listing now");
+            // One that lacks is seen at each site by itself.
+            let is_there = imap.folders()?.ok_or_else(none)?.contains(BOX);
+            let second = is_there.then(|| seen(&mut imap, BOX)).transpose()?;
             Ok(second
                 .into_iter()
                 .chain([seen(&mut imap, INBOX)?])
@@ -309,7 +314,11 @@ fn folders_of(world: &World, machines: &Machines, owner: &str) -> anyhow::Result
             "{owner} has {} inbox sites that answer: {held:?}",
             held.len()
         )),
-        _ => world.oracle().folders.hardens(owner),
+        _ => {
+            let mut oracle = world.oracle();
+            let lost = oracle.lost;
+            oracle.folders.hardens(owner, lost);
+        }
     }
     Ok(())
 }

@@ -30,10 +30,16 @@ impl Sure {
         matches!(self, Self::Yes(yes) if yes.must_survive(lost))
     }
 
-    fn hardens(&mut self) {
-        if let Self::Yes(yes) = self {
-            yes.copies = Some(2);
-        }
+    /// What had to be there was; what may have been lost may be there or not, from now on.
+    fn hardens(&mut self, lost: u32) {
+        *self = match *self {
+            Self::Yes(yes) if yes.must_survive(lost) => Self::Yes(Yes {
+                copies: Some(2),
+                ..yes
+            }),
+            Self::Yes(_) | Self::Perhaps => Self::Perhaps,
+            Self::Never => Self::Never,
+        };
     }
 }
 
@@ -224,18 +230,20 @@ impl Folders {
         wrong
     }
 
-    /// Each of its sites has shown all of it: from now on it stands on two disks.
-    pub(crate) fn hardens(&mut self, owner: &str) {
+    /// Each of its sites has shown all of it that must be there: from now on that stands on two disks.
+    pub(crate) fn hardens(&mut self, owner: &str, lost: u32) {
         let Some(mailbox) = self.mailboxes.get_mut(owner) else {
             return;
         };
-        mailbox.made.hardens();
+        mailbox.made.hardens(lost);
         for mail in mailbox.mails.values_mut() {
-            mail.appended.hardens();
-            mail.moved.hardens();
-            mail.expunged.hardens();
-            mail.set.values_mut().for_each(Sure::hardens);
-            mail.cleared.values_mut().for_each(Sure::hardens);
+            mail.appended.hardens(lost);
+            mail.moved.hardens(lost);
+            mail.expunged.hardens(lost);
+            mail.set.values_mut().for_each(|sure| sure.hardens(lost));
+            mail.cleared
+                .values_mut()
+                .for_each(|sure| sure.hardens(lost));
         }
     }
 

@@ -58,8 +58,12 @@ fn a_mail_that_was_acknowledged_must_be_there_once_and_where_it_was_moved() {
 fn what_may_have_been_on_a_lost_disk_only_is_not_asked_for_unless_it_has_been_seen_twice() {
     let mut folders = told(&[Deed::Append]);
     assert!(settled(&folders, 1, &[]).is_empty());
-    folders.hardens(OWNER);
+    folders.hardens(OWNER, 0);
     assert_eq!(settled(&folders, 1, &[]).len(), 1);
+    // What was excused once stays excused.
+    let mut excused = told(&[Deed::Append]);
+    excused.hardens(OWNER, 1);
+    assert!(settled(&excused, 1, &[]).is_empty());
 }
 
 #[test]

@@ -31,7 +31,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 pub use retire::Load;
-pub use run::{Options, Report, run};
+pub use run::{Options, Report, STUCK, run};
 
 /// Waits so long: for another process, which cannot be waited for in any other way.
 pub(crate) fn pause(time: Duration) {

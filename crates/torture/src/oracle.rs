@@ -3,6 +3,7 @@
 //! A request that was not answered is unknown, neither done nor undone. Must learn nothing but what clients were told, and how
 //! many machines were lost.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -13,6 +14,9 @@ use crate::world::password_of;
 
 /// Stands before a message's token, in its first line.
 pub(crate) const TOKEN_FIELD: &str = "X-Torture: ";
+
+/// Violations that are told at once.
+const MOST_TOLD: usize = 30;
 
 /// What became of a message that somebody handed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +162,11 @@ impl Oracle {
     /// Notes a violation; the same one once.
     pub(crate) fn violation(&mut self, what: String) {
         if !self.violations.contains(&what) {
-            eprintln_now(&format!("VIOLATION {what}"));
+            match self.violations.len().cmp(&MOST_TOLD) {
+                Ordering::Less => eprintln_now(&format!("VIOLATION {what}")),
+                Ordering::Equal => eprintln_now("VIOLATION and more: the report has all"),
+                Ordering::Greater => {}
+            }
             self.violations.push(what);
         }
     }
@@ -316,11 +324,16 @@ impl Oracle {
                 WriteFate::Done(..) | WriteFate::Unknown | WriteFate::Refused => None,
             })
             .max();
+        // Who writes a key has seen what he wrote before: a change that was made outdates an older word that nothing had to be done.
+        let changed_at = writes.iter().rposition(|write| {
+            matches!(write.fate, WriteFate::Done(Some(_), yes) if yes.must_survive(self.lost))
+        });
         let mut values: BTreeMap<String, bool> = BTreeMap::new();
-        for write in writes {
+        for (at, write) in writes.iter().enumerate() {
             let may = match write.fate {
                 WriteFate::Refused => false,
-                WriteFate::Unknown | WriteFate::Done(None, _) => true,
+                WriteFate::Unknown => true,
+                WriteFate::Done(None, _) => changed_at.is_none_or(|changed_at| at > changed_at),
                 WriteFate::Done(Some(stamp), _) => last.is_none_or(|last| stamp >= last),
             };
             *values.entry(write.value.clone()).or_default() |= may;

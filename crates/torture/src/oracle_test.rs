@@ -182,3 +182,28 @@ fn the_last_acknowledged_write_stands_and_a_denied_one_never_does() {
     oracle.stands("s1", &key, "in");
     assert_one(&oracle, "is \"in\"");
 }
+
+#[test]
+fn a_word_that_nothing_had_to_be_done_is_outdated_by_a_later_change() {
+    let mut oracle = Oracle::default();
+    let key = Key::Member(
+        "club^@pa.example".to_owned(),
+        "m1@outside.example".to_owned(),
+    );
+    let stamp = |time| Stamp {
+        time: Hlc(time),
+        origin: OriginId(1),
+    };
+    for (value, fate) in [
+        ("in", WriteFate::Done(Some(stamp(1)), yes(2))),
+        ("in", WriteFate::Done(None, yes(2))),
+        ("out", WriteFate::Done(Some(stamp(2)), yes(2))),
+    ] {
+        let attempt = oracle.writes(&key, value);
+        oracle.written(&key, attempt, fate);
+    }
+    oracle.stands("s1", &key, "out");
+    assert!(oracle.violations.is_empty(), "{:?}", oracle.violations);
+    oracle.stands("s1", &key, "in");
+    assert_one(&oracle, "after 3 writes");
+}

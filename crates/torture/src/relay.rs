@@ -13,6 +13,8 @@ use std::thread;
 
 use crate::plan::Way;
 
+/// A caller is looked up so often, until he is found.
+const LOOKS: u32 = 5;
 /// One piece of what a relay carries.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -89,6 +91,20 @@ impl Relays {
         self.shared.changed.notify_all();
     }
 
+    /// Whose connections are carried to whom, and what is cut: for a person.
+    pub(crate) fn story(&self) -> String {
+        let lines = self.shared.lock();
+        let open: Vec<_> = lines
+            .open
+            .values()
+            .map(|open| (open.from, open.to))
+            .collect();
+        format!(
+            "processes {:?}, open {open:?}, cut {:?}",
+            lines.processes, lines.cut
+        )
+    }
+
     /// Breaks a machine's connections with the other servers, and leaves clients alone.
     pub(crate) fn sever(&self, machine: usize) {
         for open in self.shared.lock().open.values() {
@@ -120,7 +136,8 @@ fn listen(listener: &TcpListener, to: usize, behind: u16, shared: &Arc<Shared>) 
         }
         let shared = Arc::clone(shared);
         thread::spawn(move || {
-            let from = shared.who(caller.peer_addr().ok()?.port());
+            let at = caller.local_addr().ok()?.port();
+            let from = shared.who(caller.peer_addr().ok()?.port(), at);
             shared.wait(from, Some(to));
             let caller = Arc::new(caller);
             let server = Arc::new(TcpStream::connect(("127.0.0.1", behind)).ok()?);
@@ -146,9 +163,10 @@ impl Shared {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The server whose process has this port of loopback; none for a client.
-    fn who(&self, port: u16) -> Option<usize> {
-        let inode = inode_of(port)?;
+    /// The server whose process has called from this port of loopback to that one; none for a client.
+    fn who(&self, port: u16, called: u16) -> Option<usize> {
+        // The table is not read in one moment: where much comes and goes, a line may be passed over.
+        let inode = (0..LOOKS).find_map(|_| inode_of(port, called))?;
         let socket = format!("socket:[{inode}]");
         let processes = self.lock().processes.clone();
         processes.iter().position(|process| {
@@ -199,12 +217,15 @@ impl Shared {
     }
 }
 
-/// The inode of the socket that is connected from this port of loopback.
-fn inode_of(port: u16) -> Option<u64> {
+/// The inode of the socket that is connected from this port of loopback to that one: a port may have several connections, and some
+/// that are over.
+fn inode_of(port: u16, called: u16) -> Option<u64> {
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
     let local = format!("0100007F:{port:04X}");
+    let remote = format!("0100007F:{called:04X}");
     table.lines().find_map(|line| {
         let columns: Vec<&str> = line.split_whitespace().collect();
-        (*columns.get(1)? == local).then(|| columns.get(9)?.parse().ok())?
+        (*columns.get(1)? == local && *columns.get(2)? == remote)
+            .then(|| columns.get(9)?.parse().ok())?
     })
 }

@@ -12,7 +12,7 @@ use crate::askers::Asker;
 use crate::changers::Changer;
 use crate::check;
 use crate::dice::Dice;
-use crate::disk::Disks;
+use crate::disk::{Disks, Full};
 use crate::machine::{Machines, PASSWORD, Programs, REGISTRAR};
 use crate::mail_programs::Program;
 use crate::pause;
@@ -22,6 +22,8 @@ use crate::retire::{self, Load};
 use crate::senders::Sender;
 use crate::world::{CLUBS, PROGRAMS, VICTIM, World, password_of};
 
+/// What a run says that could not be ended: servers that do not start, or have not settled.
+pub const STUCK: &str = "the run could not go on";
 /// A run with so many violations says nothing more by going on.
 const MOST_VIOLATIONS: usize = 20;
 /// What a server rightly says when its disk is full: a person must act.
@@ -143,9 +145,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         }
     }
     if let Err(error) = &ended {
-        world
-            .oracle()
-            .violation(format!("the run could not go on: {error:#}"));
+        world.oracle().violation(format!("{STUCK}: {error:#}"));
     }
     run.look_at_logs();
     if options.keeps {
@@ -315,12 +315,13 @@ impl Run<'_> {
             Fault::Stop { machine, .. } => self.machines.signal(*machine, Signal::SIGCONT),
             Fault::Cut { ways, .. } => self.machines.relays.heal(ways),
             Fault::Sever { .. } => {}
-            Fault::Disk { machine, .. } => {
+            Fault::Disk { machine, full, .. } => {
                 if let Some(disk) = self.machines.disk(*machine) {
                     disk.relieve();
                 }
-                // A server that can't write stops.
-                if !self.machines.runs(*machine) {
+                // A server that can't write stops, or is about to: its operator starts it again.
+                if *full == Full::Whole {
+                    self.machines.kill(*machine);
                     self.machines.launch(*machine)?;
                 }
             }
