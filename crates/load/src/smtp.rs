@@ -64,6 +64,9 @@ pub(crate) struct Args {
     /// Begin messages for so long
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
+    /// Begin at most so many messages a second, over all sessions, evenly; else as many as are answered
+    #[arg(long, value_name = "R", value_parser = rate_of)]
+    rate: Option<f64>,
     /// Octets of a message, header and line ends included
     #[arg(long, value_name = "BYTES", default_value_t = 4096)]
     size: usize,
@@ -73,6 +76,15 @@ pub(crate) struct Args {
     /// Whether the envelope goes in one write
     #[arg(long, value_enum, default_value_t = Envelope::Pipelined)]
     envelope: Envelope,
+}
+
+/// A rate that leaves a finite pause between two messages.
+fn rate_of(text: &str) -> Result<f64, String> {
+    const LEAST: f64 = 1e-6;
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate >= LEAST => Ok(rate),
+        Ok(_) | Err(_) => Err(format!("a number of messages a second, {LEAST} at least")),
+    }
 }
 
 /// What is spoken.
@@ -127,6 +139,7 @@ struct Plan {
     begun: AtomicU64,
     most: u64,
     limit: Option<Duration>,
+    rate: Option<f64>,
 }
 
 /// What a session found.
@@ -210,6 +223,7 @@ impl Plan {
             begun: AtomicU64::new(0),
             most: args.messages.unwrap_or(u64::MAX),
             limit: args.seconds.map(Duration::from_secs),
+            rate: args.rate,
         })
     }
 
@@ -220,6 +234,14 @@ impl Plan {
         }
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
         (number < self.most).then_some(number)
+    }
+
+    /// Waits until a message may begin.
+    async fn until_due(&self, number: u64, start: Instant) {
+        if let Some(rate) = self.rate {
+            let due = Duration::from_secs_f64(number as f64 / rate);
+            tokio::time::sleep(due.saturating_sub(start.elapsed())).await;
+        }
     }
 
     /// A session up to where MAIL may be said.
@@ -301,6 +323,7 @@ async fn session(plan: Arc<Plan>, mut lines: Option<Lines>, start: Instant) -> F
             let _ = open.write(b"QUIT\r\n").await;
             break;
         };
+        plan.until_due(number, start).await;
         match send(&plan, &mut open, number, &mut found).await {
             Ok(()) => match plan.connection {
                 Connection::Kept => lines = Some(open),

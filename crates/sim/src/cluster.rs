@@ -14,8 +14,11 @@ use grapevine_model::{
 };
 
 use crate::clock::{Clock, MAX_SKEW_MS};
+use crate::coverage::Coverage;
 use crate::dice::Dice;
 use crate::event::{ActorIndex, Ask, CallId, Event, NodeIndex, Occurrence, Outcome};
+use crate::kinds;
+use crate::meter::{self, Meter};
 use crate::network::{Network, Weather};
 use crate::node::{Doom, Fate, Node};
 use crate::oracle::Absences;
@@ -134,6 +137,12 @@ pub struct Cluster {
     pub outside: OutsideWorld,
     /// The least and the greatest by which a wall clock was wrong so far.
     skews_ms: Option<(i64, i64)>,
+    /// The newest machine of each name.
+    by_name: BTreeMap<ServerName, NodeIndex>,
+    /// What was reached so far.
+    pub coverage: Coverage,
+    /// What it costs, where that is wanted.
+    pub meter: Option<Box<Meter>>,
 }
 
 /// Mail for everybody else goes out.
@@ -171,6 +180,9 @@ impl Cluster {
             client_loss_permille: 0,
             outside: OutsideWorld::default(),
             skews_ms: None,
+            by_name: BTreeMap::new(),
+            coverage: Coverage::default(),
+            meter: None,
             options,
         }
     }
@@ -192,7 +204,7 @@ impl Cluster {
 
     /// The machine of a server's name, the newest if there were several.
     pub fn find(&self, name: &ServerName) -> Option<NodeIndex> {
-        self.nodes.iter().rposition(|node| node.name == *name)
+        self.by_name.get(name).copied()
     }
 
     /// The machines that run.
@@ -261,6 +273,7 @@ impl Cluster {
         };
         self.note_skew(skew_ms);
         let node = Node::new(name, Clock::new(skew_ms), &mut self.dice);
+        self.by_name.insert(node.name.clone(), self.nodes.len());
         self.nodes.push(node);
         self.nodes.len() - 1
     }
@@ -303,12 +316,14 @@ impl Cluster {
         self.trace.line(now_us, || format!("{name} starts"));
         match started {
             Ok(mut server) => {
+                self.coverage.reach("event start from disk");
                 let keys = self.keys_of(index);
                 server.handle(now, keys);
                 self.nodes[index].server = Some(server);
                 self.flush(index);
             }
             Err(damaged) => {
+                self.coverage.reach("event start refused");
                 let what = format!("{name} does not start: {damaged}");
                 if self.errors_expected {
                     self.say(|| what);
@@ -327,6 +342,10 @@ impl Cluster {
         let now_us = self.now_us();
         let name = self.nodes[node].name.clone();
         self.trace.line(now_us, || format!("{name} CRASHES"));
+        self.coverage.reach("event crash");
+        if let Some(meter) = &mut self.meter {
+            meter.crashed(node);
+        }
         self.nodes[node].stop();
         self.nodes[node].disk.crash(&mut self.dice);
         self.tell_peers_of_loss(node);
@@ -338,6 +357,7 @@ impl Cluster {
         let now_us = self.now_us();
         let name = self.nodes[node].name.clone();
         self.trace.line(now_us, || format!("{name} is DESTROYED"));
+        self.coverage.reach("event disk lost");
         self.nodes[node].stop();
         self.nodes[node].disk.destroy();
         self.nodes[node].disks_lost += 1;
@@ -373,6 +393,7 @@ impl Cluster {
     /// The wall clock of a machine jumps.
     pub fn jump(&mut self, node: NodeIndex, by_ms: i64) {
         self.say(|| format!("the clock of {node} jumps by {by_ms} ms"));
+        self.coverage.reach("event clock jump");
         self.nodes[node].clock.jump(by_ms);
         self.note_skew(self.nodes[node].clock.skew_ms());
     }
@@ -729,7 +750,11 @@ impl Cluster {
         let machine = &mut self.nodes[node];
         let now = machine.clock.now(now_us);
         if let Some(server) = &mut machine.server {
+            let begun = meter::stopwatch(self.meter.as_deref());
             server.handle_timeout(now);
+            if let Some(meter) = &mut self.meter {
+                meter.worked(node, begun);
+            }
             self.after_input(node);
         }
     }
@@ -741,7 +766,15 @@ impl Cluster {
         let now = machine.clock.now(now_us);
         machine.timer_calls.1 = machine.timer_calls.1.saturating_sub(CALLS_AN_INPUT);
         if let Some(server) = &mut machine.server {
+            self.coverage.reach(kinds::input(&input));
+            if let Input::Request { request, .. } | Input::Append { request, .. } = &input {
+                self.coverage.reach(kinds::request(request));
+            }
+            let begun = meter::stopwatch(self.meter.as_deref());
             server.handle(now, input);
+            if let Some(meter) = &mut self.meter {
+                meter.worked(node, begun);
+            }
             self.after_input(node);
         }
     }
@@ -766,7 +799,11 @@ impl Cluster {
         let machine = &mut self.nodes[node];
         machine.flush_planned = false;
         if let Some(server) = &mut machine.server {
+            let begun = meter::stopwatch(self.meter.as_deref());
             server.flush();
+            if let Some(meter) = &mut self.meter {
+                meter.worked(node, begun);
+            }
             self.perform(node);
         }
     }
@@ -778,6 +815,9 @@ impl Cluster {
         let (durable, next_us) = machine.disk.advance(now_us, &mut self.dice);
         if let Some(next_us) = next_us {
             self.queue.plan(next_us, Event::Disk { node, life });
+        }
+        if let Some(meter) = &mut self.meter {
+            meter.synced(node, now_us, &durable);
         }
         for seq in durable {
             if self.nodes[node].life == life {

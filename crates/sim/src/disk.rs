@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use grapevine_core::{Damaged, Op, Row, Staged, Table, Tables};
-use grapevine_model::{BodyInfo, MessageId};
+use grapevine_model::{BodyInfo, MessageId, OriginId};
 
 use crate::dice::Dice;
 
@@ -47,20 +47,32 @@ struct Content {
     damaged: BTreeSet<(Table, Vec<u8>)>,
 }
 
+/// A key or a value: what is visible and what is durable have one copy of it together.
+type Octets = Arc<[u8]>;
+
 /// Numbers of tables, and of none yet.
 const TABLES: usize = 32;
 
 #[derive(Debug, Default, Clone)]
 struct Layer {
-    tables: [BTreeMap<Vec<u8>, Vec<u8>>; TABLES],
+    tables: [BTreeMap<Octets, Octets>; TABLES],
     bodies: BTreeMap<MessageId, BodyInfo>,
 }
 
 #[derive(Debug)]
 struct Pending {
     seq: u64,
-    ops: Vec<Op>,
+    rows: Vec<Change>,
     adopted: Vec<(MessageId, BodyInfo)>,
+    dropped: Vec<MessageId>,
+}
+
+/// A row's new value, or none.
+#[derive(Debug)]
+struct Change {
+    table: Table,
+    key: Octets,
+    value: Option<Octets>,
 }
 
 /// What the disk is doing with the first so many that wait.
@@ -133,11 +145,45 @@ impl Disk {
         self.content().durable.bodies.keys().copied().collect()
     }
 
+    /// Writes the durable rows of another disk that begin so, as if they had been restored from it.
+    pub(crate) fn copy_rows(&mut self, from: &Self, tables: &[Table], prefix: &[u8]) {
+        let theirs = from.content();
+        let mut ours = self.content();
+        let Content {
+            visible, durable, ..
+        } = &mut *ours;
+        for table in tables {
+            for layer in [&mut *visible, &mut *durable] {
+                let rows = theirs.durable.tables[*table as usize].iter();
+                let rows = rows.filter(|(key, _)| key.starts_with(prefix));
+                let rows = rows.map(|(key, value)| (Arc::clone(key), Arc::clone(value)));
+                layer.tables[*table as usize].extend(rows);
+            }
+        }
+    }
+
+    /// Writes an origin in the place where another disk has its own.
+    pub(crate) fn copy_origin(&mut self, from: &Self, origin: OriginId) {
+        const KEY: &[u8] = b"origin";
+        let theirs = from.content();
+        let version = theirs.durable.tables[Table::Meta as usize].get(KEY);
+        let version = version.and_then(|row| row.first().copied()).unwrap_or(0);
+        let row = postcard::to_extend(&origin, vec![version]).unwrap_or_default();
+        let mut ours = self.content();
+        let Content {
+            visible, durable, ..
+        } = &mut *ours;
+        for layer in [visible, durable] {
+            let rows = &mut layer.tables[Table::Meta as usize];
+            rows.insert(KEY.into(), row.as_slice().into());
+        }
+    }
+
     /// All durable rows of a table.
     pub fn rows(&self, table: Table) -> Vec<Row> {
         self.content().durable.tables[table as usize]
             .iter()
-            .map(|(key, value)| (key.clone(), value.clone()))
+            .map(|(key, value)| (key.to_vec(), value.to_vec()))
             .collect()
     }
 
@@ -156,7 +202,7 @@ impl Disk {
         for layer in [visible, durable] {
             let rows = &mut layer.tables[table as usize];
             match &before {
-                Some(value) => rows.insert(key.to_vec(), value.clone()),
+                Some(value) => rows.insert(key.into(), value.as_slice().into()),
                 None => rows.remove(key),
             };
         }
@@ -171,8 +217,8 @@ impl Disk {
         awaited: bool,
         dice: &mut Dice,
     ) -> Result<u64, UnknownToken> {
-        let adopted = self.content().adopt(&ops)?;
-        self.waiting.push_back(Pending { seq, ops, adopted });
+        let pending = self.content().take(seq, ops)?;
+        self.waiting.push_back(pending);
         if self.work != Work::Idle {
             // It is looked at when the work at hand is done; an awaited one must not linger then.
             if awaited {
@@ -281,39 +327,54 @@ impl Disk {
 }
 
 impl Content {
-    /// Takes the staged bodies of a commit: they belong to it from here on.
-    fn adopt(&mut self, ops: &[Op]) -> Result<Vec<(MessageId, BodyInfo)>, UnknownToken> {
-        let mut adopted = Vec::new();
+    /// Takes a commit, with its staged bodies: they belong to it from here on.
+    fn take(&mut self, seq: u64, ops: Vec<Op>) -> Result<Pending, UnknownToken> {
+        let mut pending = Pending {
+            seq,
+            rows: Vec::with_capacity(ops.len()),
+            adopted: Vec::new(),
+            dropped: Vec::new(),
+        };
         for op in ops {
-            if let Op::AdoptBody { staged, message } = op {
-                let body = self.staged.remove(staged).ok_or(UnknownToken(*staged))?;
-                adopted.push((*message, body));
+            match op {
+                Op::Put { table, key, value } => pending.rows.push(Change {
+                    table,
+                    key: key.into(),
+                    value: Some(value.into()),
+                }),
+                Op::Delete { table, key } => pending.rows.push(Change {
+                    table,
+                    key: key.into(),
+                    value: None,
+                }),
+                Op::AdoptBody { staged, message } => {
+                    let body = self.staged.remove(&staged).ok_or(UnknownToken(staged))?;
+                    // What came before in the same commit is undone by it.
+                    pending.dropped.retain(|dropped| *dropped != message);
+                    pending.adopted.push((message, body));
+                }
+                Op::DropBody { message } => {
+                    pending.adopted.retain(|(adopted, _)| *adopted != message);
+                    pending.dropped.push(message);
+                }
             }
         }
-        Ok(adopted)
+        Ok(pending)
     }
 }
 
 impl Layer {
     fn apply(&mut self, pending: &Pending) {
-        let mut adopted = pending.adopted.iter();
-        for op in &pending.ops {
-            match op {
-                Op::Put { table, key, value } => {
-                    self.tables[*table as usize].insert(key.clone(), value.clone());
-                }
-                Op::Delete { table, key } => {
-                    self.tables[*table as usize].remove(key);
-                }
-                Op::AdoptBody { .. } => {
-                    if let Some((message, body)) = adopted.next() {
-                        self.bodies.insert(*message, *body);
-                    }
-                }
-                Op::DropBody { message } => {
-                    self.bodies.remove(message);
-                }
-            }
+        for row in &pending.rows {
+            let rows = &mut self.tables[row.table as usize];
+            match &row.value {
+                Some(value) => rows.insert(Arc::clone(&row.key), Arc::clone(value)),
+                None => rows.remove(&row.key),
+            };
+        }
+        self.bodies.extend(pending.adopted.iter().copied());
+        for message in &pending.dropped {
+            self.bodies.remove(message);
         }
     }
 }
@@ -324,7 +385,8 @@ impl Tables for View {
         if !content.damaged.is_empty() && content.damaged.contains(&(table, key.to_vec())) {
             return Err(Damaged(format!("a row of {table:?}")));
         }
-        Ok(content.visible.tables[table as usize].get(key).cloned())
+        let value = content.visible.tables[table as usize].get(key);
+        Ok(value.map(|value| value.to_vec()))
     }
 
     fn scan(
@@ -347,10 +409,10 @@ impl Tables for View {
             .range::<[u8], _>(bounds)
             .take(limit)
         {
-            if !content.damaged.is_empty() && content.damaged.contains(&(table, key.clone())) {
+            if !content.damaged.is_empty() && content.damaged.contains(&(table, key.to_vec())) {
                 return Err(Damaged(format!("a row of {table:?}")));
             }
-            rows.push((key.clone(), value.clone()));
+            rows.push((key.to_vec(), value.to_vec()));
         }
         Ok(rows)
     }

@@ -9,6 +9,7 @@ use grapevine_model::{BodyInfo, PeerMessage, Refusal, Reply, RequestId, Secret, 
 
 use crate::cluster::{Cluster, OrderedReport};
 use crate::event::{CallId, Event, NodeIndex, Outcome};
+use crate::kinds;
 use crate::node::{Doom, Fate, Moment, Step};
 
 /// More effects than this from one input are a loop.
@@ -112,6 +113,7 @@ impl Cluster {
 
     /// Everybody's power goes at one moment.
     pub fn blackout(&mut self) {
+        self.coverage.reach("event blackout");
         for node in self.up() {
             self.crash(node);
         }
@@ -137,8 +139,12 @@ impl Cluster {
             self.trace_effect(node, &effect);
         }
         let life = self.nodes[node].life;
+        self.coverage.reach(kinds::effect(&effect));
         match effect {
             Effect::Commit { seq, ops, awaited } => {
+                if let Some(meter) = &mut self.meter {
+                    meter.commits(node, seq, &ops);
+                }
                 self.trace.number(seq);
                 for op in &ops {
                     self.trace_op(op);
@@ -251,12 +257,21 @@ impl Cluster {
             }
             _ => None,
         };
+        self.coverage.reach(kinds::message(kinds::inner(&message)));
         if !self.nodes[to].is_up() {
             return;
+        }
+        if let Some(meter) = &mut self.meter {
+            meter.sent(node, to, &message);
         }
         let now_us = self.now_us();
         let [first, second] = self.network.arrivals(now_us, node, to, &mut self.dice);
         self.trace.number(first.unwrap_or(1));
+        match (first, second) {
+            (None, _) => self.coverage.reach("event message lost"),
+            (Some(_), Some(_)) => self.coverage.reach("event message doubled"),
+            (Some(_), None) => {}
+        }
         if let Some(at_us) = second {
             let message = message.clone();
             self.arrive(at_us, node, to, message, body);
@@ -287,6 +302,9 @@ impl Cluster {
 
     fn reply(&mut self, node: NodeIndex, id: RequestId, result: Result<Reply, Refusal>) {
         self.trace.number(id.0 ^ u64::from(result.is_ok()));
+        if let Err(refusal) = &result {
+            self.coverage.reach(kinds::refusal(&refusal.kind));
+        }
         if let Some(place) = self.composing.remove(&id) {
             self.say(|| format!("node {node}: its report {place}: {result:?}"));
             if let (Ok(Reply::Accepted { message, .. }), Some(report)) =

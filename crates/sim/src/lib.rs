@@ -11,6 +11,7 @@
 mod client;
 mod clock;
 mod cluster;
+mod coverage;
 mod dice;
 mod disk;
 mod effects;
@@ -20,7 +21,9 @@ mod filters;
 mod founders;
 pub mod invariants;
 mod keeper;
+pub mod kinds;
 mod losses;
+mod meter;
 mod movers;
 mod network;
 mod node;
@@ -29,6 +32,7 @@ mod outside;
 mod queue;
 mod reader;
 mod run;
+pub mod scale;
 mod services;
 mod stewards;
 mod trace;
@@ -41,10 +45,12 @@ pub use clock::{Clock, EPOCH_MS, MAX_SKEW_MS};
 pub use cluster::{
     CLIENT_PATIENCE_US, Cluster, Options, OrderedReport, Skew, Verbosity, Violation, everywhere,
 };
+pub use coverage::{Coverage, EVENTS};
 pub use dice::Dice;
 pub use disk::{Disk, DiskSpeed, UnknownToken};
 pub use effects::hash;
 pub use event::{ActorIndex, Ask, CallId, NodeIndex, Occurrence, Outcome};
+pub use meter::{Journey, Meter, ServerCost, Tally};
 pub use network::{Cut, Network, Weather};
 pub use node::{Doom, Fate, Moment, Node, Step};
 pub use oracle::{Accepted, Deletion, Key, Mailbox, Oracle, Sent, Write, WriteFate, WriteId};

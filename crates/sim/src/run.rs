@@ -10,6 +10,7 @@ use grapevine_model::{
 use crate::client::{Client, Stage};
 use crate::clock::EPOCH_MS;
 use crate::cluster::{Cluster, Options, Skew, Verbosity, Violation, everywhere};
+use crate::coverage::Coverage;
 use crate::dice::Dice;
 use crate::event::{ActorIndex, Occurrence, Outcome};
 use crate::faults::{self, Plan};
@@ -91,6 +92,8 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// The trace, if it was wanted.
     pub lines: String,
+    /// What was reached.
+    pub coverage: Coverage,
 }
 
 /// Plays a seed.
@@ -777,5 +780,6 @@ fn report(seed: u64, cluster: &mut Cluster, oracle: &Oracle) -> Report {
         trace_hash: cluster.trace_hash(),
         violations,
         lines: cluster.take_lines(),
+        coverage: std::mem::take(&mut cluster.coverage),
     }
 }

@@ -26,6 +26,14 @@ const ASK_AFTER_MS: u64 = 60_000;
 /// Messages named in one question at most.
 const MOST_ASKED: usize = 1_000;
 
+/// How busy a server is that has so many messages in custody. What it said is as old as its last beat: were the least
+/// busy one chosen to the message, all others would choose it at once.
+fn load_class(pending: u64) -> u32 {
+    /// With fewer messages than these nobody is busy.
+    const FEW: u64 = 16;
+    u64::BITS - (pending / FEW).leading_zeros()
+}
+
 impl Server {
     /// Chooses a deputy and sends it the message.
     pub(crate) fn find_deputy(&mut self, message: MessageId) -> Result<(), Damaged> {
@@ -48,8 +56,10 @@ impl Server {
                     custody.silent.contains(*server),
                     custody.deputy.as_ref() != Some(*server),
                     !sites.contains(*server),
-                    peer.pending,
-                    (*server).clone(),
+                    load_class(peer.pending),
+                    // The next ones in the ring of names: not all servers ask the same one.
+                    **server < self.config.server,
+                    *server,
                 )
             })
             .map(|(server, _)| server.clone());

@@ -21,6 +21,7 @@ mod planted;
 mod reaping;
 mod recreated;
 mod replay;
+mod scale;
 mod seeds;
 mod servers;
 mod watching;
