@@ -318,6 +318,7 @@ impl Cluster {
             Ok(mut server) => {
                 self.coverage.reach("event start from disk");
                 let keys = self.keys_of(index);
+                self.coverage.reach(kinds::input(&keys));
                 server.handle(now, keys);
                 self.nodes[index].server = Some(server);
                 self.flush(index);

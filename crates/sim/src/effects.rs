@@ -302,6 +302,9 @@ impl Cluster {
 
     fn reply(&mut self, node: NodeIndex, id: RequestId, result: Result<Reply, Refusal>) {
         self.trace.number(id.0 ^ u64::from(result.is_ok()));
+        if let (Ok(Reply::Accepted { message, .. }), Some(meter)) = (&result, &mut self.meter) {
+            meter.accepted(*message);
+        }
         if let Err(refusal) = &result {
             self.coverage.reach(kinds::refusal(&refusal.kind));
         }

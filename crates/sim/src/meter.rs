@@ -54,6 +54,8 @@ pub struct ServerCost {
 pub struct Journey {
     /// When it was handed in.
     pub submitted_us: u64,
+    /// Whether its sender was told yes: only then is anything promised.
+    pub accepted: bool,
     /// When its first copy was durable in a mailbox.
     pub first_us: Option<u64>,
     /// When the last one so far was.
@@ -62,6 +64,13 @@ pub struct Journey {
     pub copies: u64,
     /// Copies that there will be.
     pub expected: u64,
+}
+
+impl Journey {
+    /// Whether it was accepted, and has not come to all whom it is for.
+    pub fn lacks(&self) -> bool {
+        self.accepted && self.copies < self.expected
+    }
 }
 
 /// The meter of a cluster.
@@ -90,6 +99,7 @@ impl Meter {
     pub fn follow(&mut self, message: MessageId, now_us: u64, expected: u64) {
         let journey = Journey {
             submitted_us: now_us,
+            accepted: false,
             first_us: None,
             last_us: now_us,
             copies: 0,
@@ -182,6 +192,13 @@ impl Meter {
                     journey.copies += 1;
                 }
             }
+        }
+    }
+
+    /// A sender is told yes.
+    pub(crate) fn accepted(&mut self, message: MessageId) {
+        if let Some(journey) = self.journeys.get_mut(&message.to_u128()) {
+            journey.accepted = true;
         }
     }
 

@@ -144,7 +144,7 @@ pub fn day(settings: &DaySettings) -> Result<Day, SetupFailed> {
     town.model.pass_until(rest_us, &mut ends);
     let meter = town.model.cluster.meter.get_or_insert_default();
     for journey in meter.journeys.values() {
-        missing += u64::from(journey.copies < journey.expected);
+        missing += u64::from(journey.lacks());
         doubled += u64::from(journey.copies > journey.expected);
         first_us.extend(journey.first_us.map(|at_us| at_us - journey.submitted_us));
         last_us.push(journey.last_us - journey.submitted_us);

@@ -188,7 +188,7 @@ impl Model {
         let cost = meter.sum();
         let most = meter.servers.values().map(|server| server.deputy_for).max();
         let spoke = meter.servers.values().map(|server| server.spoke_with.len());
-        let missing = meter.journeys.values().filter(|j| j.copies < j.expected);
+        let missing = meter.journeys.values().filter(|journey| journey.lacks());
         let mut latency_us: Vec<u64> = (meter.journeys.values())
             .map(|journey| journey.last_us - journey.submitted_us)
             .collect();
@@ -273,11 +273,11 @@ impl Model {
         }
         self.cluster.network.set_weather(STREAMS);
         self.play(deeds, until_us + REST_US, &mut ends);
-        let accepted = |model: &Self| {
+        let lacks = |model: &Self| {
             let meter = model.cluster.meter.as_ref();
-            meter.is_some_and(|m| m.journeys.values().any(|j| j.copies < j.expected))
+            meter.is_some_and(|m| m.journeys.values().any(|journey| journey.lacks()))
         };
-        while accepted(self) && self.cluster.now_us() < until_us + LONG_REST_US {
+        while lacks(self) && self.cluster.now_us() < until_us + LONG_REST_US {
             let next_us = self.cluster.now_us() + 1_000_000;
             self.pass_until(next_us, &mut ends);
         }
