@@ -47,7 +47,7 @@ impl Session {
             | Phase::AuthResponse { .. }
             | Phase::Scram { .. }
             | Phase::Idle { .. } => self.line_step(input),
-            Phase::StartingTls | Phase::Closed => 0,
+            Phase::StartingTls | Phase::StartingDeflate | Phase::Closed => 0,
         }
     }
 
@@ -105,6 +105,7 @@ impl Session {
             | Phase::Message(_)
             | Phase::Unwanted { .. }
             | Phase::StartingTls
+            | Phase::StartingDeflate
             | Phase::Closed) => self.phase = other,
         }
     }

@@ -31,6 +31,9 @@ impl Session {
                 " APPENDLIMIT={}",
                 self.config.limits.message_bytes
             ));
+            if self.deflate.is_none() {
+                list.push_str(" COMPRESS=DEFLATE");
+            }
             return list;
         }
         match self.config.tls {

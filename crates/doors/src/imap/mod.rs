@@ -7,6 +7,7 @@ mod body;
 mod change;
 mod command;
 mod dates;
+mod deflate;
 mod envelope;
 mod fetch;
 mod fetch_syntax;

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::append::Appending;
 use super::command::{By, Command, Echo};
+use super::deflate::Deflate;
 use super::fetch::Fetching;
 use super::folders::{Listing, Then};
 use super::input::wipe;
@@ -44,13 +45,15 @@ pub struct Session {
     pub(super) failed_logins: u32,
     pub(super) queued_bytes: usize,
     pub(super) ending: Ending,
-    outbox: VecDeque<Output>,
+    pub(super) outbox: VecDeque<Output>,
     /// The command that is coming in, its literals in place.
     pub(super) command: Zeroizing<Vec<u8>>,
     idle_commands: u32,
     pub(super) errors: u32,
     pub(super) skip: Skip,
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
+    /// What passes the connection is compressed.
+    pub(super) deflate: Option<Box<Deflate>>,
     /// Whether what was just worked on held a login.
     pub(super) residue: Residue,
 }
@@ -90,6 +93,8 @@ pub(super) enum Phase {
         tag: String,
     },
     StartingTls,
+    /// The yes to COMPRESS is on its way, as the last thing that is said in clear.
+    StartingDeflate,
     Closed,
 }
 
@@ -227,6 +232,7 @@ impl Session {
             errors: 0,
             skip: Skip::Off,
             inbox: Inbox::default(),
+            deflate: None,
             residue: Residue::Keep,
         };
         let mut greeting = b"* OK [CAPABILITY ".to_vec();
@@ -244,6 +250,10 @@ impl Session {
             && self.running.is_none()
             && self.can_work()
             && self.ending != Ending::ClientDone
+            && !self
+                .deflate
+                .as_ref()
+                .is_some_and(|deflate| deflate.has_unflushed())
     }
 
     /// Hands in bytes from the client, at most [`READ_BYTES`] at a time. In clear and after [`Output::StartTls`] they are dropped: whatever
@@ -252,7 +262,15 @@ impl Session {
         if matches!(self.phase, Phase::Closed | Phase::StartingTls) {
             return;
         }
-        if self.inbox.is_empty() {
+        if let Some(deflate) = &mut self.deflate {
+            // A shell that goes on reading against `wants_bytes` is stopped here, too.
+            if deflate.held_bytes() + bytes.len() > 2 * READ_BYTES {
+                self.close();
+            } else {
+                deflate.receive(bytes);
+                self.pump();
+            }
+        } else if self.inbox.is_empty() {
             let taken = self.work(bytes);
             self.keep(bytes.get(taken..).unwrap_or_default());
         } else {
@@ -263,12 +281,28 @@ impl Session {
 
     /// The next thing to do; `None` until something is handed in.
     pub fn poll(&mut self) -> Option<Output> {
-        if self.outbox.is_empty() {
-            self.pump();
+        loop {
+            if self.outbox.is_empty() {
+                if matches!(self.phase, Phase::StartingDeflate) {
+                    self.start_deflate();
+                }
+                self.pump();
+            }
+            if let Some(flushed) = self.flush_deflate() {
+                return Some(Output::Send(flushed));
+            }
+            let output = self.outbox.pop_front()?;
+            self.queued_bytes = self.queued_bytes.saturating_sub(weight(&output));
+            match (output, &mut self.deflate) {
+                (Output::Send(bytes), Some(deflate)) => {
+                    let ready = deflate.deflate(&bytes);
+                    if !ready.is_empty() {
+                        return Some(Output::Send(ready));
+                    }
+                }
+                (output, _) => return Some(output),
+            }
         }
-        let output = self.outbox.pop_front()?;
-        self.queued_bytes = self.queued_bytes.saturating_sub(weight(&output));
-        Some(output)
     }
 
     /// Answers the open question; ignored when there is none, or when it is answered with a body.
@@ -379,12 +413,18 @@ impl Session {
             Some(Open::Body(running)) => running.held_bytes(),
             _ => self.running.as_ref().map_or(0, Running::held_bytes),
         };
-        self.inbox.len() + self.queued_bytes + self.command.len() + body
+        let deflated = self
+            .deflate
+            .as_ref()
+            .map_or(0, |deflate| deflate.held_bytes());
+        self.inbox.len() + deflated + self.queued_bytes + self.command.len() + body
     }
 
-    fn can_work(&self) -> bool {
-        !matches!(self.phase, Phase::StartingTls | Phase::Closed)
-            && self.open.is_none()
+    pub(super) fn can_work(&self) -> bool {
+        !matches!(
+            self.phase,
+            Phase::StartingTls | Phase::StartingDeflate | Phase::Closed
+        ) && self.open.is_none()
             && self.queued_bytes < OUTBOX_BYTES
     }
 
@@ -401,6 +441,13 @@ impl Session {
     }
 
     pub(super) fn pump(&mut self) {
+        self.pump_inbox();
+        while self.inflate_more() {
+            self.pump_inbox();
+        }
+    }
+
+    pub(super) fn pump_inbox(&mut self) {
         let mut inbox = std::mem::take(&mut self.inbox);
         let taken = self.work(inbox.as_slice());
         inbox.consume(taken, std::mem::replace(&mut self.residue, Residue::Keep));
@@ -434,7 +481,9 @@ impl Session {
                 if self.open.is_some() || self.running.is_some() {
                     continue;
                 }
-                if self.ending == Ending::ClientDone {
+                if self.ending == Ending::ClientDone
+                    && self.deflate.as_ref().is_none_or(|deflate| deflate.is_dry())
+                {
                     self.close();
                 }
                 break;
@@ -531,7 +580,7 @@ impl Session {
                 self.write(|out| out.extend_from_slice(b"+ idling\r\n"));
                 self.phase = Phase::Idle { tag };
             }
-            Command::Compress(_) => self.no(&tag, "[CANNOT] Not offered here"),
+            Command::Compress(algorithm) => self.compress(&tag, &algorithm),
             other => self.run_selected(tag, other),
         }
     }
@@ -660,6 +709,9 @@ impl Session {
         self.running = None;
         wipe(&mut self.command);
         self.inbox.clear();
+        if let Some(deflate) = &mut self.deflate {
+            deflate.forget_input();
+        }
     }
 
     pub(super) fn push(&mut self, output: Output) {

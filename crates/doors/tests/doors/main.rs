@@ -12,6 +12,7 @@ mod fuzz;
 mod fuzz_parts;
 mod imap;
 mod imap_client;
+mod imap_deflate;
 mod ldap;
 mod ldap_client;
 mod lmtp;

@@ -393,8 +393,9 @@ fn nothing_is_unpacked_for_a_stranger() {
             .status;
         assert!(matches!(status, 400 | 415 | 422), "{coding}: {status}");
     }
-    let mut reader = imap(&grapevine);
-    assert!(reader.ask("a COMPRESS DEFLATE").starts_with("a NO"));
+    let mut stranger = Line::tls(&grapevine, &grapevine.doors(0)["imaps"]);
+    stranger.line();
+    assert!(stranger.ask("a COMPRESS DEFLATE").starts_with("a BAD"));
     before.bounded(&grapevine, "codings");
     unharmed(&grapevine);
 }
