@@ -207,6 +207,7 @@ impl Server {
                 speaker,
                 request,
                 seen,
+                nothing_at,
             } => {
                 if self.doubled(from, id, &request) {
                     return Ok(());
@@ -218,7 +219,7 @@ impl Server {
                         speaker,
                         request,
                     },
-                    Memo::after(seen),
+                    Memo::after(seen).nothing_at(nothing_at),
                 )
             }
             PeerMessage::Forwarded { id, result, as_of } => {

@@ -96,6 +96,21 @@ impl Lines {
         }
     }
 
+    /// Drops so many octets, which must come.
+    pub(crate) async fn skip(&mut self, octets: u64) -> anyhow::Result<()> {
+        let mut left = octets;
+        loop {
+            let here = self.rest().len();
+            let now = usize::try_from(left).unwrap_or(usize::MAX).min(here);
+            self.taken += now;
+            left -= now as u64;
+            if left == 0 {
+                return Ok(());
+            }
+            self.more().await?;
+        }
+    }
+
     fn rest(&self) -> &[u8] {
         self.read.get(self.taken..).unwrap_or_default()
     }
@@ -128,6 +143,16 @@ mod tests {
             }
         });
         Lines::new(Box::new(near))
+    }
+
+    #[tokio::test]
+    async fn octets_are_dropped_and_no_more() {
+        let mut lines = over(&[b"{12}\r\nab\r\ncd\r\n", b"efgh)\r\n", b"t1 OK\r\n"]).await;
+        assert_eq!(lines.line().await.unwrap(), "{12}");
+        lines.skip(12).await.unwrap();
+        assert_eq!(lines.line().await.unwrap(), ")");
+        assert_eq!(lines.line().await.unwrap(), "t1 OK");
+        assert!(lines.skip(1).await.is_err(), "the end is an error");
     }
 
     #[tokio::test]

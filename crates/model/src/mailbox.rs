@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::entry::{Quota, Usage};
 use crate::id::{MessageId, ServerName};
 use crate::list_copy::ListCopy;
 use crate::message::BodyInfo;
@@ -266,6 +267,8 @@ pub enum FlagChange {
 pub enum MailboxAsk {
     /// All folders, with counts, and what is subscribed to.
     Folders,
+    /// How much it holds, and may hold.
+    Usage,
     /// A new folder.
     CreateFolder {
         /// Where. Levels above it need not be there.
@@ -361,7 +364,7 @@ impl MailboxAsk {
     /// Whether doing it twice, or not knowing whether it was done, makes a difference.
     pub const fn is_change(&self) -> bool {
         match self {
-            Self::Folders | Self::View { .. } => false,
+            Self::Folders | Self::Usage | Self::View { .. } => false,
             Self::CreateFolder { .. }
             | Self::DeleteFolder { .. }
             | Self::RenameFolder { .. }
@@ -402,6 +405,13 @@ pub enum MailboxAnswer {
     },
     /// The new folder, or the folder renamed.
     Folder(FolderView),
+    /// How much it holds and may hold, as whoever shows it counts.
+    Usage {
+        /// Held.
+        usage: Usage,
+        /// At most.
+        quota: Quota,
+    },
     /// It is done.
     Done,
     /// Mails of a folder.

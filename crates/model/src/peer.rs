@@ -475,6 +475,8 @@ pub enum PeerMessage {
         request: Request,
         /// What the client has seen: an older answer is none.
         seen: Vec<Seen>,
+        /// Sites of the mailbox that it is about at which nothing was ever put into it, as they themselves have said on the way.
+        nothing_at: Vec<ServerName>,
     },
     /// Its reply.
     Forwarded {

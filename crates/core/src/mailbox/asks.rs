@@ -22,6 +22,10 @@ use crate::tables::Damaged;
 /// Why a mailbox is not shown here.
 const NOT_WHOLE: &str = "the mailbox is not whole here yet";
 
+/// Why a mailbox is not shown now.
+const NUMBERING: &str =
+    "the mailbox is being opened for the first time, and too many wait for it; try again later";
+
 /// A mailbox, and where it is.
 pub(super) struct Place<'a> {
     pub(super) inbox: Incarnation,
@@ -106,6 +110,7 @@ impl Server {
                     ask: ask.clone(),
                 },
                 seen: memo.seen().to_vec(),
+                nothing_at: memo.has_nothing().to_vec(),
             };
             self.taken_over.remove(&(from.clone(), *id));
             self.await_body(&from.clone(), *message, said);
@@ -114,7 +119,7 @@ impl Server {
         if let ReplyTo::Client(_) = to {
             self.mailboxes.watched.looks(inbox, self.now.mono_ms);
         }
-        if let Some(elsewhere) = self.shown_elsewhere(to, (inbox, name, &sites))? {
+        if let Some(elsewhere) = self.shown_elsewhere(memo, to, (inbox, name, &sites))? {
             return Ok(elsewhere);
         }
         let place = Place {
@@ -123,12 +128,37 @@ impl Server {
             sites: &sites,
         };
         let space = Self::mailbox_space(inbox);
+        if *ask == MailboxAsk::Usage {
+            // Counted with each change: nothing is read for it.
+            let answer = MailboxAnswer::Usage {
+                usage: self.usage_of(&space)?,
+                quota: self.quota_of(inbox, name.registry()),
+            };
+            return Ok(Ok(self.mailbox_reply(&place, answer)).into());
+        }
         let changes = self.open_mailbox(inbox, name, &sites)?;
         if !changes.is_empty() {
             self.write(&space, changes)?;
         }
         self.load_view(inbox)?;
-        self.tend_view(inbox)?;
+        if !self.mailboxes.is_numbering(inbox) {
+            self.tend_view(inbox)?;
+        }
+        if self.mailboxes.is_numbering(inbox) {
+            let job = Job::Request {
+                to: to.clone(),
+                speaker: speaker.clone(),
+                request: Request::Mailbox {
+                    name: name.clone(),
+                    ask: ask.clone(),
+                },
+            };
+            let waits = self.mailboxes.wait_for_numbers(inbox, job, memo.clone());
+            return Ok(match waits {
+                Ok(()) => Outcome::Later,
+                Err(_) => Err(Refusal::unavailable(NUMBERING)).into(),
+            });
+        }
         Ok(match ask {
             MailboxAsk::Folders => {
                 let answer = self.folders_answer(inbox);
@@ -162,6 +192,7 @@ impl Server {
     /// Where else a mailbox is to be asked for, or why it can't be now; none when it is shown here.
     fn shown_elsewhere(
         &mut self,
+        memo: &Memo,
         to: &ReplyTo,
         (inbox, name, sites): (Incarnation, &Name, &[ServerName]),
     ) -> Result<Option<Outcome>, Stop> {
@@ -192,14 +223,16 @@ impl Server {
         match (here, to) {
             (Some(true), _) => {}
             (Some(false), _) => return Ok(Some(not_here(others, NOT_WHOLE))),
-            // Nothing was ever put into it here. The others may have some.
-            (None, ReplyTo::Client(_)) if !others.is_empty() => {
-                return Ok(Some(Outcome::PassOn(others)));
+            // Nothing was ever put into it here. The others may have some: it is shown when each of them has said that it has nothing, too.
+            (None, ReplyTo::Client(_) | ReplyTo::Peer(..)) => {
+                let has_none = |other: &ServerName| {
+                    memo.has_nothing().contains(other)
+                        || matches!(to, ReplyTo::Peer(from, _) if from == other)
+                };
+                let (_, unasked): (Vec<_>, Vec<_>) = others.into_iter().partition(has_none);
+                return Ok((!unasked.is_empty()).then_some(Outcome::PassOnEmpty(unasked)));
             }
-            (None, ReplyTo::Peer(from, _)) if others.iter().any(|other| other != from) => {
-                return Ok(Some(not_here(others, NOT_WHOLE)));
-            }
-            (None, _) => return Ok(None),
+            (None, ReplyTo::Filter(..)) => return Ok(None),
         }
         let numberer = self.numberer(inbox, sites)?;
         let Some(numberer) = numberer.filter(|numberer| *numberer != me) else {
@@ -303,13 +336,7 @@ pub(super) fn folder_view(view: &View, inbox: Incarnation, folder: FolderId) -> 
             (path.clone(), row.special_use)
         }
     };
-    let mails = || {
-        shown
-            .rows
-            .values()
-            .filter_map(|message| view.mails.get(message))
-    };
-    let count = |is: &dyn Fn(&&Mail) -> bool| mails().filter(is).count() as u32;
+    let counted = view.counts.of(folder);
     Some(FolderView {
         folder,
         path,
@@ -317,11 +344,9 @@ pub(super) fn folder_view(view: &View, inbox: Incarnation, folder: FolderId) -> 
         uid_validity: validity(view, inbox, folder)?,
         uid_next: shown.next,
         messages: shown.rows.len() as u32,
-        unseen: count(&|mail| !mail.has_flag("\\seen")),
-        deleted: count(&|mail| mail.has_flag("\\deleted")),
-        size: mails()
-            .filter_map(|mail| Some(mail.content.as_ref()?.len))
-            .sum(),
+        unseen: counted.unseen,
+        deleted: counted.deleted,
+        size: counted.octets,
         mark: shown.mark,
     })
 }

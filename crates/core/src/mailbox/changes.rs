@@ -71,7 +71,9 @@ impl Server {
             MailboxAsk::Subscribe { path } => self.subscribe(place, path),
             MailboxAsk::Unsubscribe { path } => self.unsubscribe(place, path),
             // No changes: they are answered where they are asked.
-            MailboxAsk::Folders | MailboxAsk::View { .. } => Ok(Ok((MailboxAnswer::Done, None))),
+            MailboxAsk::Folders | MailboxAsk::Usage | MailboxAsk::View { .. } => {
+                Ok(Ok((MailboxAnswer::Done, None)))
+            }
         }
     }
 

@@ -9,6 +9,7 @@ mod asks;
 pub(crate) mod blocks;
 pub(crate) mod cells;
 mod changes;
+mod counts;
 pub(crate) mod filter;
 mod folder_changes;
 mod folders;

@@ -8,19 +8,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    Cell, CellKey, Field, FolderId, Hlc, Incarnation, Mark, MessageId, ServerName, SpaceId,
+    Cell, CellKey, Field, FolderId, Hlc, Incarnation, MAX_MAILS_AN_ASK, Mark, MessageId,
+    ServerName, SpaceId,
 };
 
 use super::blocks::{Blocks, NUMBERS_A_BLOCK, SLOTS, parts};
 use super::cells::{self, BlockRow};
 use super::view::{Arrivals, View};
 use crate::codec;
+use crate::registry::directory::Memo;
+use crate::registry::request::Job;
 use crate::replication::push::Change;
 use crate::server::{Server, Timer};
 use crate::tables::{Damaged, Table};
 
-/// Mails numbered in one go: some hundred milliseconds, once in a mailbox's life. More go on in the next turn.
-const NUMBERED_A_TURN: usize = 20_000;
+/// Mails numbered in one turn: some ten milliseconds, and more than one request can bring. Whoever opens a mailbox that has more waits, and nobody else does.
+const NUMBERED_A_TURN: usize = 2 * MAX_MAILS_AN_ASK;
+/// Requests that wait for numbers, of all mailboxes: a mail program has one, and opens again when it is told to come later.
+const MOST_WAITING: usize = 1_000;
 /// Left-over cells of dead mails removed in one go.
 const TIDIED_A_TURN: usize = 1_000;
 /// A view that nobody has asked for so long goes out of memory: mail programs come back every half an hour.
@@ -40,6 +45,10 @@ pub(crate) struct Mailboxes {
     /// Numbers that were void, so that their mails got others.
     pub(crate) reissued: u64,
     pub(super) watched: super::watched::Watched,
+    /// Mailboxes that are numbered over several turns, and who waits for that.
+    numbering: BTreeMap<Incarnation, Vec<(Job, Memo)>>,
+    /// Of them, those that have had their part of this turn.
+    until_next_turn: BTreeSet<Incarnation>,
 }
 
 impl Mailboxes {
@@ -56,6 +65,28 @@ impl Mailboxes {
     pub(crate) fn forget(&mut self, inbox: Incarnation) {
         self.views.remove(&inbox);
         self.touched.remove(&inbox);
+    }
+
+    /// Whether a mailbox is being numbered: what is shown of it is the beginning.
+    pub(super) fn is_numbering(&self, inbox: Incarnation) -> bool {
+        self.numbering.contains_key(&inbox)
+    }
+
+    /// Evaluates a request again when a mailbox is numbered; gives it back where too many wait.
+    pub(super) fn wait_for_numbers(
+        &mut self,
+        inbox: Incarnation,
+        job: Job,
+        memo: Memo,
+    ) -> Result<(), Job> {
+        let all: usize = self.numbering.values().map(Vec::len).sum();
+        match self.numbering.get_mut(&inbox) {
+            Some(waiting) if all < MOST_WAITING => {
+                waiting.push((job, memo));
+                Ok(())
+            }
+            Some(_) | None => Err(job),
+        }
     }
 }
 
@@ -188,11 +219,25 @@ impl Server {
 
     /// At the end of a turn: what has come into mailboxes that are in memory is shown and numbered.
     pub(crate) fn tend_views(&mut self) {
+        let next_turn = std::mem::take(&mut self.mailboxes.until_next_turn);
         for inbox in std::mem::take(&mut self.mailboxes.touched) {
+            if next_turn.contains(&inbox) {
+                self.mailboxes.touched.insert(inbox);
+                continue;
+            }
             if let Err(damaged) = self.tend_view(inbox) {
                 self.damaged(damaged);
             }
         }
+        self.mailboxes.until_next_turn.clear();
+        // Whoever waits for a mailbox that went out of memory meanwhile opens it again.
+        let (touched, views) = (&self.mailboxes.touched, &self.mailboxes.views);
+        let goes_on = |inbox: &Incarnation| touched.contains(inbox) && views.contains_key(inbox);
+        let all = std::mem::take(&mut self.mailboxes.numbering);
+        let (on, done): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            all.into_iter().partition(|(inbox, _)| goes_on(inbox));
+        self.mailboxes.numbering = on;
+        self.runnable.extend(done.into_values().flatten());
         self.tell_watchers();
     }
 
@@ -227,6 +272,9 @@ impl Server {
             }
             if much {
                 // The rest is for the next turn, which comes at once.
+                self.mailboxes.touched.insert(inbox);
+                self.mailboxes.numbering.entry(inbox).or_default();
+                self.mailboxes.until_next_turn.insert(inbox);
                 self.timer(0, Timer::Watched);
                 return Ok(());
             }

@@ -10,6 +10,7 @@ use grapevine_model::{Cell, CellKey, Field, Flag, FolderId, ListCopy, Mark, Mess
 
 use super::blocks::Blocks;
 use super::cells::{self, BlockRow, UidRow};
+use super::counts::Counts;
 use super::folders::Folders;
 use crate::codec;
 
@@ -97,6 +98,7 @@ pub(crate) struct View {
     pub(super) folders: Folders,
     pub(super) blocks: Blocks,
     pub(super) shown: BTreeMap<FolderId, Shown>,
+    pub(super) counts: Counts,
     /// What the cells say of each folder's next number.
     pub(super) uid_next: BTreeMap<FolderId, u32>,
     /// Mails that are there and have no number that counts.
@@ -239,6 +241,7 @@ impl View {
         }
         for (_, message) in touched {
             self.arrive(message, mark, arrivals);
+            self.counts.count(message, self.mails.get(&message));
         }
         self.last = self.last.max(mark);
     }

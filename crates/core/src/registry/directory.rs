@@ -25,6 +25,7 @@ pub(crate) const MOST_QUESTIONS: usize = 256;
 pub(crate) struct Memo {
     answers: BTreeMap<Question, Answer>,
     seen: Vec<Seen>,
+    nothing_at: Vec<ServerName>,
 }
 
 impl Memo {
@@ -36,7 +37,20 @@ impl Memo {
     /// Of a client that has seen this.
     pub(crate) fn after(seen: Vec<Seen>) -> Self {
         let answers = BTreeMap::new();
-        Self { answers, seen }
+        Self {
+            answers,
+            seen,
+            nothing_at: Vec::new(),
+        }
+    }
+
+    /// The same, with the sites that have said that nothing was ever put there into the mailbox in question.
+    pub(crate) fn nothing_at(self, nothing_at: Vec<ServerName>) -> Self {
+        Self { nothing_at, ..self }
+    }
+
+    pub(crate) fn has_nothing(&self) -> &[ServerName] {
+        &self.nothing_at
     }
 
     pub(crate) fn get(&self, question: &Question) -> Option<&Answer> {
@@ -53,10 +67,6 @@ impl Memo {
 
     pub(crate) fn seen(&self) -> &[Seen] {
         &self.seen
-    }
-
-    pub(crate) fn into_seen(self) -> Vec<Seen> {
-        self.seen
     }
 }
 

@@ -201,7 +201,8 @@ impl Server {
                 if others.is_empty() {
                     self.reply(to, Err(older(&registry)));
                 } else {
-                    self.pass_on(to, speaker, request, memo.into_seen(), others);
+                    let so_far = (memo.seen().to_vec(), memo.has_nothing().to_vec());
+                    self.pass_on(to, speaker, request, so_far, others);
                 }
             }
             Job::Request { to, .. } => self.reply(to, Err(older(&registry))),

@@ -81,6 +81,7 @@ pub(crate) struct PassedOn {
     speaker: Speaker,
     request: Request,
     seen: Vec<Seen>,
+    nothing_at: Vec<ServerName>,
     server: ServerName,
     /// Servers that may still be asked.
     others: Vec<ServerName>,
@@ -94,6 +95,8 @@ pub(crate) enum Outcome {
     Later,
     /// One of these servers has to do it.
     PassOn(Vec<ServerName>),
+    /// The same, and here nothing was ever put into the mailbox in question: it may be so everywhere.
+    PassOnEmpty(Vec<ServerName>),
 }
 
 impl From<Result<Reply, Refusal>> for Outcome {
@@ -153,8 +156,27 @@ impl Server {
                 }
                 Ok(Outcome::Later) => None,
                 Ok(Outcome::PassOn(servers)) => {
-                    let seen = memo.seen().to_vec();
-                    self.pass_on(to.clone(), speaker.clone(), request.clone(), seen, servers);
+                    let so_far = (memo.seen().to_vec(), memo.has_nothing().to_vec());
+                    self.pass_on(
+                        to.clone(),
+                        speaker.clone(),
+                        request.clone(),
+                        so_far,
+                        servers,
+                    );
+                    None
+                }
+                Ok(Outcome::PassOnEmpty(servers)) => {
+                    let mut nothing_at = memo.has_nothing().to_vec();
+                    nothing_at.push(self.config.server.clone());
+                    let so_far = (memo.seen().to_vec(), nothing_at);
+                    self.pass_on(
+                        to.clone(),
+                        speaker.clone(),
+                        request.clone(),
+                        so_far,
+                        servers,
+                    );
                     None
                 }
                 Err(Stop::Damaged(damaged)) => {
@@ -512,7 +534,7 @@ impl Server {
         to: ReplyTo,
         speaker: Speaker,
         request: Request,
-        seen: Vec<Seen>,
+        (seen, nothing_at): (Vec<Seen>, Vec<ServerName>),
         servers: Vec<ServerName>,
     ) {
         let mut others: Vec<ServerName> = servers
@@ -526,7 +548,13 @@ impl Server {
         }
         let server = others.remove(0);
         let id = self.next_id();
-        let (asked_by, asked, after) = (speaker.clone(), request.clone(), seen.clone());
+        let message = PeerMessage::Forward {
+            id,
+            speaker: speaker.clone(),
+            request: request.clone(),
+            seen: seen.clone(),
+            nothing_at: nothing_at.clone(),
+        };
         self.passed_on.insert(
             id,
             PassedOn {
@@ -534,6 +562,7 @@ impl Server {
                 speaker,
                 request,
                 seen,
+                nothing_at,
                 server: server.clone(),
                 others,
             },
@@ -542,15 +571,7 @@ impl Server {
             self.config.times.ask_ms.saturating_mul(2),
             Timer::PassedOn(id),
         );
-        self.send(
-            &server,
-            PeerMessage::Forward {
-                id,
-                speaker: asked_by,
-                request: asked,
-                seen: after,
-            },
-        );
+        self.send(&server, message);
     }
 
     /// Whether this very change was passed on to this server before: done again, perhaps seconds
@@ -592,10 +613,11 @@ impl Server {
                     speaker,
                     request,
                     seen,
+                    nothing_at,
                     others,
                     ..
                 } = passed;
-                self.pass_on(to, speaker, request, seen, others);
+                self.pass_on(to, speaker, request, (seen, nothing_at), others);
             }
             _ => self.reply_as_of(passed.to, result, as_of),
         }
@@ -617,10 +639,11 @@ impl Server {
                 speaker,
                 request,
                 seen,
+                nothing_at,
                 others,
                 ..
             } = passed;
-            self.pass_on(to, speaker, request, seen, others);
+            self.pass_on(to, speaker, request, (seen, nothing_at), others);
         }
     }
 

@@ -203,6 +203,7 @@ fn who_is_no_server_of_ours_is_not_heard_whatever_he_says() {
                 name: name("needham@pa"),
             },
             seen: Vec::new(),
+            nothing_at: Vec::new(),
         },
         PeerMessage::CustodyEnded {
             origin: message.origin,

@@ -33,6 +33,7 @@ mod lists;
 mod lockout;
 mod logins;
 mod mailbox_limits;
+mod mailbox_opening;
 mod mailboxes;
 mod matrix;
 mod matrix_samples;

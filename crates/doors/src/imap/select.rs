@@ -16,6 +16,9 @@ pub(super) struct Selecting {
     pub(super) options: SelectOptions,
 }
 
+/// Said at each SELECT of a mailbox of which a site cannot be heard.
+const PARTIAL: &[u8] = b"* NO [UNAVAILABLE] Another server with this mailbox cannot be reached now: it may have more\r\n";
+
 impl Session {
     pub(super) fn select(
         &mut self,
@@ -62,6 +65,7 @@ impl Session {
             Answer::News(news) => news,
             other => return self.refused(&tag, other),
         };
+        let partial = news.partial;
         let mut view = View::new(folder.id, access, news);
         view.announced = view.rows.len();
         let rev2 = self.enabled.rev2;
@@ -111,6 +115,10 @@ impl Session {
                 out.extend_from_slice(b"* LIST () \"/\" ");
                 super::names::put(out, &folder.path, super::names::Spelling::Utf8);
                 out.extend_from_slice(b"\r\n");
+            }
+            if partial {
+                // A warning (RFC 9051 section 7.1.2), with a code for programs (RFC 5530): the command is done all the same.
+                out.extend_from_slice(PARTIAL);
             }
         });
         if let Some(known) = known {

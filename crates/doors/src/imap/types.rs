@@ -104,6 +104,8 @@ pub struct News {
     pub highest_modseq: u64,
     /// For the next question.
     pub mark: u64,
+    /// Whether a site that could not be reached may have more.
+    pub partial: bool,
 }
 
 /// A message of APPEND whose body has gone to the shell.

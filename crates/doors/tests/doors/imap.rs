@@ -85,6 +85,23 @@ fn a_folder_is_opened_and_said_what_is_in_it() {
 }
 
 #[test]
+fn a_folder_of_which_a_site_may_have_more_is_said_to_be_so_at_its_opening() {
+    let mut client = Client::selected();
+    assert!(!client.ask("a SELECT INBOX").contains("* NO"));
+    client.store.borrow_mut().partial = true;
+    let said = client.ask("b SELECT INBOX");
+    assert!(
+        said.contains("\r\n* NO [UNAVAILABLE] Another server with this mailbox"),
+        "{said}"
+    );
+    assert!(said.contains("\r\n* 3 EXISTS\r\n"), "{said}");
+    assert!(
+        said.ends_with("b OK [READ-WRITE] SELECT completed\r\n"),
+        "{said}"
+    );
+}
+
+#[test]
 fn messages_are_fetched_in_all_their_parts() {
     let mut client = Client::selected();
     play(

@@ -35,6 +35,8 @@ pub(crate) struct Store {
     pub(crate) fails_after: Option<usize>,
     /// Nothing is known now.
     pub(crate) down: bool,
+    /// A site can't be heard.
+    pub(crate) partial: bool,
 }
 
 #[derive(Default, Clone)]
@@ -205,6 +207,7 @@ impl Store {
             uidnext: self.next_uid,
             highest_modseq: self.modseq,
             mark: self.modseq,
+            partial: self.partial,
         })
     }
 

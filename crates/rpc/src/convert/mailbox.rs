@@ -3,7 +3,7 @@
 use grapevine_model::{
     CopiedMail, Extent, Flag, FlagChange, FlaggedMail, FolderId, FolderView, MAX_FLAGS_A_MAIL,
     MAX_MAILS_AN_ASK, MailRow, MailboxAnswer, MailboxAsk, MailboxReply, MailboxView, Mark,
-    MessageId, Name, SpecialUse,
+    MessageId, Name, Quota, SpecialUse, Usage,
 };
 
 use super::view::{body_of, other_body};
@@ -93,6 +93,7 @@ pub(super) fn encode_mailbox_ask(name: &Name, ask: &MailboxAsk) -> v1::MailboxAs
     };
     let ask = match ask {
         MailboxAsk::Folders => Ask::Folders(v1::MailboxNothing {}),
+        MailboxAsk::Usage => Ask::Usage(v1::MailboxNothing {}),
         MailboxAsk::CreateFolder { path, special_use } => Ask::CreateFolder(v1::FolderCreate {
             path: path.to_string(),
             special_use: encode_use(*special_use),
@@ -164,6 +165,7 @@ pub(super) fn decode_mailbox_ask(wired: v1::MailboxAsk) -> Wire<(Name, MailboxAs
     use v1::mailbox_ask::Ask;
     let ask = match chosen(wired.ask, "question about a mailbox")? {
         Ask::Folders(_) => MailboxAsk::Folders,
+        Ask::Usage(_) => MailboxAsk::Usage,
         Ask::CreateFolder(create) => MailboxAsk::CreateFolder {
             path: parsed(&create.path)?,
             special_use: decode_use(create.special_use)?,
@@ -381,6 +383,12 @@ impl From<&MailboxReply> for v1::MailboxReply {
                 subscribed: texts(subscribed),
             }),
             MailboxAnswer::Folder(view) => Answer::Folder(view.into()),
+            MailboxAnswer::Usage { usage, quota } => Answer::Usage(v1::MailboxUsage {
+                octets: usage.octets,
+                messages: usage.messages,
+                octets_at_most: quota.octets,
+                messages_at_most: quota.messages,
+            }),
             MailboxAnswer::Done => Answer::Done(v1::MailboxNothing {}),
             MailboxAnswer::View(view) => Answer::View(view.into()),
             MailboxAnswer::Flagged { mails, kept } => Answer::Flagged(v1::FlaggedMails {
@@ -425,6 +433,16 @@ impl TryFrom<v1::MailboxReply> for MailboxReply {
                 subscribed: all_parsed(&list.subscribed)?,
             },
             Answer::Folder(view) => MailboxAnswer::Folder(view.try_into()?),
+            Answer::Usage(counted) => MailboxAnswer::Usage {
+                usage: Usage {
+                    octets: counted.octets,
+                    messages: counted.messages,
+                },
+                quota: Quota {
+                    octets: counted.octets_at_most,
+                    messages: counted.messages_at_most,
+                },
+            },
             Answer::Done(_) => MailboxAnswer::Done,
             Answer::View(view) => MailboxAnswer::View(view.try_into()?),
             Answer::Flagged(flagged) => MailboxAnswer::Flagged {

@@ -209,11 +209,13 @@ fn encode(message: &PeerMessage) -> v1::peer_message::Message {
             speaker,
             request,
             seen,
+            nothing_at,
         } => Wired::Forward(v1::Forward {
             id: *id,
             speaker: Some(speaker.into()),
             request: Some(request.into()),
             seen: encode_seen(seen),
+            nothing_at: texts(nothing_at),
         }),
         PeerMessage::Forwarded { id, result, as_of } => Wired::Forwarded(v1::Forwarded {
             id: *id,
@@ -411,6 +413,7 @@ impl TryFrom<v1::peer_message::Message> for PeerMessage {
                 speaker: need(forward.speaker, "a speaker")?.try_into()?,
                 request: need(forward.request, "a request")?.try_into()?,
                 seen: decode_seen(forward.seen)?,
+                nothing_at: all_parsed(&forward.nothing_at)?,
             },
             Wired::Forwarded(forwarded) => Self::Forwarded {
                 id: forwarded.id,

@@ -310,7 +310,9 @@ impl<B: Backend> Imap<B> {
                 since,
                 after,
             };
-            let view = match self.mailbox(ask).await?.answer {
+            let reply = self.mailbox(ask).await?;
+            let partial = reply.partial;
+            let view = match reply.answer {
                 MailboxAnswer::View(view) => view,
                 other => return Err(odd(&other)),
             };
@@ -326,7 +328,9 @@ impl<B: Backend> Imap<B> {
                 uidnext: view.uid_next,
                 highest_modseq: view.mark.0,
                 mark: view.mark.0,
+                partial,
             });
+            whole.partial |= partial;
             if whole.extent != extent || whole.uidvalidity != view.uid_validity {
                 return Err(No::unavailable(
                     "the mailbox went to another server meanwhile; try again",
@@ -496,23 +500,14 @@ impl<B: Backend> Imap<B> {
     }
 
     async fn quota(&mut self) -> Result<Answer, No> {
-        let Some(mailbox) = &self.mailbox else {
-            return Err(No::unavailable("no mailbox is open"));
-        };
-        let request = Request::InboxList {
-            name: mailbox.name.clone(),
-        };
-        match self.request(mailbox.speaker.clone(), request).await? {
-            Reply::Inbox(listing) => Ok(Answer::Quota(Quota {
-                used_bytes: listing.usage.octets,
-                limit_bytes: listing.quota.octets,
-                used_messages: listing.usage.messages,
-                limit_messages: listing.quota.messages,
+        match self.mailbox(MailboxAsk::Usage).await?.answer {
+            MailboxAnswer::Usage { usage, quota } => Ok(Answer::Quota(Quota {
+                used_bytes: usage.octets,
+                limit_bytes: quota.octets,
+                used_messages: usage.messages,
+                limit_messages: quota.messages,
             })),
-            other => {
-                tracing::error!(?other, "the core gave an answer to another question");
-                Err(No::unavailable("something is wrong here"))
-            }
+            other => Err(odd(&other)),
         }
     }
 

@@ -53,6 +53,7 @@ fn ask() -> BoxedStrategy<MailboxAsk> {
     let to = || (folder(), ids(), folder());
     prop_oneof![
         Just(MailboxAsk::Folders),
+        Just(MailboxAsk::Usage),
         (path(), special_use())
             .prop_map(|(path, special_use)| MailboxAsk::CreateFolder { path, special_use }),
         folder().prop_map(|folder| MailboxAsk::DeleteFolder { folder }),
@@ -199,6 +200,20 @@ fn answer() -> BoxedStrategy<MailboxAnswer> {
         }),
         folder_view().prop_map(MailboxAnswer::Folder),
         Just(MailboxAnswer::Done),
+        (
+            any::<(u64, u64)>(),
+            option::of(any::<u64>()),
+            option::of(any::<u64>())
+        )
+            .prop_map(|((octets, messages), most_octets, most_messages)| {
+                MailboxAnswer::Usage {
+                    usage: Usage { octets, messages },
+                    quota: Quota {
+                        octets: most_octets,
+                        messages: most_messages,
+                    },
+                }
+            }),
         view().prop_map(MailboxAnswer::View),
         (vec(flagged, 0..4), vec(any::<u32>(), 0..4))
             .prop_map(|(mails, kept)| MailboxAnswer::Flagged { mails, kept }),

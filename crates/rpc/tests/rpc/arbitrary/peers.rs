@@ -307,14 +307,22 @@ pub(super) fn question_message() -> BoxedStrategy<PeerMessage> {
             seen
         }),
         (any::<u64>(), answer).prop_map(|(id, answer)| PeerMessage::Answered { id, answer }),
-        (any::<u64>(), speaker(), request(), seen()).prop_map(|(id, speaker, request, seen)| {
-            PeerMessage::Forward {
-                id,
-                speaker,
-                request,
-                seen,
-            }
-        }),
+        (
+            any::<u64>(),
+            speaker(),
+            request(),
+            seen(),
+            vec(server(), 0..3)
+        )
+            .prop_map(|(id, speaker, request, seen, nothing_at)| {
+                PeerMessage::Forward {
+                    id,
+                    speaker,
+                    request,
+                    seen,
+                    nothing_at,
+                }
+            }),
         vec(login_news(), 0..4).prop_map(PeerMessage::Logins),
         (any::<u64>(), result, option::of(as_of()))
             .prop_map(|(id, result, as_of)| PeerMessage::Forwarded { id, result, as_of }),
