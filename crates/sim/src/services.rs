@@ -279,12 +279,14 @@ fn judge(
         .map(|service| service.printer.clone())
         .filter(|printer| members.contains(printer))
         .collect();
+    let registry = world.registry(pool.registry());
+    let holds = registry.is_some_and(|r| r.holders.contains(&cluster.nodes()[node].name));
     let look = Look {
         question: format!("{pool} at node {node}"),
         asked_us,
         answered_us: cluster.now_us(),
-        // Where holders move, whoever is asked may pass the question on.
-        origin: cluster.nodes()[node].origin.filter(|_| !world.holders_move),
+        // Whoever holds the pool's registry answers by what it has itself; another passes the question on.
+        origin: (cluster.nodes()[node].origin).filter(|_| !world.holders_move && holds),
         spread_us: cluster.clocks_differ_us(),
         lasting: &lasting,
     };

@@ -236,7 +236,7 @@ impl Server {
             // What a filter has to be asked for first is there when it is offered again.
             if matches!(
                 done,
-                Deposited::Full(_) | Deposited::Filtering | Deposited::Busy
+                Deposited::Behind | Deposited::Full(_) | Deposited::Filtering | Deposited::Busy
             ) {
                 self.refills.late.insert(message);
             }

@@ -185,6 +185,9 @@ impl Server {
                 Deposited::TooOld => {
                     self.recipient_waits(message, key, crate::mailbox::TOO_OLD.into());
                 }
+                Deposited::Behind => {
+                    self.recipient_waits(message, key, crate::mailbox::BEHIND.into());
+                }
                 Deposited::Full(full) => self.recipient_is_full(message, key, full)?,
                 // Tried again if nothing is heard of it.
                 Deposited::Filtering => {}

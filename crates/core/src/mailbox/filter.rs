@@ -21,7 +21,7 @@ use crate::effect::{
     Effect, FilterOrder, FilterOut, FilterPlace, FilterWay, Filtered, OutKind, Staged,
 };
 use crate::mailbox::folders::Folders;
-use crate::mailbox::{Deposited, TOO_OLD};
+use crate::mailbox::{BEHIND, Deposited, TOO_OLD};
 use crate::registry::request::ReplyTo;
 use crate::replication::waiters::Then;
 use crate::server::{Server, Timer};
@@ -435,6 +435,7 @@ impl Server {
                     self.recipient_delivered(message, &key, "deleted by its owner since")?;
                 }
                 Deposited::TooOld => self.recipient_waits(message, &key, TOO_OLD.into()),
+                Deposited::Behind => self.recipient_waits(message, &key, BEHIND.into()),
                 Deposited::Full(full) => self.recipient_is_full(message, &key, full.clone())?,
                 Deposited::Filtering => {}
                 Deposited::Busy => self.recipient_waits(message, &key, BUSY.into()),
@@ -448,6 +449,7 @@ impl Server {
                     }
                     Deposited::Deleted => DepositOutcome::Stored { copies: u8::MAX },
                     Deposited::TooOld => DepositOutcome::Later(TOO_OLD.into()),
+                    Deposited::Behind => DepositOutcome::Later(BEHIND.into()),
                     Deposited::Full(full) => DepositOutcome::OverQuota {
                         why: full.why.clone(),
                         policy: full.policy,

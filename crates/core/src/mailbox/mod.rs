@@ -53,6 +53,9 @@ const MOST_LISTED: usize = 100_000;
 /// Why a message is not deposited that the mailbox may have had and forgotten.
 pub(crate) const TOO_OLD: &str = "the message is so old that the mailbox can't tell any more whether it was delivered and deleted";
 
+/// Why an old message is not deposited yet.
+pub(crate) const BEHIND: &str = "the message is old: the mailbox's other sites are asked first whether it was delivered and deleted";
+
 /// What became of a deposit here.
 pub(crate) enum Deposited {
     /// Its cell, now or already there, was written with this dot.
@@ -61,6 +64,8 @@ pub(crate) enum Deposited {
     Deleted,
     /// The mailbox may have had it, and forgotten that its owner deleted it.
     TooOld,
+    /// The other sites are asked first whether it is too old.
+    Behind,
     /// There is no room.
     Full(Full),
     /// Its owner's filter is asked first; whoever waits is told then.
@@ -89,6 +94,10 @@ impl Server {
             return Ok(Deposited::TooOld);
         }
         let mut changes = self.open_mailbox(inbox, owner, sites)?;
+        if present.is_none() && self.is_behind(&space, message) {
+            self.write(&space, changes)?;
+            return Ok(Deposited::Behind);
+        }
         if let Some(present) = present.filter(|_| !self.planted_dedup_forgotten) {
             self.write(&space, changes)?;
             return Ok(match present.value {
@@ -239,6 +248,9 @@ impl Server {
                     }
                     Deposited::TooOld => {
                         outcomes.push((inbox, DepositOutcome::Later(TOO_OLD.into())));
+                    }
+                    Deposited::Behind => {
+                        outcomes.push((inbox, DepositOutcome::Later(BEHIND.into())));
                     }
                     Deposited::Full(Full { why, policy }) => {
                         outcomes.push((inbox, DepositOutcome::OverQuota { why, policy }));

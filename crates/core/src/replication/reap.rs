@@ -264,6 +264,36 @@ impl Server {
         Ok(horizon > Hlc(0) && message.time <= horizon)
     }
 
+    /// Whether a message is so old that a mailbox's other sites may have a horizon beyond it, and one of
+    /// them has not said what it has, or has more than this server. A site that has only just become one
+    /// has no horizon yet, and a deputy may try there what was delivered and deleted long ago. Those who
+    /// have not said it are asked.
+    pub(crate) fn is_behind(&mut self, space: &SpaceId, message: MessageId) -> bool {
+        let times = &self.config.times;
+        let kept_ms = times.retention_ms.max(times.give_up_ms);
+        // Half of it: clocks differ, and to ask costs a round trip.
+        let before = self.now.wall_ms.saturating_sub(kept_ms / 2);
+        if message.time.wall_ms() >= before {
+            return false;
+        }
+        let present = self.present(space);
+        let Some(state) = self.spaces.get(space) else {
+            return false;
+        };
+        let has_all_of = |server: &&ServerName| {
+            let has = state.have.get(*server);
+            has.is_some_and(|has| state.row.vector.covers_all(has))
+        };
+        let ahead = present.iter().filter(|server| !has_all_of(server));
+        let ahead: Vec<ServerName> = ahead.cloned().collect();
+        for server in &ahead {
+            if self.is_up(server) {
+                self.offer(server, space);
+            }
+        }
+        !ahead.is_empty()
+    }
+
     /// A mailbox's horizon, and the dot that brought it.
     fn horizon(&self, space: &SpaceId) -> Result<Option<(Hlc, Stamp)>, Damaged> {
         let Some(cell) = self.cell(space, &horizon_key())? else {

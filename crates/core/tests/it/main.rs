@@ -43,6 +43,7 @@ mod moderation;
 mod moved;
 mod names;
 mod news;
+mod old_mail;
 mod others;
 mod posting;
 mod queue;

@@ -22,7 +22,7 @@ pub(crate) mod output;
 mod pam;
 pub(crate) mod progress;
 pub(crate) mod queue;
-mod registry;
+pub(crate) mod registry;
 mod replay;
 mod send;
 pub(crate) mod service;

@@ -327,7 +327,7 @@ pub(super) async fn run(command: RegistryCommand, globals: &Globals) -> Result<(
 }
 
 /// A stamp, alone or in a token (`REGISTRY:STAMP`).
-fn stamp(text: &str) -> Result<Stamp, StampError> {
+pub(crate) fn stamp(text: &str) -> Result<Stamp, StampError> {
     text.rsplit(':').next().unwrap_or_default().parse()
 }
 

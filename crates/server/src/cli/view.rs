@@ -187,7 +187,7 @@ pub(super) fn print_seen(view: &SeenView) {
 }
 
 /// The same for programs.
-pub(super) fn seen_json(view: &SeenView) -> Value {
+pub(crate) fn seen_json(view: &SeenView) -> Value {
     let holders = view.holders.iter();
     let holders: Vec<Value> = holders
         .map(|(server, seen)| json!({ "server": server, "seen": seen }))

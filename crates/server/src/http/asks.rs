@@ -13,6 +13,7 @@ use super::bodies;
 use super::operations::Op;
 use super::problem::Problem;
 use crate::cli::names::incarnation;
+use crate::cli::registry::stamp;
 
 impl Call {
     /// What the core is asked.
@@ -56,6 +57,14 @@ impl Call {
                     bodies::Policy::Offer(server) => PolicyChange::Offer(server),
                     bodies::Policy::Withdraw(server) => PolicyChange::Withdraw(server),
                 },
+            },
+            Op::RegistrySeen => Ask::RegistrySeen {
+                registry: self.param("registry")?,
+                stamp: self
+                    .parameter("stamp")
+                    .map(stamp)
+                    .transpose()
+                    .map_err(|why| Problem::invalid(format!("stamp: {why}")))?,
             },
             Op::HolderAdd => Ask::HolderAdd {
                 registry: self.param("registry")?,
@@ -166,6 +175,7 @@ impl Call {
                 message: self.param("message")?,
                 verdict: Verdict::Reject(self.json::<bodies::Rejection>()?.reason),
             })?,
+            Op::Resume => change(EntryChange::Resume(self.param("member")?))?,
             Op::AppPasswords => Ask::AppPasswords {
                 name: self.param("name")?,
             },
@@ -290,6 +300,20 @@ impl Call {
                 message: self.param("message")?,
                 change: DeadLetterChange::Drop,
             }),
+            Op::Replay => {
+                let replay: bodies::Replay = self.json()?;
+                if replay.message.is_none() && replay.since_ms.is_none() && replay.of.is_none() {
+                    return Err(Problem::invalid("which? give message, since_ms or of"));
+                }
+                Ask::Queue(QueueAsk::Replay {
+                    message: replay.message,
+                    since_ms: replay.since_ms.unwrap_or_default(),
+                    of: replay.of,
+                    to: replay.to,
+                    after: replay.after,
+                })
+            }
+            Op::Destinations => Ask::Queue(QueueAsk::Destinations),
             Op::Unplug => Ask::Queue(QueueAsk::Unplug {
                 server: self.param("server")?,
             }),

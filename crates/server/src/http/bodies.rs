@@ -1,9 +1,9 @@
 //! What requests bring as JSON. Unknown keys are refused: a misspelt one would be silently left out.
 
 use grapevine_model::{
-    AlonePolicy, EntryKind, GroupList, ImportedEntry, Member, Name, OverQuotaPolicy, Place,
-    PostingRule, QueueChange, RegistryName, ScramPolicy, Secret, ServerName, SiteNote, SiteOffer,
-    StalePolicy,
+    AlonePolicy, EntryKind, GroupList, ImportedEntry, Member, MessageId, Name, OverQuotaPolicy,
+    Place, PostingRule, QueueChange, RegistryName, ScramPolicy, Secret, ServerName, SiteNote,
+    SiteOffer, StalePolicy,
 };
 use serde::Deserialize;
 
@@ -31,6 +31,17 @@ pub(super) struct QueueChanged {
 #[serde(deny_unknown_fields)]
 pub(super) struct Resubmit {
     pub(super) to: Option<Name>,
+}
+
+/// Which copies that are kept after delivery are delivered once more.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Replay {
+    pub(super) message: Option<MessageId>,
+    pub(super) since_ms: Option<u64>,
+    pub(super) of: Option<Name>,
+    pub(super) to: Option<Name>,
+    pub(super) after: Option<MessageId>,
 }
 
 /// Nothing.

@@ -279,6 +279,23 @@ fn other_schemas() -> Value {
             json!({ "message": text(), "for": text(), "reason": text(), "since_ms": number(), "size": number() }),
         ) } })),
         "Resubmit": closed(&[], json!({ "to": maybe_text() })),
+        "Replay": closed(&[], json!({
+            "message": maybe_text(), "since_ms": number(), "of": maybe_text(), "to": maybe_text(), "after": maybe_text(),
+        })),
+        "Replayed": object(&["replayed"], json!({ "replayed": number(), "next": maybe_text() })),
+        "Destinations": object(&["destinations"], json!({ "destinations": { "type": "array", "items": object(
+            &["destination", "messages", "recipients", "under_way", "failures", "reason"],
+            json!({
+                "destination": text(), "messages": number(), "recipients": number(), "under_way": number(),
+                "failures": number(), "next_ms": maybe_number(), "reason": text(),
+            }),
+        ) } })),
+        "SeenBy": object(&["registry", "everywhere", "holders"], json!({
+            "registry": text(), "everywhere": yes_or_no(), "holders": { "type": "array", "items": object(
+                &["server", "seen"],
+                json!({ "server": text(), "seen": { "enum": ["has", "lacks", "silent"] } }),
+            ) },
+        })),
         "Unplug": object(&["itself"], json!({
             "itself": yes_or_no(), "messages_alone": number(), "registries_alone": texts(), "mailboxes_alone": number(),
             "mailboxes_of": texts(), "messages_delayed": number(), "messages_taken_over": number(),

@@ -16,7 +16,7 @@ use crate::cli::output::written_json;
 use crate::cli::queue::{dead_letter_json, item_json};
 use crate::cli::service::site_json;
 use crate::cli::status::server_json;
-use crate::cli::view::{entry_json, registry_json};
+use crate::cli::view::{entry_json, registry_json, seen_json};
 
 /// What a client has seen done: handed out with each change, handed in with later questions.
 pub(super) const SEEN: HeaderName = HeaderName::from_static("grapevine-seen");
@@ -64,6 +64,7 @@ pub(super) fn reply(call: &Call, reply: &Reply) -> Result<Response, Problem> {
             return Ok(json(value, headers, link(call, next.as_deref())?));
         }
         Reply::Registries(registries) => json!(registries),
+        Reply::Seen(view) => seen_json(view),
         Reply::Registry(view) => registry_json(view),
         Reply::Entry(view) => {
             of_its_kind(call, reply)?;
@@ -97,6 +98,9 @@ pub(super) fn reply(call: &Call, reply: &Reply) -> Result<Response, Problem> {
             return Ok(json(value, headers, link(call, next.as_deref())?));
         }
         Reply::Queue(QueueAnswer::Changed(number)) => json!({ "changed": number }),
+        Reply::Queue(QueueAnswer::Replayed { replayed, next }) => {
+            json!({ "replayed": replayed, "next": next })
+        }
         Reply::Queue(QueueAnswer::Destinations(all)) => json!({ "destinations": all }),
         Reply::Queue(QueueAnswer::Unplug(view)) => json!(view),
         Reply::Inbox(listing) => listing_json(&call.param("name")?, listing),

@@ -322,3 +322,74 @@ fn a_message_handed_in_by_http_comes_as_it_is_and_once_however_often_it_is_sent(
     assert_eq!(needham.get(&own).body, large.as_bytes());
     grapevine.expect_no_errors();
 }
+
+#[test]
+fn what_has_everybody_got_what_waits_elsewhere_and_copies_once_more_by_http() {
+    let grapevine = Grapevine::up(2);
+    let registrar = Client::of(&grapevine, 0, "registrar");
+    let birrell = Client::of(&grapevine, 0, "birrell");
+    let needham = Client::of(&grapevine, 0, "needham");
+
+    // Who has a change: by its token, and by what is there now.
+    let remark = "/api/v1/individuals/birrell@pa.example/remark";
+    let changed = registrar.put(remark, Some(r#"{"remark": "in room 2"}"#));
+    let token = changed.header("grapevine-seen").to_owned();
+    done(&changed);
+    let seen = "/api/v1/registries/pa.example/seen";
+    for path in [format!("{seen}?stamp={token}"), seen.to_owned()] {
+        wait_for("both servers to have it", || {
+            done(&birrell.get(&path))["everywhere"] == true
+        });
+    }
+    let holders = done(&birrell.get(seen))["holders"].clone();
+    assert_eq!(
+        holders,
+        json!([{ "server": "s1", "seen": "has" }, { "server": "s2", "seen": "has" }])
+    );
+    refused(&birrell.get(&format!("{seen}?stamp=soon")), 400, "invalid");
+
+    // Other mail systems: for operators.
+    refused(&birrell.get("/api/v1/destinations"), 403, "not-allowed");
+    let none = done(&registrar.get("/api/v1/destinations"));
+    assert_eq!(none, json!({ "destinations": [] }));
+
+    // A copy that was delivered is delivered to somebody else.
+    let message = "From: birrell@pa.example\r\nSubject: kept\r\n\r\nonce more\r\n";
+    let path = format!("/api/v1/messages?to={BIRRELL}");
+    let rfc822 = [("Content-Type", "message/rfc822")];
+    let accepted = done(&birrell.ask("POST", &path, &rfc822, Some(message)));
+    let id = accepted["message"].as_str().unwrap();
+    wait_for("the message", || {
+        done(&birrell.get("/api/v1/inboxes/birrell@pa.example"))["messages"] != json!([])
+    });
+    let replay = json!({ "message": id, "to": NEEDHAM }).to_string();
+    let all = "/api/v1/replay";
+    refused(&birrell.post(all, &replay), 403, "not-allowed");
+    refused(&registrar.post(all, "{}"), 400, "invalid");
+    refused(
+        &registrar.post(all, r#"{"since": "yesterday"}"#),
+        400,
+        "invalid",
+    );
+    wait_for("its copy to be one that is kept", || {
+        done(&registrar.post(all, &replay))["replayed"] == 1
+    });
+    let inbox = "/api/v1/inboxes/needham@pa.example";
+    wait_for("the copy", || {
+        done(&needham.get(inbox))["messages"] != json!([])
+    });
+    let listed = done(&needham.get(inbox));
+    let copy = listed["messages"][0]["message"].as_str().unwrap();
+    let read = needham.get(&format!("{inbox}/{copy}"));
+    assert_eq!(read.body, message.as_bytes());
+
+    // An outside member's copies go on: the owners' word.
+    let group = json!({ "name": "csl^@pa.example", "owners": [BIRRELL] }).to_string();
+    done(&registrar.post("/api/v1/groups", &group));
+    let member = "/api/v1/groups/csl^@pa.example/lists/members/lee@elsewhere.example";
+    done(&birrell.put(member, None));
+    let resume = "/api/v1/groups/csl^@pa.example/suspended/lee@elsewhere.example";
+    refused(&needham.delete(resume), 403, "not-allowed");
+    done(&birrell.delete(resume));
+    grapevine.expect_no_errors();
+}

@@ -59,7 +59,7 @@ fn a_hint_believed_for_ever_is_found() {
 #[test]
 fn an_unknown_taken_for_a_no_is_found() {
     // Seeds whose directory is cut off at the right moment.
-    is_found_from(Planted::UnknownIsNo, 10, 20);
+    is_found_from(Planted::UnknownIsNo, 60, 25);
 }
 
 #[test]

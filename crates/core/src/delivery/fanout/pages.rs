@@ -246,6 +246,7 @@ impl Server {
                         left.remove(inbox);
                     }
                     Deposited::TooOld => reason = crate::mailbox::TOO_OLD,
+                    Deposited::Behind => reason = crate::mailbox::BEHIND,
                     // What becomes of it then is its registry's policy, or its owner's filter: not the list's business.
                     Deposited::Full(_) | Deposited::Filtering | Deposited::Busy => {
                         left.remove(inbox);
