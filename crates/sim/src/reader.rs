@@ -44,9 +44,10 @@ struct Folder {
     by_it: Shown,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum Doing {
     Folders,
+    DeleteFolder,
     View(FolderId),
     Append(MessageId),
     Submit(MessageId),
@@ -192,7 +193,18 @@ impl Reader {
                 self.mailbox.gone.extend(self.mailbox.numbers.values());
                 let appended = self.mailbox.kept.clone();
                 self.mailbox.gone.extend(appended);
-                (MailboxAsk::DeleteFolder { folder }, Doing::Folders)
+                // And what the other program puts into it meanwhile, whichever comes first.
+                let other = self
+                    .programs
+                    .iter()
+                    .filter_map(|program| program.call.as_ref());
+                self.mailbox
+                    .gone
+                    .extend(other.filter_map(|(_, doing)| match doing {
+                        Doing::Append(message) => Some(*message),
+                        _ => None,
+                    }));
+                (MailboxAsk::DeleteFolder { folder }, Doing::DeleteFolder)
             }
             (18, _) => {
                 self.append(cluster, at, folder);
@@ -221,6 +233,13 @@ impl Reader {
 
     fn append(&mut self, cluster: &mut Cluster, at: usize, folder: FolderId) {
         let (message, body) = (self.fresh_id(cluster), cluster.new_body());
+        let mut others = self
+            .programs
+            .iter()
+            .filter_map(|program| program.call.as_ref());
+        if others.any(|(_, doing)| *doing == Doing::DeleteFolder) {
+            self.mailbox.gone.insert(message);
+        }
         let request = self.request(MailboxAsk::Append {
             folder,
             message,
@@ -278,7 +297,7 @@ impl Reader {
             {
                 self.programs[at].folders.remove(&folder);
             }
-            (Doing::Folders, Outcome::Done(Reply::Mailbox(reply))) => {
+            (Doing::Folders | Doing::DeleteFolder, Outcome::Done(Reply::Mailbox(reply))) => {
                 self.listed(at, &reply.answer);
             }
             // With one copy it may be lost with its disk.

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use grapevine_model::{GroupList, InboxListing, Name, Reply, Request, ServerStatus};
+use grapevine_model::{
+    GroupList, InboxListing, Name, RegistryName, Reply, Request, ServerName, ServerStatus,
+};
 use grapevine_user::GrapevineUser;
 
 use crate::folders::{BOX, INBOX};
@@ -139,16 +141,63 @@ fn every_way(machines: usize) -> Vec<Way> {
 /// A server does not answer its operator.
 pub(crate) fn account(world: &World, machines: &Machines) -> anyhow::Result<()> {
     calm_folders(world, machines)?;
+    let holders = holders(world, machines)?;
     let ways = every_way(machines.count());
     machines.relays.cut(&ways);
-    let checked = alone(world, machines);
+    let checked = alone(world, machines, &holders);
     machines.relays.heal(&ways);
     checked?;
     world.oracle().explained();
     Ok(())
 }
 
-fn alone(world: &World, machines: &Machines) -> anyhow::Result<()> {
+/// Who holds which registry. A site of an inbox that does not hold its owner's cannot tell, alone, whose it is.
+type Holders = BTreeMap<RegistryName, Vec<ServerName>>;
+
+fn holders(world: &World, machines: &Machines) -> anyhow::Result<Holders> {
+    let user = operator(world, &machines.dir(0));
+    let mut holders = Holders::new();
+    for registry in [
+        crate::machine::FIRST_REGISTRY,
+        crate::world::SECOND_REGISTRY,
+    ] {
+        let registry: RegistryName = registry.parse()?;
+        let asked = Request::RegistryShow {
+            registry: registry.clone(),
+        };
+        match world.runtime.block_on(user.call(asked))? {
+            Reply::Registry(view) => holders.insert(registry, view.holders),
+            other => bail!("{registry}: {other:?}"),
+        };
+    }
+    Ok(holders)
+}
+
+/// The sites of an inbox that ought to answer alone and have not; all that is known if nobody has.
+fn silent(
+    owner: &Name,
+    sites: &[ServerName],
+    answered: &[String],
+    holders: &Holders,
+) -> Option<String> {
+    if answered.is_empty() || sites.len() < 2 {
+        return Some(format!(
+            "{owner} has the inbox sites {sites:?}, of which {answered:?} answer alone"
+        ));
+    }
+    let held_by = holders.get(owner.registry()).map_or(&[][..], Vec::as_slice);
+    let ought = sites.iter().filter(|site| held_by.contains(site));
+    let silent: Vec<&ServerName> = ought
+        .filter(|site| !answered.iter().any(|one| one == site.as_str()))
+        .collect();
+    (!silent.is_empty()).then(|| {
+        format!(
+            "{owner} is not answered for by {silent:?} alone: only by {answered:?} of {sites:?}"
+        )
+    })
+}
+
+fn alone(world: &World, machines: &Machines, holders: &Holders) -> anyhow::Result<()> {
     let begun = Instant::now();
     for machine in 0..machines.count() {
         loop {
@@ -168,7 +217,7 @@ fn alone(world: &World, machines: &Machines) -> anyhow::Result<()> {
             pause(Duration::from_millis(100));
         }
     }
-    let mut held: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut held: BTreeMap<String, (Vec<ServerName>, Vec<String>)> = BTreeMap::new();
     for machine in 0..machines.count() {
         let server = machines.name(machine);
         let user = operator(world, &machines.dir(machine));
@@ -180,22 +229,20 @@ fn alone(world: &World, machines: &Machines) -> anyhow::Result<()> {
             if !listing.sites.iter().any(|site| site.as_str() == server) {
                 continue;
             }
-            held.entry(owner.clone()).or_default().push(server.clone());
+            let (sites, answered) = held.entry(owner.clone()).or_default();
+            sites.clone_from(&listing.sites);
+            answered.push(server.clone());
             inbox_of(world, &user, &server, &inbox, &listing)
                 .with_context(|| format!("{server}: {owner}"))?;
         }
         registries(world, machines, machine, &user)?;
     }
     for owner in PROGRAMS {
-        folders_of(world, machines, owner)?;
+        folders_of(world, machines, holders, owner)?;
     }
     for owner in world.people.iter().chain(&world.crowd) {
-        let sites = held.get(owner).map(Vec::len).unwrap_or_default();
-        if sites < 2 {
-            let what = format!(
-                "{owner} has {sites} inbox sites that answer: {:?}",
-                held.get(owner)
-            );
+        let (sites, answered) = held.remove(owner).unwrap_or_default();
+        if let Some(what) = silent(&name(owner)?, &sites, &answered, holders) {
             world.oracle().violation(what);
         }
     }
@@ -277,9 +324,14 @@ fn calm_folders(world: &World, machines: &Machines) -> anyhow::Result<()> {
 }
 
 /// A mail program's mailbox, at each of its sites by itself.
-fn folders_of(world: &World, machines: &Machines, owner: &str) -> anyhow::Result<()> {
+fn folders_of(
+    world: &World,
+    machines: &Machines,
+    holders: &Holders,
+    owner: &str,
+) -> anyhow::Result<()> {
     let inbox = name(owner)?;
-    let mut held = Vec::new();
+    let (mut sites, mut held) = (Vec::new(), Vec::new());
     for machine in 0..machines.count() {
         let server = machines.name(machine);
         let user = operator(world, &machines.dir(machine));
@@ -308,17 +360,14 @@ fn folders_of(world: &World, machines: &Machines, owner: &str) -> anyhow::Result
             .settled(&server, owner, lost, &folders, &shown);
         wrong.into_iter().for_each(|what| oracle.violation(what));
         held.push(server);
+        sites = listing.sites;
     }
-    match held.len() {
-        0 | 1 => world.oracle().violation(format!(
-            "{owner} has {} inbox sites that answer: {held:?}",
-            held.len()
-        )),
-        _ => {
-            let mut oracle = world.oracle();
-            let lost = oracle.lost;
-            oracle.folders.hardens(owner, lost);
-        }
+    let mut oracle = world.oracle();
+    if let Some(what) = silent(&inbox, &sites, &held, holders) {
+        oracle.violation(what);
+    } else if held.len() > 1 {
+        let lost = oracle.lost;
+        oracle.folders.hardens(owner, lost);
     }
     Ok(())
 }

@@ -95,7 +95,7 @@ fn site_element(door: &SiteDoor, place: &Place) -> String {
 impl Server {
     /// The clock that leases are measured with: this machine's, or that of the fastest server in
     /// contact, so that all of them agree whether a lease has ended.
-    pub(crate) fn lease_now_ms(&self) -> u64 {
+    pub(crate) fn fastest_clock_ms(&self) -> u64 {
         let ahead = self
             .peers
             .iter()
@@ -116,7 +116,7 @@ impl Server {
         if lease_ms.is_some_and(|ms| !(SHORTEST_LEASE_MS..=LONGEST_LEASE_MS).contains(&ms)) {
             return Err(Refusal::invalid("a lease lasts from one second to a week"));
         }
-        let now_ms = self.lease_now_ms();
+        let now_ms = self.fastest_clock_ms();
         let is_given = |site: &Site| sites.iter().any(|s| s.place == site.offer.place);
         let (here, others): (Vec<Site>, Vec<Site>) =
             sites_of(entry).partition(|site| site.door == *door);
@@ -157,7 +157,7 @@ impl Server {
 
     /// Removes the cells of sites whose lease has long ended; one holder does it for all.
     pub(crate) fn remove_expired_sites(&mut self) -> Result<(), Damaged> {
-        let before_ms = self.lease_now_ms().saturating_sub(EXPIRED_KEPT_MS);
+        let before_ms = self.fastest_clock_ms().saturating_sub(EXPIRED_KEPT_MS);
         let registries: Vec<RegistryName> = self.databases.keys().cloned().collect();
         for registry in registries {
             let first_up: Option<ServerName> = self
@@ -192,7 +192,7 @@ impl Server {
 
     /// The live sites of an individual held here. A server's doors live as long as it is heard.
     pub(crate) fn live_sites(&self, entry: &Entry<'_>) -> Vec<Site> {
-        let now_ms = self.lease_now_ms();
+        let now_ms = self.fastest_clock_ms();
         let server = entry
             .name()
             .and_then(|name| ServerName::of(&name))

@@ -66,7 +66,7 @@ impl Server {
                     let Some(spelled) = entry.name() else {
                         continue;
                     };
-                    let now_ms = self.lease_now_ms();
+                    let now_ms = self.fastest_clock_ms();
                     let sites = self.live_sites(&entry).into_iter().map(|site| FoundSite {
                         name: spelled.clone(),
                         door: site.door,

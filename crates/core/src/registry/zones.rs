@@ -123,7 +123,7 @@ impl Server {
         if silent || entry.kind() != EntryKind::Individual {
             return Vec::new();
         }
-        let now_ms = self.lease_now_ms();
+        let now_ms = self.fastest_clock_ms();
         sites_of(entry)
             .filter(|site| site.is_live(now_ms))
             .map(|site| {
@@ -146,7 +146,7 @@ impl Server {
             names: BTreeMap::new(),
             servers: self.name_servers(registry),
             serial: u32::try_from((self.now.wall_ms / 1_000) & u64::from(u32::MAX)).unwrap_or(0),
-            made_ms: self.lease_now_ms(),
+            made_ms: self.fastest_clock_ms(),
         };
         let Some(database) = self.database(registry) else {
             return zone;

@@ -271,8 +271,8 @@ impl Server {
     pub(crate) fn is_behind(&mut self, space: &SpaceId, message: MessageId) -> bool {
         let times = &self.config.times;
         let kept_ms = times.retention_ms.max(times.give_up_ms);
-        // Half of it: clocks differ, and to ask costs a round trip.
-        let before = self.now.wall_ms.saturating_sub(kept_ms / 2);
+        // Half of it, by the fastest clock in contact: clocks differ, and to ask costs a round trip.
+        let before = self.fastest_clock_ms().saturating_sub(kept_ms / 2);
         if message.time.wall_ms() >= before {
             return false;
         }
