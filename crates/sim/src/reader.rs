@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_model::{
-    Envelope, EnvelopeRecipient, Flag, FlagChange, FolderId, Hlc, MailboxAnswer, MailboxAsk,
-    MailboxReply, MailboxView, Mark, MessageId, OriginId, Reply, Request, ReturnContent,
-    ServerName, Submission,
+    Envelope, EnvelopeRecipient, Flag, FlagChange, FolderId, FolderPath, Hlc, MailboxAnswer,
+    MailboxAsk, MailboxReply, MailboxView, Mark, MessageId, OriginId, Reply, Request,
+    ReturnContent, ServerName, Submission,
 };
 
 use crate::client::any_server;
@@ -26,7 +26,7 @@ const PATHS: [&str; 4] = ["Work", "Work/Old", "Play", "Sent"];
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     /// Which mail was shown to anybody under a number.
-    numbers: BTreeMap<(FolderId, u32, u32), MessageId>,
+    numbers: BTreeMap<(u32, u32), MessageId>,
     /// Mails that somebody has tried to expunge, or that were in a folder that somebody has tried to delete.
     gone: BTreeSet<MessageId>,
     /// Mails that must be there, unless they are among those.
@@ -36,9 +36,27 @@ pub(crate) struct Mailbox {
 /// What a program remembers of a folder.
 #[derive(Debug, Default)]
 struct Folder {
-    shown: Shown,
+    path: Option<FolderPath>,
     mails: BTreeMap<u32, MessageId>,
     mark: Option<Mark>,
+}
+
+impl Folder {
+    /// Under another path it is another folder to a mail program, which begins with nothing.
+    fn is_at(&mut self, path: FolderPath) {
+        if self.path.as_ref() != Some(&path) {
+            *self = Self {
+                path: Some(path),
+                ..Self::default()
+            };
+        }
+    }
+}
+
+/// What a program believes of the numbers of a folder: it knows that by its path and its UIDVALIDITY, also after it was gone.
+#[derive(Debug, Default)]
+struct Believed {
+    shown: Shown,
     by: Option<ServerName>,
     /// What that one has shown without a break.
     by_it: Shown,
@@ -59,6 +77,7 @@ enum Doing {
 struct Program {
     server: NodeIndex,
     folders: BTreeMap<FolderId, Folder>,
+    believed: BTreeMap<(FolderPath, u32), Believed>,
     call: Option<(CallId, Doing)>,
 }
 
@@ -80,6 +99,7 @@ impl Reader {
         let program = |server| Program {
             server,
             folders: BTreeMap::new(),
+            believed: BTreeMap::new(),
             call: None,
         };
         Self {
@@ -295,7 +315,14 @@ impl Reader {
             (Doing::View(folder), Outcome::Refused(refusal))
                 if refusal.kind == grapevine_model::ErrorKind::NotFound =>
             {
-                self.programs[at].folders.remove(&folder);
+                let program = &mut self.programs[at];
+                // Where it is there again, that is by another word of the numberer's.
+                if let Some(path) = program.folders.remove(&folder).and_then(|was| was.path) {
+                    for (_, believed) in program.believed.iter_mut().filter(|(of, _)| of.0 == path)
+                    {
+                        believed.by = None;
+                    }
+                }
             }
             (Doing::Folders | Doing::DeleteFolder, Outcome::Done(Reply::Mailbox(reply))) => {
                 self.listed(at, &reply.answer);
@@ -320,14 +347,20 @@ impl Reader {
         let program = &mut self.programs[at];
         match answer {
             MailboxAnswer::Folders { folders, .. } => {
-                let there: BTreeSet<FolderId> = folders.iter().map(|f| f.folder).collect();
-                program.folders.retain(|folder, _| there.contains(folder));
-                for folder in there {
-                    program.folders.entry(folder).or_default();
+                let there: BTreeMap<FolderId, FolderPath> = folders
+                    .iter()
+                    .map(|folder| (folder.folder, folder.path.clone()))
+                    .collect();
+                program
+                    .folders
+                    .retain(|folder, _| there.contains_key(folder));
+                for (folder, path) in there {
+                    program.folders.entry(folder).or_default().is_at(path);
                 }
             }
             MailboxAnswer::Folder(view) => {
-                program.folders.entry(view.folder).or_default();
+                let folder = program.folders.entry(view.folder).or_default();
+                folder.is_at(view.path.clone());
             }
             _ => {}
         }
@@ -341,17 +374,27 @@ impl Reader {
         for what in self.mailbox.learn(view) {
             cluster.violation(NAME, format!("{who}: {what}"));
         }
-        let remembered = self.programs[at].folders.entry(folder).or_default();
-        // One numberer never shows a number late; two that can't hear each other may, until they do.
-        if remembered.by.as_ref() != Some(&reply.by) {
-            remembered.by_it = Shown::default();
-        }
-        for row in &view.rows {
-            if is_late(&remembered.by_it, row.uid, cluster.disks_lost()) {
-                let uid = row.uid;
-                let what = format!("{who}: {} shows {uid} late in {folder}", reply.by);
-                cluster.violation(NAME, what);
+        let program = &mut self.programs[at];
+        let remembered = program.folders.entry(folder).or_default();
+        let inbox = (folder == FolderId::INBOX).then(FolderPath::inbox);
+        // A name that is not known is none that it could have believed anything of.
+        if let Some(path) = inbox.or_else(|| remembered.path.clone()) {
+            let named = (path, view.uid_validity);
+            let believed = program.believed.entry(named).or_default();
+            // One numberer never shows a number late; two that can't hear each other may, until they do.
+            if believed.by.as_ref() != Some(&reply.by) {
+                believed.by_it = Shown::default();
             }
+            for row in &view.rows {
+                if is_late(&believed.by_it, row.uid, cluster.disks_lost()) {
+                    let uid = row.uid;
+                    let what = format!("{who}: {} shows {uid} late in {folder}", reply.by);
+                    cluster.violation(NAME, what);
+                }
+            }
+            believed.shown.learn(reply, view);
+            believed.by_it.learn(reply, view);
+            believed.by = Some(reply.by.clone());
         }
         if view.extent == grapevine_model::Extent::All {
             remembered.mails.clear();
@@ -362,10 +405,7 @@ impl Reader {
         for row in &view.rows {
             remembered.mails.insert(row.uid, row.message);
         }
-        remembered.shown.learn(reply, view);
-        remembered.by_it.learn(reply, view);
         remembered.mark = Some(view.mark);
-        remembered.by = Some(reply.by.clone());
     }
 
     /// When all is healed and at rest: everybody shows the same, none of it late, twice or missing.
@@ -381,7 +421,7 @@ impl Reader {
                 }
             };
             let mut where_is: BTreeMap<MessageId, FolderId> = BTreeMap::new();
-            for view in &all {
+            for (path, view) in &all {
                 for what in self.mailbox.learn(view) {
                     cluster.violation(NAME, format!("{who} at node {node}: {what}"));
                 }
@@ -392,7 +432,7 @@ impl Reader {
                         cluster.violation(NAME, what);
                     }
                     for program in &self.programs {
-                        let seen = program.folders.get(&view.folder);
+                        let seen = program.believed.get(&(path.clone(), view.uid_validity));
                         let lost = cluster.disks_lost();
                         if seen.is_some_and(|seen| is_late(&seen.shown, row.uid, lost)) {
                             let (uid, folder) = (row.uid, view.folder);
@@ -413,7 +453,7 @@ impl Reader {
             // Moments are each numberer's own.
             let plain: Vec<_> = all
                 .into_iter()
-                .map(|view| {
+                .map(|(_, view)| {
                     let rows = view.rows.into_iter();
                     let rows: Vec<_> = rows.map(|row| (row.uid, row.message, row.flags)).collect();
                     (view.folder, view.uid_validity, view.uid_next, rows)
@@ -434,7 +474,7 @@ impl Reader {
         &self,
         cluster: &mut Cluster,
         node: NodeIndex,
-    ) -> Result<Vec<MailboxView>, String> {
+    ) -> Result<Vec<(FolderPath, MailboxView)>, String> {
         let list = self.request(MailboxAsk::Folders);
         let mut folders = match cluster.ask(node, self.person.speaker(), list) {
             Outcome::Done(Reply::Mailbox(MailboxReply {
@@ -456,7 +496,7 @@ impl Reader {
                     answer: MailboxAnswer::View(view),
                     partial: false,
                     ..
-                })) => views.push(view),
+                })) => views.push((folder.path, view)),
                 other => return Err(format!("{} is not shown: {other:?}", folder.path)),
             }
         }
@@ -469,7 +509,7 @@ impl Mailbox {
     fn learn(&mut self, view: &MailboxView) -> Vec<String> {
         let mut found = Vec::new();
         for row in &view.rows {
-            let number = (view.folder, view.uid_validity, row.uid);
+            let number = (view.uid_validity, row.uid);
             let before = self.numbers.insert(number, row.message);
             if let Some(other) = before.filter(|other| *other != row.message) {
                 let (uid, message, folder) = (row.uid, row.message, view.folder);

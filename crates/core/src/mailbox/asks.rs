@@ -10,6 +10,7 @@ use grapevine_model::{
     Request, RequestId, ServerName, Speaker,
 };
 
+use super::numberer::Waits;
 use super::regain;
 use super::view::{Mail, Shown, View};
 use crate::effect::{Effect, Staged};
@@ -155,8 +156,8 @@ impl Server {
             };
             let waits = self.mailboxes.wait_for_numbers(inbox, job, memo.clone());
             return Ok(match waits {
-                Ok(()) => Outcome::Later,
-                Err(_) => Err(Refusal::unavailable(NUMBERING)).into(),
+                Waits::Yes => Outcome::Later,
+                Waits::TooMany => Err(Refusal::unavailable(NUMBERING)).into(),
             });
         }
         Ok(match ask {

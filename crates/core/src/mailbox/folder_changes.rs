@@ -58,12 +58,11 @@ impl Server {
             origin: self.clock.origin(),
         };
         let folder = FolderId(made.to_u128());
-        let view = self.mailboxes.views.get(&place.inbox);
-        let last = view.map_or(0, |view| view.folders.last_validity());
-        // Seconds, as everywhere: a folder made again has a greater one (RFC 9051 2.3.1.1).
         let now_s = u32::try_from(self.now.wall_ms / 1_000).unwrap_or(u32::MAX);
+        let view = self.mailboxes.views.get(&place.inbox);
+        let validity = view.map(|view| view.folders.validity_of_new(place.inbox, path, now_s));
         let row = FolderRow {
-            uid_validity: now_s.max(last.saturating_add(1)).max(1),
+            uid_validity: validity.unwrap_or(now_s),
             special_use,
             into: None,
         };

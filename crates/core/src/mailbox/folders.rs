@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grapevine_model::{Cell, CellKey, Field, FolderId, FolderPath};
+use grapevine_model::{Cell, CellKey, Field, FolderId, FolderPath, Incarnation};
 
 use super::cells::FolderRow;
 use crate::codec;
@@ -140,11 +140,30 @@ impl Folders {
         gone.map(|(id, _)| *id).collect()
     }
 
-    /// The greatest UIDVALIDITY given so far.
-    pub(crate) fn last_validity(&self) -> u32 {
+    /// The UIDVALIDITY of a folder that is made now under a path: that of the path, so that a folder which both sides of a
+    /// partition make is the same one to a mail program. It may be had again, as no number of a mailbox is given twice, nor a
+    /// lower one after a higher. But a folder that had the path and was renamed keeps it: then it is a greater one.
+    pub(crate) fn validity_of_new(&self, inbox: Incarnation, path: &FolderPath, now_s: u32) -> u32 {
+        let of_path = validity_of_path(inbox, path);
         let rows = self.known.values().filter_map(|folder| folder.row);
-        rows.map(|row| row.uid_validity).max().unwrap_or(0)
+        let given: Vec<u32> = rows.map(|row| row.uid_validity).collect();
+        if !given.contains(&of_path) {
+            return of_path;
+        }
+        let last = given.into_iter().max().unwrap_or(of_path);
+        now_s.max(last.saturating_add(1))
     }
+}
+
+/// Below every second of the clock in this century: what is taken from the clock is greater.
+const PATH_VALIDITIES: u32 = 1 << 30;
+
+fn validity_of_path(inbox: Incarnation, path: &FolderPath) -> u32 {
+    let mut hasher = blake3::Hasher::new_derive_key("grapevine 2026-11-24 UIDVALIDITY of a path");
+    hasher.update(&inbox.0.to_be_bytes());
+    hasher.update(path.as_str().as_bytes());
+    let first = hasher.finalize().as_bytes().first_chunk::<4>().copied();
+    (u32::from_be_bytes(first.unwrap_or_default()) % PATH_VALIDITIES).max(1)
 }
 
 #[cfg(test)]
@@ -197,6 +216,39 @@ mod tests {
         put(&mut folders, 5, "Job", None);
         assert_eq!(folders.leads_to(FolderId(9)), FolderId(5));
         assert_eq!(folders.at(&"Work".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn a_path_gives_its_folder_the_same_validity_everywhere_unless_a_renamed_one_has_it() {
+        let (inbox, path) = (Incarnation(1), "Work".parse::<FolderPath>().unwrap());
+        let now_s = 1_800_000_000;
+        let mut folders = Folders::default();
+        let here = folders.validity_of_new(inbox, &path, now_s);
+        assert_eq!(folders.validity_of_new(inbox, &path, now_s + 9), here);
+        assert_ne!(
+            folders.validity_of_new(Incarnation(2), &path, now_s),
+            here,
+            "of another owner"
+        );
+        assert_ne!(
+            folders.validity_of_new(inbox, &"Play".parse().unwrap(), now_s),
+            here
+        );
+        let row = FolderRow {
+            uid_validity: here,
+            special_use: None,
+            into: None,
+        };
+        let elsewhere: FolderPath = "Job".parse().unwrap();
+        folders.learn(
+            &folder_name_key(FolderId(5)),
+            &cell(Some(codec::encode(&elsewhere))),
+        );
+        folders.learn(&folder_key(FolderId(5)), &cell(Some(codec::encode(&row))));
+        folders.derive();
+        let another = folders.validity_of_new(inbox, &path, now_s);
+        assert_eq!(another, now_s);
+        assert!(another > here);
     }
 
     #[test]

@@ -35,6 +35,15 @@ const MOST_IN_MEMORY: usize = 1_000_000;
 /// Rounds of settling and writing in one turn: each writes what the one before has shown to be needed.
 const MOST_ROUNDS: usize = 8;
 
+/// Whether a request waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// It is evaluated again.
+    Yes,
+    /// It is not, and nobody keeps it.
+    TooMany,
+}
+
 /// The mailboxes that mail programs look at here.
 #[derive(Debug, Default)]
 pub(crate) struct Mailboxes {
@@ -72,20 +81,15 @@ impl Mailboxes {
         self.numbering.contains_key(&inbox)
     }
 
-    /// Evaluates a request again when a mailbox is numbered; gives it back where too many wait.
-    pub(super) fn wait_for_numbers(
-        &mut self,
-        inbox: Incarnation,
-        job: Job,
-        memo: Memo,
-    ) -> Result<(), Job> {
+    /// Evaluates a request again when a mailbox is numbered, unless too many wait.
+    pub(super) fn wait_for_numbers(&mut self, inbox: Incarnation, job: Job, memo: Memo) -> Waits {
         let all: usize = self.numbering.values().map(Vec::len).sum();
         match self.numbering.get_mut(&inbox) {
             Some(waiting) if all < MOST_WAITING => {
                 waiting.push((job, memo));
-                Ok(())
+                Waits::Yes
             }
-            Some(_) | None => Err(job),
+            Some(_) | None => Waits::TooMany,
         }
     }
 }

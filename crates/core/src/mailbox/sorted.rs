@@ -151,12 +151,13 @@ impl Server {
         place: &FilterPlace,
         changes: &mut Vec<Change>,
     ) -> Result<FolderId, Damaged> {
+        let now_s = u32::try_from(self.now.wall_ms / 1_000).unwrap_or(u32::MAX);
         let folders = self.folders_of(inbox)?;
         if let Some(folder) = folders.at(&place.path) {
             return Ok(folder);
         }
         let has_room = folders.len() < MAX_FOLDERS;
-        let last = folders.last_validity();
+        let uid_validity = folders.validity_of_new(inbox, &place.path, now_s);
         match place.if_missing {
             MissingFolder::Create if has_room => {}
             MissingFolder::Create | MissingFolder::Inbox => return Ok(FolderId::INBOX),
@@ -166,9 +167,8 @@ impl Server {
             origin: self.clock.origin(),
         };
         let folder = FolderId(made.to_u128());
-        let now_s = u32::try_from(self.now.wall_ms / 1_000).unwrap_or(u32::MAX);
         let row = FolderRow {
-            uid_validity: now_s.max(last.saturating_add(1)).max(1),
+            uid_validity,
             special_use: None,
             into: None,
         };

@@ -525,8 +525,12 @@ fn folders_of_one_name_become_one_and_nothing_is_lost_in_a_deleted_one() {
     let here = create(&mut cluster, "s1", "Work");
     cluster.pass(1_000);
     let there = create(&mut cluster, "s2", "Work");
+    let validity = folders(&mut cluster, "s1")["Work"].uid_validity;
+    assert_eq!(folders(&mut cluster, "s2")["Work"].uid_validity, validity);
     move_to(&mut cluster, "s1", INBOX, one, here);
     move_to(&mut cluster, "s2", INBOX, two, there);
+    // What programs at both sides have seen of it, by the path and its validity.
+    let seen = [("s1", here), ("s2", there)].map(|(at, folder)| view(&mut cluster, at, folder));
     ask(&mut cluster, "s1", MailboxAsk::DeleteFolder { folder: old });
     let late = send(&mut cluster, "s2", "late");
     move_to(&mut cluster, "s2", INBOX, late, old);
@@ -536,6 +540,13 @@ fn folders_of_one_name_become_one_and_nothing_is_lost_in_a_deleted_one() {
     let mut inside: Vec<_> = numbers(&mut cluster, "s1", here).into_values().collect();
     inside.sort();
     assert_eq!(inside, [one, two]);
+    assert_eq!(all["Work"].uid_validity, validity);
+    for uid in numbers(&mut cluster, "s1", here).into_keys() {
+        for shown in &seen {
+            let is_known = shown.rows.iter().any(|row| row.uid == uid);
+            assert!(is_known || uid >= shown.uid_next, "{uid} is late");
+        }
+    }
     let inbox: Vec<_> = numbers(&mut cluster, "s1", INBOX).into_values().collect();
     assert_eq!(inbox, [late]);
     assert_alike(&mut cluster);

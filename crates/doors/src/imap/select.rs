@@ -17,7 +17,7 @@ pub(super) struct Selecting {
 }
 
 /// Said at each SELECT of a mailbox of which a site cannot be heard.
-const PARTIAL: &[u8] = b"* NO [UNAVAILABLE] Another server with this mailbox cannot be reached now: it may have more\r\n";
+const PARTIAL: &[u8] = b"* OK [UNAVAILABLE] Another server with this mailbox cannot be reached now: it may have more\r\n";
 
 impl Session {
     pub(super) fn select(

@@ -91,7 +91,7 @@ fn a_folder_of_which_a_site_may_have_more_is_said_to_be_so_at_its_opening() {
     client.store.borrow_mut().partial = true;
     let said = client.ask("b SELECT INBOX");
     assert!(
-        said.contains("\r\n* NO [UNAVAILABLE] Another server with this mailbox"),
+        said.contains("\r\n* OK [UNAVAILABLE] Another server with this mailbox"),
         "{said}"
     );
     assert!(said.contains("\r\n* 3 EXISTS\r\n"), "{said}");
