@@ -8,10 +8,12 @@ use serde_json::json;
 
 use crate::backup::mailbox::{self, Mode, Wanted};
 use crate::backup::manifest::{self, Manifest};
+use crate::backup::prune::{self, Stay, prune};
 use crate::backup::take::{Written, take};
 use crate::backup::vault::Vault;
 use crate::backup::verify::verify;
 use crate::backup::whole;
+use crate::clock::wall_ms;
 use crate::folder::DataFolder;
 use crate::out::{Exit, Failure, complain, say};
 
@@ -41,6 +43,29 @@ enum BackupCommand {
     Verify(Which),
     /// Which backups a folder has.
     List(Which),
+    /// Remove old backups, and what no other one needs. The latest one stays in any case.
+    Prune(PruneArgs),
+}
+
+/// Which backups stay.
+#[derive(Debug, clap::Args)]
+#[group(id = "stay", required = true, multiple = true, args = ["keep", "days"])]
+struct PruneArgs {
+    /// The folder of the backups.
+    #[arg(value_name = "FOLDER")]
+    from: PathBuf,
+    /// So many of the latest stay.
+    #[arg(long, value_name = "N")]
+    keep: Option<usize>,
+    /// Those of the last so many days stay.
+    #[arg(long, value_name = "DAYS")]
+    days: Option<u32>,
+    /// Only say what would go.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// A backup.
@@ -122,6 +147,7 @@ pub(crate) async fn backup(args: BackupArgs) -> Result<(), Failure> {
     match args.command {
         Some(BackupCommand::Verify(which)) => return verified(&which),
         Some(BackupCommand::List(which)) => return listed(&which),
+        Some(BackupCommand::Prune(which)) => return pruned(&which),
         None => {}
     }
     let (Some(dir), Some(to)) = (args.dir, args.to) else {
@@ -264,6 +290,51 @@ fn verified(which: &Which) -> Result<(), Failure> {
             "{damaged} objects are damaged; back up again into another folder"
         ))),
     }
+}
+
+fn pruned(which: &PruneArgs) -> Result<(), Failure> {
+    // A wrong path is not made a folder of backups.
+    open(&which.from, None)?;
+    let failed = |error| Failure::new(format_args!("{}: {error}", which.from.display()));
+    let vault = Vault::create(&which.from).map_err(failed)?;
+    let stay = Stay {
+        latest: which.keep,
+        days: which.days,
+    };
+    let mode = match which.dry_run {
+        true => prune::Mode::Say,
+        false => prune::Mode::Remove,
+    };
+    let done = prune(&vault, stay, wall_ms(), mode)?;
+    if which.json {
+        let taken = |all: &[Manifest]| -> Vec<u64> { all.iter().map(|m| m.taken_ms).collect() };
+        say(format_args!(
+            "{:#}",
+            json!({
+                "removed": taken(&done.removed),
+                "stay": taken(&done.stay),
+                "objects": done.objects,
+                "octets": done.octets,
+                "dry_run": which.dry_run,
+            })
+        ));
+        return Ok(());
+    }
+    let (goes, went) = match mode {
+        prune::Mode::Say => ("would go", "would be removed"),
+        prune::Mode::Remove => ("is removed", "removed"),
+    };
+    for manifest in &done.removed {
+        say(format_args!("{}  {goes}", manifest.taken_ms));
+    }
+    say(format_args!(
+        "{} backups {went}, {} stay; {} objects, {} octets {went}",
+        done.removed.len(),
+        done.stay.len(),
+        done.objects,
+        done.octets
+    ));
+    Ok(())
 }
 
 fn listed(which: &Which) -> Result<(), Failure> {

@@ -74,9 +74,19 @@ impl Manifest {
         text.push(b'\n');
         text.extend_from_slice(digest.as_bytes());
         text.push(b'\n');
-        let path = dir.join(format!("{:016}{END}", self.taken_ms));
+        let path = self.path(vault);
         write_private(&path, &text)?;
         Ok(path)
+    }
+
+    /// Removes it: the backup does not count any more.
+    pub(super) fn remove(&self, vault: &Vault) -> io::Result<()> {
+        fs::remove_file(self.path(vault))
+    }
+
+    fn path(&self, vault: &Vault) -> PathBuf {
+        let name = format!("{:016}{END}", self.taken_ms);
+        vault.dir().join(MANIFESTS).join(name)
     }
 
     fn read(path: &Path) -> io::Result<Self> {

@@ -11,6 +11,7 @@
 
 pub(crate) mod mailbox;
 pub(crate) mod manifest;
+pub(crate) mod prune;
 mod rows;
 pub(crate) mod source;
 pub(crate) mod tables;

@@ -159,6 +159,36 @@ impl Vault {
         Ok(())
     }
 
+    /// Every object, with its length. What has another name than an object's is left alone.
+    pub(super) fn each(
+        &self,
+        mut look: impl FnMut(&Digest, u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for shelf in fs::read_dir(self.dir.join(OBJECTS))? {
+            let shelf = shelf?;
+            if !shelf.file_type()?.is_dir() {
+                continue;
+            }
+            for object in fs::read_dir(shelf.path())? {
+                let object = object?;
+                let name = object.file_name();
+                let digest = name
+                    .to_str()
+                    .and_then(|name| data_encoding::HEXLOWER.decode(name.as_bytes()).ok())
+                    .and_then(|bytes| Digest::try_from(bytes).ok());
+                if let Some(digest) = digest {
+                    look(&digest, object.metadata()?.len())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes an object, which no backup may name.
+    pub(super) fn remove(&self, digest: &Digest) -> io::Result<()> {
+        fs::remove_file(self.path(digest))
+    }
+
     /// The octets of an object, checked. For those that fit into memory.
     pub(crate) fn get(&self, digest: &Digest) -> io::Result<Vec<u8>> {
         let path = self.path(digest);

@@ -10,22 +10,22 @@ use serde_json::Value;
 use crate::grapevine::{program, stderr, wait_for};
 use crate::pair::{Process, as_operator, init, join, token};
 
-fn grapevine(args: &[&str]) -> Output {
+pub(crate) fn grapevine(args: &[&str]) -> Output {
     program().args(args).output().unwrap()
 }
 
-fn json(args: &[&str]) -> Value {
+pub(crate) fn json(args: &[&str]) -> Value {
     let said = grapevine(&[args, &["--json"]].concat());
     assert!(said.status.success(), "{args:?}: {}", stderr(&said));
     serde_json::from_slice(&said.stdout).unwrap()
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// Puts so many mails into somebody's mailbox, as the operator of a server.
-fn fill(dir: &Path, who: &str, name: &str, mails: usize, octets: usize) {
+pub(crate) fn fill(dir: &Path, who: &str, name: &str, mails: usize, octets: usize) {
     let kept = dir.parent().unwrap().join(name);
     for n in 0..mails {
         let body = format!("Subject: {name} {n}\r\n\r\n{}", "x".repeat(octets));
@@ -36,7 +36,7 @@ fn fill(dir: &Path, who: &str, name: &str, mails: usize, octets: usize) {
 }
 
 /// The subjects in a mailbox, sorted.
-fn subjects(dir: &Path, who: &str) -> Vec<String> {
+pub(crate) fn subjects(dir: &Path, who: &str) -> Vec<String> {
     let temp = tempfile::tempdir().unwrap();
     let out = temp.path().join("out");
     as_operator(dir, &["export", "maildir", text(&out), "--of", who]);
@@ -52,7 +52,7 @@ fn subjects(dir: &Path, who: &str) -> Vec<String> {
     subjects
 }
 
-const TAFT: &str = "taft@pa.example";
+pub(crate) const TAFT: &str = "taft@pa.example";
 const CLUB: &str = "club@pa.example";
 
 #[test]
@@ -85,17 +85,37 @@ fn a_running_server_is_backed_up_incrementally_and_damage_and_torn_backups_are_s
     assert_eq!(mode(&vault), 0o700);
     let (object, _) = an_object(&vault);
     assert_eq!(mode(&object), 0o600);
+    // The first one goes, and the others are what they were.
+    let prune = ["backup", "prune", text(&vault), "--keep", "2"];
+    let said = json(&[&prune[..], &["--dry-run"]].concat());
+    assert_eq!(
+        said["removed"],
+        serde_json::json!([first["taken"]]),
+        "{said}"
+    );
+    assert_eq!(json(&["backup", "list", text(&vault)]), listed);
+    let done = json(&prune);
+    assert_eq!(
+        (&done["removed"], &done["objects"]),
+        (&said["removed"], &said["objects"])
+    );
+    assert_eq!(json(&verify)["damaged"].as_array().unwrap().len(), 0);
+    let at = again["taken"].to_string();
+    let second = json(&[&verify[..], &["--at", &at]].concat());
+    assert_eq!(second["damaged"].as_array().unwrap().len(), 0, "{second}");
+    assert_eq!(grapevine(&prune[..3]).status.code(), Some(2));
     // A backup whose list is torn does not count; the one before it does.
     let mut lists: Vec<_> = fs::read_dir(vault.join("manifests"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
     lists.sort();
-    let whole = fs::read(&lists[2]).unwrap();
-    fs::write(&lists[2], &whole[..whole.len() / 2]).unwrap();
+    let whole = fs::read(&lists[1]).unwrap();
+    fs::write(&lists[1], &whole[..whole.len() / 2]).unwrap();
     let listed = json(&["backup", "list", text(&vault)]);
-    assert_eq!(listed["backups"].as_array().unwrap().len(), 2, "{listed}");
+    assert_eq!(listed["backups"].as_array().unwrap().len(), 1, "{listed}");
     assert_eq!(listed["torn"].as_array().unwrap().len(), 1, "{listed}");
+    assert_eq!(grapevine(&prune).status.code(), Some(1));
     assert_eq!(json(&verify)["messages"], 61);
     // A damaged object is seen, and nothing is restored from it.
     let (object, bytes) = an_object(&vault);
