@@ -49,7 +49,6 @@ enum BackupCommand {
 
 /// Which backups stay.
 #[derive(Debug, clap::Args)]
-#[group(id = "stay", required = true, multiple = true, args = ["keep", "days"])]
 struct PruneArgs {
     /// The folder of the backups.
     #[arg(value_name = "FOLDER")]
@@ -293,6 +292,11 @@ fn verified(which: &Which) -> Result<(), Failure> {
 }
 
 fn pruned(which: &PruneArgs) -> Result<(), Failure> {
+    if which.keep.is_none() && which.days.is_none() {
+        return Err(Failure::usage(
+            "give --keep N or --days DAYS: which backups stay",
+        ));
+    }
     // A wrong path is not made a folder of backups.
     open(&which.from, None)?;
     let failed = |error| Failure::new(format_args!("{}: {error}", which.from.display()));
