@@ -182,6 +182,18 @@ def away_or_not():
         send(session, subject)
 
 
+def flow():
+    """Sends, and says each message that was taken, until the test has heard enough."""
+    enough = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), enough.set()), daemon=True).start()
+    session, number = smtp(), 0
+    while not enough.is_set():
+        send(session, "m%06d" % number)
+        print("m%06d" % number, flush=True)
+        number += 1
+        time.sleep(0.02)
+
+
 def log_in():
     smtp().quit()
 

@@ -385,6 +385,60 @@ fn a_message_whose_yes_was_lost_comes_once() {
     assert_eq!(sorted(&said), ["first", "second", "zlast"]);
 }
 
+/// So many messages are taken before the next thing happens.
+const TAKEN: usize = 20;
+
+/// Whoever sends notices nothing, and nothing is lost or doubled: while one server is gone, the other one, and both.
+#[test]
+fn each_message_of_a_flow_comes_once_while_the_servers_are_killed_in_turn() {
+    if !is_here("python3") {
+        return;
+    }
+    let grapevine = Grapevine::up(2);
+    let agent = Agent::start(&grapevine, &[]);
+    agent.run(&grapevine, "log_in", &[]);
+    let mut flow = agent.python(&grapevine, "flow");
+    flow.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut flow = flow.spawn().unwrap();
+    let mut lines = BufReader::new(flow.stdout.take().unwrap()).lines();
+    let mut sent = Vec::new();
+    let mut go_on = || {
+        for _ in 0..TAKEN {
+            let line = lines.next();
+            sent.push(
+                line.unwrap_or_else(|| panic!("no more is taken: {}", agent.log()))
+                    .unwrap(),
+            );
+        }
+    };
+    go_on();
+    grapevine.kill(0);
+    go_on();
+    let first = Again::start(&grapevine, 0);
+    go_on();
+    grapevine.kill(1);
+    go_on();
+    // None is left: what is sent now waits on this machine.
+    drop(first);
+    go_on();
+    let servers = [1, 0].map(|server| Again::start(&grapevine, server));
+    go_on();
+    drop(flow.stdin.take());
+    sent.extend(lines.map(Result::unwrap));
+    assert!(flow.wait().unwrap().success(), "{}", agent.log());
+    wait_for("an empty outbox", || agent.outbox(&grapevine).is_empty());
+    agent.run(&grapevine, "away_or_not", &[("SUBJECTS", "zlast")]);
+    sent.push("zlast".to_owned());
+    wait_for("all to come", || {
+        let said = agent.run(&grapevine, "subjects", &[]);
+        said.contains("zlast") && said.lines().count() >= sent.len()
+    });
+    let said = agent.run(&grapevine, "subjects", &[]);
+    assert_eq!(sorted(&said), sent);
+    agent.expect_no_errors();
+    drop(servers);
+}
+
 struct Stopped(Pid);
 
 impl Drop for Stopped {
