@@ -386,8 +386,11 @@ impl Reader {
                 believed.by_it = Shown::default();
             }
             for row in &view.rows {
-                if is_late(&believed.by_it, row.uid, cluster.disks_lost()) {
-                    let uid = row.uid;
+                let uid = row.uid;
+                // One that another has shown before is not new, though this one says so only now that it has changed.
+                if is_late(&believed.by_it, uid, cluster.disks_lost())
+                    && !believed.shown.has_shown(uid)
+                {
                     let what = format!("{who}: {} shows {uid} late in {folder}", reply.by);
                     cluster.violation(NAME, what);
                 }

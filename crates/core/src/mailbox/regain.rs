@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 
-use grapevine_model::{Hlc, Incarnation, Name, ServerName, SpaceId};
+use grapevine_model::{Hlc, Incarnation, Name, ServerName, SpaceId, VersionVector};
 
 use crate::codec;
 use crate::server::Server;
@@ -108,6 +108,22 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// A server says what it has of a mailbox. If that is more of what this server wrote than is here, its word that it had no
+    /// more is outdated: it was a new site itself, and has fetched the mailbox since.
+    pub(crate) fn has_more(&mut self, space: &SpaceId, from: &ServerName, theirs: &VersionVector) {
+        let own = self.clock.origin();
+        let here = self
+            .spaces
+            .get(space)
+            .map(|state| state.row.vector.get(own));
+        if let SpaceId::Mailbox(inbox) = space
+            && let Some(asked) = self.sitings.regaining.get_mut(inbox)
+            && here.is_some_and(|here| theirs.get(own) > here)
+        {
+            asked.remove(from);
+        }
     }
 
     /// Asks for mailboxes that come back, of those who have not answered.

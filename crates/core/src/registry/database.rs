@@ -18,7 +18,7 @@ use crate::registry::connect::leased_until;
 use crate::registry::listed_in::{ListedIn, Whom};
 use crate::registry::numbers;
 use crate::registry::roll::{Known, Roll};
-use crate::replication::digest::{compared, digest_of};
+use crate::replication::digest::{Leaves, compared, digest_of, place_of};
 
 /// Names of entries that are gone, remembered for those who watch; only what this process has seen go.
 const MOST_FORMER: usize = 10_000;
@@ -46,9 +46,8 @@ pub(crate) struct Database {
     leases: BTreeSet<(u64, CellKey)>,
     /// Groups.
     groups: BTreeSet<Incarnation>,
-    /// Cells that are compared, and the XOR of their digests.
-    pub(super) compared: u64,
-    pub(super) digest: u64,
+    /// Digests of the cells that are compared.
+    pub(super) leaves: Leaves,
 }
 
 impl Database {
@@ -65,8 +64,7 @@ impl Database {
             sited: BTreeMap::new(),
             leases: BTreeSet::new(),
             groups: BTreeSet::new(),
-            compared: 0,
-            digest: 0,
+            leaves: Leaves::default(),
         }
     }
 
@@ -77,12 +75,17 @@ impl Database {
 
     /// How many cells are compared with other holders' (see `replication::digest`).
     pub(crate) fn compared(&self) -> u64 {
-        self.compared
+        self.leaves.cells()
     }
 
     /// Equal at two holders exactly when their living cells are (64 bits).
     pub(crate) fn digest(&self) -> u64 {
-        self.digest
+        self.leaves.whole()
+    }
+
+    /// Digests of all parts of what is compared.
+    pub(crate) fn leaves(&self) -> &Leaves {
+        &self.leaves
     }
 
     pub(crate) fn cell(&self, key: &CellKey) -> Option<&Cell> {
@@ -109,7 +112,9 @@ impl Database {
         let lived = self.lives(key.item);
         let old = self.cells.get(key).cloned();
         if let Some(old) = &old {
-            self.count(key, old, lived, u64::wrapping_sub);
+            if counts(old, lived) {
+                self.leaves.take(key, old);
+            }
             self.unindex(key, old);
             if let Some(cell) = cell {
                 self.remember_name(key, old, cell);
@@ -126,31 +131,24 @@ impl Database {
         }
         let lives = self.lives(key.item);
         if identity && lived != lives {
-            let (mut digest, mut count) = (0, 0);
-            for (other, cell) in self.item(key.item) {
-                if other != key && counts(cell, true) {
-                    digest ^= digest_of(other, cell);
-                    count += 1;
+            let others: Vec<(u64, u64)> = self
+                .item(key.item)
+                .filter(|(other, cell)| *other != key && counts(cell, true))
+                .map(|(other, cell)| (place_of(other), digest_of(other, cell)))
+                .collect();
+            for (place, digest) in others {
+                match lives {
+                    true => self.leaves.put_digest(place, digest),
+                    false => self.leaves.take_digest(place, digest),
                 }
             }
-            self.digest ^= digest;
-            self.compared = if lives {
-                self.compared.saturating_add(count)
-            } else {
-                self.compared.saturating_sub(count)
-            };
         }
-        if let Some(cell) = cell {
-            self.count(key, cell, lives, u64::wrapping_add);
+        if let Some(cell) = cell
+            && counts(cell, lives)
+        {
+            self.leaves.put(key, cell);
         }
         old
-    }
-
-    fn count(&mut self, key: &CellKey, cell: &Cell, lives: bool, add: fn(u64, u64) -> u64) {
-        if counts(cell, lives) {
-            self.digest ^= digest_of(key, cell);
-            self.compared = add(self.compared, 1);
-        }
     }
 
     /// Whether an item is alive: the registry's own fields (item 0) always are.

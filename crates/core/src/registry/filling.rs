@@ -7,7 +7,7 @@ use grapevine_model::{Cell, CellKey, Field, RegistryName};
 
 use crate::registry::database::{Database, counts};
 use crate::registry::listed_in::Row;
-use crate::replication::digest::digest_of;
+use crate::replication::digest::{digest_of, place_of};
 
 /// A registry that is being read.
 #[derive(Debug)]
@@ -18,9 +18,8 @@ pub(crate) struct Filling {
     /// The item that is being read.
     item: u128,
     lives: bool,
-    /// How many of its cells are compared if it lives, and the XOR of their digests.
-    compared: u64,
-    digest: u64,
+    /// Places and digests of those of its cells that are compared if it lives.
+    compared: Vec<(u64, u64)>,
 }
 
 impl Filling {
@@ -32,8 +31,7 @@ impl Filling {
             item: 0,
             // The registry's own fields always do.
             lives: true,
-            compared: 0,
-            digest: 0,
+            compared: Vec::new(),
         }
     }
 
@@ -48,8 +46,7 @@ impl Filling {
             self.lives = cell.value.is_some();
         }
         if counts(&cell, true) {
-            self.compared += 1;
-            self.digest ^= digest_of(&key, &cell);
+            self.compared.push((place_of(&key), digest_of(&key, &cell)));
         }
         if let Some(listed) = self.database.index_all_but_whom(&key, &cell) {
             self.rows.push(self.database.listed_in.row(&key, &listed));
@@ -58,11 +55,10 @@ impl Filling {
     }
 
     fn end_item(&mut self) {
-        let (compared, digest) = (self.compared, self.digest);
-        (self.compared, self.digest) = (0, 0);
-        if self.lives {
-            self.database.compared = self.database.compared.saturating_add(compared);
-            self.database.digest ^= digest;
+        for (place, digest) in self.compared.drain(..) {
+            if self.lives {
+                self.database.leaves.put_digest(place, digest);
+            }
         }
     }
 
@@ -85,6 +81,7 @@ mod tests {
     use super::*;
     use crate::codec::{self, Identity, Listed};
     use crate::registry::listed_in::Whom;
+    use crate::replication::digest::Leaves;
 
     fn stamp(time: u64) -> Stamp {
         Stamp {
@@ -143,6 +140,18 @@ mod tests {
         )
     }
 
+    /// The digests of its leaves, counted anew: those that are kept must be the same.
+    fn counted(database: &Database) -> BTreeMap<u32, u64> {
+        let mut leaves = Leaves::default();
+        for (key, cell) in database.cells_after(None, None) {
+            if counts(cell, database.lives(key.item)) {
+                leaves.put(key, cell);
+            }
+        }
+        assert_eq!(leaves.all(), database.leaves.all());
+        leaves.all()
+    }
+
     fn said(database: &Database) -> impl PartialEq + std::fmt::Debug + use<> {
         let entries: Vec<(Incarnation, u64, Vec<String>)> = (0..5)
             .filter_map(|item| database.entry(Incarnation(item)))
@@ -163,6 +172,7 @@ mod tests {
         };
         (
             (database.digest(), database.compared(), database.living()),
+            (database.leaves.all(), counted(database)),
             database.cells.clone(),
             database.listed_in.len(),
             entries,
@@ -173,12 +183,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_filled_is_what_is_merged_cell_by_cell(cells in prop::collection::vec(cell(), 0..60)) {
+        fn what_is_filled_is_what_is_merged_cell_by_cell(
+            cells in prop::collection::vec(cell(), 0..60),
+            others in prop::collection::vec(cell(), 0..20),
+        ) {
             let registry: RegistryName = "pa".parse().unwrap();
             let cells: BTreeMap<CellKey, Cell> = cells.into_iter().collect();
             let mut merged = Database::new(registry.clone());
             for (key, cell) in cells.iter().rev() {
                 merged.merge(key, cell);
+            }
+            // What comes and goes again leaves nothing, whatever dies and lives with it.
+            for (key, cell) in &others {
+                if !cells.contains_key(key) {
+                    merged.merge(key, cell);
+                    counted(&merged);
+                }
+            }
+            for key in others.iter().map(|(key, _)| key).filter(|key| !cells.contains_key(*key)) {
+                merged.forget(key);
+                counted(&merged);
             }
             let mut filling = Filling::new(registry);
             for (key, cell) in cells {

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grapevine_model::{Cell, CellDigest, CellKey, CompareStep, SpaceId, Update, VersionVector};
+use grapevine_model::{
+    COMPARE_LEVELS, Cell, CellDigest, CellKey, CompareStep, SpaceId, Update, VersionVector,
+};
 
 use crate::replication::asker::{MOST_NAMED, MOST_NODES};
 use crate::replication::compare::{Joint, MOST_ANSWERING, PART_BYTES, weight};
@@ -135,14 +137,21 @@ impl Server {
         }
         let answerer = Answerer {
             touched_ms: self.now.mono_ms,
-            levels,
-            leaves: Leaves::new(levels),
-            survey: Some(Cursor::start(&space)),
+            levels: levels.clamp(1, COMPARE_LEVELS),
+            leaves: Leaves::default(),
+            survey: match &space {
+                // It keeps them.
+                SpaceId::Registry(_) => None,
+                SpaceId::Mailbox(_) => Some(Cursor::start(&space)),
+            },
             whole,
             base: self.vector_of(&space),
             listing: None,
             space,
         };
+        if answerer.survey.is_none() {
+            self.answer_digests(&joint, &answerer, 0, vec![0]);
+        }
         self.compares.answering.insert(joint, answerer);
     }
 
@@ -156,11 +165,11 @@ impl Server {
         if let Some(mut cursor) = answerer.survey.take() {
             let leaves = &mut answerer.leaves;
             let walked = self.walk(&answerer.space, &mut cursor, &mut |key, cell| {
-                leaves.count(key, cell);
+                leaves.put(key, cell);
             })?;
             if walked == Walked::Further {
                 answerer.survey = Some(cursor);
-            } else if (answerer.leaves.cells, answerer.leaves.whole()) == answerer.whole {
+            } else if (answerer.leaves.cells(), answerer.leaves.whole()) == answerer.whole {
                 let space = answerer.space.clone();
                 self.send_step(joint, &space, CompareStep::Equal);
                 return Ok(false);
@@ -196,7 +205,8 @@ impl Server {
     fn answer_digests(&mut self, joint: &Joint, answerer: &Answerer, level: u8, nodes: Vec<u32>) {
         let mut digests = Vec::with_capacity(nodes.len() * CHILDREN);
         for node in &nodes {
-            let Some(children) = answerer.leaves.children(level, *node) else {
+            let leaves = self.leaves(&answerer.space, &answerer.leaves);
+            let Some(children) = leaves.children(answerer.levels, level, *node) else {
                 return;
             };
             digests.extend(children);

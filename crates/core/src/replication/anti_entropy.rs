@@ -476,6 +476,7 @@ impl Server {
 
     pub(crate) fn note_have(&mut self, from: &ServerName, space: &SpaceId, vector: VersionVector) {
         self.seen_by(from, space, &vector);
+        self.has_more(space, from, &vector);
         if let Some(state) = self.spaces.get_mut(space) {
             // Replaced, not joined: a partner that lost its disk has less than before.
             state.have.insert(from.clone(), vector);

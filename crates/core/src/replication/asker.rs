@@ -10,6 +10,7 @@ use grapevine_model::{
     CellDigest, CellKey, CompareStep, ComparedWith, SpaceId, Update, VersionVector,
 };
 
+use crate::registry::database::Database;
 use crate::replication::compare::{Course, Joint, PART_BYTES, octets, weight, with};
 use crate::replication::digest::{
     CHILDREN, Leaves, compared, digest_of, levels_for, node_of, place_of,
@@ -51,7 +52,7 @@ pub(crate) struct Asker {
     pub(super) more: bool,
     levels: u8,
     leaves: Leaves,
-    /// Where the walk that counts the digests is; none at its end.
+    /// Where the walk that counts the digests is; none at its end, and for a registry, which keeps them.
     survey: Option<Cursor>,
     /// Where the walk over the leaves that differ is.
     cursor: Option<Cursor>,
@@ -95,8 +96,8 @@ impl Server {
             touched_ms: self.now.mono_ms,
             more: false,
             levels,
-            leaves: Leaves::new(levels),
-            survey: Some(Cursor::start(space)),
+            leaves: Leaves::default(),
+            survey: whole.is_none().then(|| Cursor::start(space)),
             cursor: None,
             begun: false,
             base,
@@ -137,12 +138,12 @@ impl Server {
             asker.touched_ms = self.now.mono_ms;
             let leaves = &mut asker.leaves;
             let walked = self.walk(&asker.space, &mut cursor, &mut |key, cell| {
-                leaves.count(key, cell);
+                leaves.put(key, cell);
             })?;
             if walked == Walked::Further {
                 asker.survey = Some(cursor);
             } else if !asker.begun {
-                let (cells, whole) = (asker.leaves.cells, asker.leaves.whole());
+                let (cells, whole) = (asker.leaves.cells(), asker.leaves.whole());
                 let damaged = self.is_damaged(&asker.space);
                 self.asker_begins(joint, asker, cells, whole ^ u64::from(damaged));
             } else if let Some((level, nodes, digests)) = asker.early.take() {
@@ -311,7 +312,8 @@ impl Server {
         let below = level.saturating_add(1);
         let mut found = Vec::new();
         for (node, theirs) in nodes.iter().zip(digests.chunks(CHILDREN)) {
-            let Some(ours) = asker.leaves.children(level, *node) else {
+            let leaves = self.leaves(&asker.space, &asker.leaves);
+            let Some(ours) = leaves.children(asker.levels, level, *node) else {
                 continue;
             };
             for ((child, ours), theirs) in (0u32..).zip(ours).zip(theirs) {
@@ -337,6 +339,15 @@ impl Server {
             asker.stage = Stage::Listing;
             asker.cursor = Some(Cursor::start(&space));
         }
+    }
+
+    /// The digests of a space: a registry keeps them, a mailbox's were counted for this comparison.
+    pub(super) fn leaves<'a>(&'a self, space: &SpaceId, counted: &'a Leaves) -> &'a Leaves {
+        match space {
+            SpaceId::Registry(registry) => self.databases.get(registry).map(Database::leaves),
+            SpaceId::Mailbox(_) => None,
+        }
+        .unwrap_or(counted)
     }
 
     /// What the other wants, and what is newer here, as far as the other ought to have it and as

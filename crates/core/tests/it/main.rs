@@ -49,6 +49,7 @@ mod posting;
 mod queue;
 mod quotas;
 mod reap_model;
+mod regained;
 mod registries;
 mod reports;
 mod retained;

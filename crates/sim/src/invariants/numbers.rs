@@ -18,6 +18,12 @@ pub struct Shown {
 }
 
 impl Shown {
+    /// Whether it was shown this number.
+    #[must_use]
+    pub fn has_shown(&self, uid: u32) -> bool {
+        self.ever.contains(&uid)
+    }
+
     /// It is shown a folder.
     pub fn learn(&mut self, reply: &MailboxReply, view: &MailboxView) {
         self.ever.extend(view.rows.iter().map(|row| row.uid));
