@@ -102,7 +102,7 @@ impl Server {
     }
 
     /// Whether somebody's memberships give nothing: the entry is surely no more, or stands aside.
-    fn gives_nothing(&self, who: &Name, incarnation: Option<Incarnation>) -> bool {
+    pub(super) fn gives_nothing(&self, who: &Name, incarnation: Option<Incarnation>) -> bool {
         let (Some(database), Some(is)) = (self.database(who.registry()), incarnation) else {
             return false;
         };

@@ -237,11 +237,17 @@ impl Server {
             let why = format!("at most {MAX_CHECKS} names in one question");
             return Ok(Err(Refusal::new(ErrorKind::TooLarge, why)).into());
         }
-        if self.entry(group).is_none() {
+        // The group is found once, and not again for each.
+        let Some(root) = self.living(group) else {
             return Ok(Err(Refusal::not_found(group)).into());
-        }
+        };
+        let is_readable = self.may_read(group.registry()).is_ok();
         let mut answers = Vec::with_capacity(who.len());
         for who in who {
+            if is_readable && let Some(check) = self.remembered(memo, (root, list), who) {
+                answers.push(Some(check));
+                continue;
+            }
             answers.push(match self.check(memo, group, list, who) {
                 Ok(check) => Some(check),
                 Err(Need::Ask(_)) if memo.len() >= MOST_QUESTIONS => None,
@@ -250,6 +256,21 @@ impl Server {
             });
         }
         Ok(Ok(Reply::Checks(answers)).into())
+    }
+
+    /// What `check` says of a list of a group that may be read here, if that is remembered and nobody else has to be asked.
+    fn remembered(&self, memo: &Memo, key: (Incarnation, GroupList), who: &Name) -> Option<Check> {
+        let as_whom = self.as_whom(memo, who).ok()?;
+        if self.gives_nothing(who, as_whom) {
+            return Some(Check::No);
+        }
+        let closures = self.closures.borrow();
+        let reach = closures.reach(key)?;
+        match reach.answers.get(&Sought::new(who, as_whom))? {
+            _ if !self.all_readable(reach) => None,
+            true => Some(Check::Yes),
+            false => reach.elsewhere.is_empty().then_some(Check::No),
+        }
     }
 
     /// Is somebody in a list of a group held here, over nested groups and registries?
