@@ -169,6 +169,15 @@ impl Server {
             .is_some_and(|at_ms| self.now.mono_ms < at_ms.saturating_add(self.config.times.beat_ms))
     }
 
+    /// Whether a page of a registry is nothing to this server, which is leaving it: what a holder has stays with the holder.
+    /// Else it would have to be shown again that two of them have that too, and a busy registry would never be left.
+    fn takes_no_more(&self, from: &ServerName, space: &SpaceId) -> bool {
+        matches!(space, SpaceId::Registry(_))
+            && self.spaces.get(space).is_some_and(|state| state.leaving)
+            && !self.belongs_here(space)
+            && self.partners(space).contains(from)
+    }
+
     /// Whether a server may read and write a space with us: it must be one of its servers (or have
     /// been, and be handing over), or we must be.
     pub(crate) fn may_share(&self, from: &ServerName, space: &SpaceId) -> bool {
@@ -310,7 +319,7 @@ impl Server {
         complete: bool,
         updates: Vec<Update>,
     ) -> Result<(), Damaged> {
-        if !self.admit(&space, &updates) {
+        if !self.admit(&space, &updates) || self.takes_no_more(from, &space) {
             return Ok(());
         }
         let updates = self.sift(from, &space, updates);

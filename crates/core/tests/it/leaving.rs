@@ -141,3 +141,50 @@ fn the_queue_by_destination_says_how_much_waits_where_and_why() {
     let taken = cluster.handed.iter().flat_map(|order| &order.recipients);
     assert!(taken.count() >= 5);
 }
+
+/// What a server has of a registry: the digest that it shows.
+fn digest(cluster: &mut Cluster, at: &str, registry: &str) -> Option<u64> {
+    let Reply::Status(status) = cluster.ok(at, Speaker::Operator, Request::Status) else {
+        panic!("no status")
+    };
+    let mut held = status.registries.into_iter();
+    held.find(|(name, ..)| name.as_str() == registry)
+        .map(|(_, _, digest)| digest)
+}
+
+#[test]
+fn a_server_leaves_a_registry_that_goes_on_changing_and_takes_no_more_of_it() {
+    let mut cluster = Cluster::new(4);
+    cluster.individual("ann@pa");
+    cluster.pass(3_000);
+    // Two holders must have all that it has; it reaches one.
+    cluster.part("s4", "s2");
+    cluster.part("s4", "s3");
+    let registry = "pa".parse().unwrap();
+    let leave = Request::HolderRemove {
+        registry,
+        server: server("s4"),
+    };
+    cluster.ok("s1", Speaker::Operator, leave);
+    cluster.pass(5_000);
+    let before = digest(&mut cluster, "s4", "pa");
+    assert!(before.is_some(), "it has not handed it over");
+    for n in 0..20 {
+        let change = Request::Change {
+            name: name("ann@pa"),
+            change: EntryChange::Remark(format!("in room {n}")),
+        };
+        cluster.ok("s1", Speaker::Operator, change);
+        cluster.pass(500);
+    }
+    assert_ne!(digest(&mut cluster, "s1", "pa"), before);
+    assert_eq!(
+        digest(&mut cluster, "s4", "pa"),
+        before,
+        "what holders write is theirs"
+    );
+    cluster.broken.clear();
+    cluster.pass(10_000);
+    assert_eq!(digest(&mut cluster, "s4", "pa"), None);
+    cluster.assert_settled();
+}
