@@ -126,7 +126,11 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         folder.display()
     ));
     if run.machines.disk(0).is_none() {
-        run.more = "left out: full disks (none can be mounted here)\n".to_owned();
+        let why = match options.keeps {
+            true => "the folders are kept",
+            false => "no small one can be mounted here",
+        };
+        run.more = format!("left out: full disks ({why})\n");
         run.tell(run.more.trim());
     }
     run.begin()?;
