@@ -133,7 +133,11 @@ impl Server {
     }
 
     /// The next slice of its walk.
-    pub(super) fn asker_walks(&mut self, joint: &Joint, asker: &mut Asker) -> Result<(), Damaged> {
+    pub(super) fn asker_walks(
+        &mut self,
+        joint: &Joint,
+        asker: &mut Asker,
+    ) -> Result<Course, Damaged> {
         if let Some(mut cursor) = asker.survey.take() {
             asker.touched_ms = self.now.mono_ms;
             let leaves = &mut asker.leaves;
@@ -147,12 +151,12 @@ impl Server {
                 let damaged = self.is_damaged(&asker.space);
                 self.asker_begins(joint, asker, cells, whole ^ u64::from(damaged));
             } else if let Some((level, nodes, digests)) = asker.early.take() {
-                self.asker_descends(joint, asker, level, nodes, digests);
+                return Ok(self.asker_descends(joint, asker, level, nodes, digests));
             }
-            return Ok(());
+            return Ok(Course::GoesOn);
         }
         let Some(mut cursor) = asker.cursor.take() else {
-            return Ok(());
+            return Ok(Course::GoesOn);
         };
         asker.touched_ms = self.now.mono_ms;
         let (levels, differ, listed) = (asker.levels, &asker.differ, &mut asker.listed);
@@ -164,12 +168,14 @@ impl Server {
         })?;
         if walked == Walked::Further {
             asker.cursor = Some(cursor);
-            return Ok(());
+            return Ok(Course::GoesOn);
         }
         self.cut_into_parts(asker);
         asker.stage = Stage::Done;
-        self.asker_names(joint, asker);
-        Ok(())
+        Ok(match self.asker_names(joint, asker) {
+            true => Course::GoesOn,
+            false => Course::Ended,
+        })
     }
 
     fn is_damaged(&self, space: &SpaceId) -> bool {
@@ -254,7 +260,7 @@ impl Server {
                 if asker.survey.is_some() {
                     asker.early = Some((level, nodes, digests));
                 } else {
-                    self.asker_descends(joint, asker, level, nodes, digests);
+                    return Ok(self.asker_descends(joint, asker, level, nodes, digests));
                 }
             }
             CompareStep::Differ {
@@ -308,7 +314,7 @@ impl Server {
         level: u8,
         nodes: Vec<u32>,
         digests: Vec<u64>,
-    ) {
+    ) -> Course {
         let below = level.saturating_add(1);
         let mut found = Vec::new();
         for (node, theirs) in nodes.iter().zip(digests.chunks(CHILDREN)) {
@@ -334,11 +340,15 @@ impl Server {
         if let Some((level, nodes)) = asker.questions.pop_front() {
             asker.stage = Stage::Nodes(level, nodes.clone());
             self.asker_says(joint, asker, CompareStep::Ask { level, nodes });
+        } else if asker.differ.is_empty() && !self.is_damaged(&asker.space) {
+            // What differed has come meanwhile.
+            return Course::Ended;
         } else {
             let space = asker.space.clone();
             asker.stage = Stage::Listing;
             asker.cursor = Some(Cursor::start(&space));
         }
+        Course::GoesOn
     }
 
     /// The digests of a space: a registry keeps them, a mailbox's were counted for this comparison.

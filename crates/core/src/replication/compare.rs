@@ -172,10 +172,11 @@ impl Server {
         let asking: Vec<Joint> = self.compares.asking.keys().cloned().collect();
         for joint in asking {
             if let Some(mut asker) = self.compares.asking.remove(&joint) {
-                if asker.walks() {
-                    self.asker_walks(&joint, &mut asker)?;
+                if asker.walks() && self.asker_walks(&joint, &mut asker)? == Course::Ended {
+                    self.asker_ends(&joint, asker);
+                } else {
+                    self.compares.asking.insert(joint, asker);
                 }
-                self.compares.asking.insert(joint, asker);
             }
         }
         let answering: Vec<Joint> = self.compares.answering.keys().cloned().collect();

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use grapevine_core::{Input, Start, Table};
+use grapevine_core::{Effect, Input, Start, Table};
 use grapevine_model::{
-    Cell, CellKey, Check, CompareView, ComparedWith, Course, GroupList, Hlc, OriginId, PeerMessage,
-    Reply, Request, Since, SpaceId, Speaker, Stamp, Update, VersionVector,
+    Cell, CellKey, Check, CompareStep, CompareView, ComparedWith, Course, GroupList, Hlc, OriginId,
+    PeerMessage, Reply, Request, Since, SpaceId, Speaker, Stamp, Update, VersionVector,
 };
 
 use crate::harness::{Cluster, add, name, remove, server};
@@ -732,4 +732,63 @@ fn what_is_heard_of_an_entry_before_its_creation_is_told_with_the_creation() {
             "x^@pa remark=said by the second".to_owned()
         ])
     );
+}
+
+#[test]
+fn copies_that_become_equal_while_they_are_compared_end_the_comparison_at_once() {
+    let mut cluster = Cluster::new(2);
+    cluster.individual("ann@pa");
+    cluster.pass(5_000);
+    let space = SpaceId::Registry("pa".parse().unwrap());
+    let hear = |cluster: &mut Cluster, at: &str, from: &str, id: u64, step: CompareStep| {
+        let space = space.clone();
+        let message = PeerMessage::Compare { id, space, step };
+        let from = server(from);
+        let input = Input::Peer {
+            from,
+            message,
+            staged: None,
+        };
+        cluster.input(&server(at), input);
+        cluster.pump();
+    };
+    let said = |cluster: &Cluster, by: &str, wanted: fn(&CompareStep) -> bool| {
+        let sent = cluster.effects.iter().filter(|(at, _)| *at == server(by));
+        let mut steps = sent.filter_map(|(_, effect)| match effect {
+            Effect::Send { message, .. } => match message.bare() {
+                PeerMessage::Compare { id, step, .. } if wanted(step) => Some((*id, step.clone())),
+                _ => None,
+            },
+            _ => None,
+        });
+        steps.next().unwrap()
+    };
+    // What the second server says of its copy, which is the same.
+    let other = CompareStep::Begin {
+        cells: 0,
+        digest: 1,
+        levels: 1,
+    };
+    hear(&mut cluster, "s2", "s1", u64::MAX, other);
+    let (_, digests) = said(&cluster, "s2", |step| {
+        matches!(step, CompareStep::Digests { .. })
+    });
+    // It says so after it was asked whether all is the same, and it was not.
+    cluster.broken.insert((server("s1"), server("s2")));
+    let compare = Request::Compare {
+        registry: "pa".parse().unwrap(),
+    };
+    cluster.effects.clear();
+    let request = cluster.begin("s1", Speaker::Operator, compare);
+    cluster.pass(1_000);
+    let (id, _) = said(&cluster, "s1", |step| {
+        matches!(step, CompareStep::Begin { .. })
+    });
+    hear(&mut cluster, "s1", "s2", id, digests);
+    cluster.pass(1_000);
+    let Some(Ok(Reply::Compared(view))) = cluster.result_now(request) else {
+        panic!("it goes on")
+    };
+    assert_eq!((view.with.len(), view.with[0].differed), (1, 0));
+    assert_eq!(view.with[0].failure, None);
 }
