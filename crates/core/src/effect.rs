@@ -124,8 +124,19 @@ pub enum Input {
     },
     /// The server is about to be stopped in order: whoever has second copies goes on at once.
     Leaving,
-    /// The disk is nearly full, or no longer.
-    DiskNearlyFull(bool),
+    /// How much room the disk has.
+    DiskRoom(DiskRoom),
+}
+
+/// How much room the disk has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskRoom {
+    /// For everything.
+    Enough,
+    /// Not for what only may be kept: copies after delivery go, so that mail need not be refused.
+    Low,
+    /// For what is here: new messages and changes are refused.
+    NearlyFull,
 }
 
 /// The shell is to do something.

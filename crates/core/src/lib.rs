@@ -30,8 +30,8 @@ pub use delivery::routes::{
 };
 pub use delivery::suspend::{FAILURES_STALE_DAYS, SUSPEND_AFTER_DAYS};
 pub use effect::{
-    Effect, FilterOrder, FilterOut, FilterPlace, FilterWay, Filtered, Input, MissingFolder, Note,
-    NoteLevel, OutKind, ReportKind, ReportLine, ReportOrder, Staged,
+    DiskRoom, Effect, FilterOrder, FilterOut, FilterPlace, FilterWay, Filtered, Input,
+    MissingFolder, Note, NoteLevel, OutKind, ReportKind, ReportLine, ReportOrder, Staged,
 };
 pub use mailbox::filter::filter_message_id;
 pub use mailbox::kept::{KeptMail, KeptMailbox, kept_mailbox};

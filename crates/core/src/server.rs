@@ -26,7 +26,7 @@ use crate::delivery::refill::Refills;
 use crate::delivery::relay::Relay;
 use crate::delivery::retain::Retained;
 use crate::delivery::steer::Deposits;
-use crate::effect::{Effect, Input, Note, NoteLevel};
+use crate::effect::{DiskRoom, Effect, Input, Note, NoteLevel};
 use crate::ledger::Ledger;
 use crate::mailbox::numberer::Mailboxes;
 use crate::mailbox::rounds::Rounds;
@@ -543,7 +543,8 @@ impl Server {
                 self.leave_in_order();
                 Ok(())
             }
-            Input::DiskNearlyFull(full) => {
+            Input::DiskRoom(room) => {
+                let full = room == DiskRoom::NearlyFull;
                 if full && !self.disk_nearly_full {
                     self.alarm(
                         "the disk is nearly full: no new messages and changes are taken here"
@@ -551,6 +552,7 @@ impl Server {
                     );
                 }
                 self.disk_nearly_full = full;
+                self.retained.give_way = room != DiskRoom::Enough;
                 Ok(())
             }
         };

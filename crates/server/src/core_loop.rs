@@ -538,7 +538,7 @@ fn kind_of(input: &Input) -> &'static str {
         Input::HandedOver(_) => "handed_over",
         Input::Filtered(_) => "filtered",
         Input::Committed { .. } => "committed",
-        Input::DiskNearlyFull(_) => "disk",
+        Input::DiskRoom(_) => "disk",
         Input::Leaving => "leaving",
         Input::Keys { .. } => "keys",
     }

@@ -19,6 +19,7 @@ mod config;
 mod config_storage;
 mod core_loop;
 mod core_task;
+mod disk_room;
 mod dns;
 mod doors;
 mod filters;

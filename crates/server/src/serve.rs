@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
-use crate::archive::{day_of, move_bodies};
+use crate::archive::move_bodies;
 use crate::client_calls::ClientCalls;
-use crate::clock::wall_ms;
 use crate::config::{Config, HELP, SOCKET};
 use crate::core_task::CoreHandle;
+use crate::disk_room::watch_disk;
 use crate::dns;
 use crate::doors::{DoorContext, DoorLimits, run_door, run_socket, tls};
 use crate::folder::DataFolder;
@@ -44,10 +44,6 @@ const LEAVING: Duration = Duration::from_millis(250);
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 /// Requests of one connection at once: more wait in their connection, and nobody else's.
 const REQUESTS_PER_CONNECTION: usize = 64;
-/// Free space is looked at this often: at a gigabit, a gigabyte fills in about as much time.
-const DISK_PERIOD: Duration = Duration::from_secs(5);
-/// The disk counts as free again when this much more than the reserve is free, in percent.
-const DISK_RELIEF_PERCENT: u64 = 120;
 /// Who may write to the LMTP socket: everybody who can reach it. Its folder's permissions say who that
 /// is, as mail servers do it; nothing is granted there that is not granted at the SMTP door.
 const LMTP_MODE: u32 = 0o666;
@@ -513,46 +509,6 @@ async fn keep_certificate(
             Err(_) => continue,
         }
         failing = false;
-    }
-}
-
-/// Tells the core when the disk is nearly full, and when it no longer is.
-async fn watch_disk(
-    core: CoreHandle,
-    mut reserve: tokio::sync::watch::Receiver<u64>,
-    stop: CancellationToken,
-) {
-    let mut nearly_full = false;
-    loop {
-        core.store().set_today(day_of(wall_ms()));
-        let reserve_bytes = *reserve.borrow_and_update();
-        let wanted_bytes = if nearly_full {
-            reserve_bytes.saturating_mul(DISK_RELIEF_PERCENT) / 100
-        } else {
-            reserve_bytes
-        };
-        match core.store().free_bytes() {
-            Ok(free_bytes) if (free_bytes < wanted_bytes) != nearly_full => {
-                nearly_full = !nearly_full;
-                if nearly_full {
-                    tracing::error!(
-                        free_bytes,
-                        reserve_bytes,
-                        "the disk is nearly full: new messages are refused until there is room"
-                    );
-                } else {
-                    tracing::info!(free_bytes, "there is room on the disk again");
-                }
-                core.input(Input::DiskNearlyFull(nearly_full)).await;
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the free space can't be read"),
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(DISK_PERIOD) => {}
-            _ = reserve.changed() => {}
-        }
     }
 }
 

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use grapevine_core::{
-    Config, DomainPattern, HandOver, Input, NextHop, Planted, Route, RoutedNames, Routes, Server,
-    Start, Times,
+    Config, DiskRoom, DomainPattern, HandOver, Input, NextHop, Planted, Route, RoutedNames, Routes,
+    Server, Start, Times,
 };
 use grapevine_model::{
     BodyInfo, MessageId, Name, Request, RequestId, ServerName, Speaker, Submission, Welcome,
@@ -401,7 +401,11 @@ impl Cluster {
 
     /// Tells a server of its disk's space.
     pub fn disk_nearly_full(&mut self, node: NodeIndex, full: bool) {
-        self.feed(node, Input::DiskNearlyFull(full));
+        let room = match full {
+            true => DiskRoom::NearlyFull,
+            false => DiskRoom::Enough,
+        };
+        self.feed(node, Input::DiskRoom(room));
     }
 
     /// A client calls a server; its actor hears of the end.

@@ -36,7 +36,7 @@ named! {
         Input::Filtered(_) => "input filtered",
         Input::Committed { .. } => "input committed",
         Input::Leaving => "input leaving",
-        Input::DiskNearlyFull(_) => "input disk nearly full",
+        Input::DiskRoom(_) => "input room on the disk",
     }
 }
 

@@ -2,7 +2,7 @@
 //! partners are lost too, and what an operator can replay.
 //!
 //! Kept by the custodian, as a row of its own that refers to the body. Must never keep anybody waiting: it is written
-//! and removed lazily, goes by its age, and is the first to go when the disk is nearly full.
+//! and removed lazily, goes by its age, and goes before the disk is so full that mail is refused.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::tables::{Damaged, Table};
 /// Rows looked at in one sweep: of a million, each is looked at every three hours, which is how much longer than
 /// stated one may stay.
 const LOOKED_AT_A_SWEEP: usize = 500;
-/// Rows that go in one sweep when the disk is nearly full: fewer would not keep up with what comes.
+/// Rows that go in one sweep when the disk has little room: fewer would not keep up with what comes.
 const GO_A_SWEEP: usize = 2_000;
 /// Recipients remembered of one message: more were handed over by so many servers only by mistake.
 const MOST_RECIPIENTS: usize = grapevine_model::MAX_RECIPIENTS;
@@ -41,6 +41,8 @@ pub(crate) struct Retained {
     pub(crate) usage: Usage,
     /// After which row the next look begins.
     after: Vec<u8>,
+    /// The disk has little room: the oldest go.
+    pub(crate) give_way: bool,
 }
 
 impl Server {
@@ -108,11 +110,11 @@ impl Server {
         heard.chain([me]).collect()
     }
 
-    /// Rows whose time is over go, some in each sweep; the oldest go at once when the disk is nearly full, and all of
+    /// Rows whose time is over go, some in each sweep; the oldest go at once when the disk has little room, and all of
     /// them when this server leaves.
     pub(crate) fn forget_retained(&mut self) -> Result<(), Damaged> {
         let leaving = self.role() == grapevine_model::ServerRole::Retiring;
-        let pressed = self.disk_nearly_full || leaving;
+        let pressed = self.retained.give_way || leaving;
         let (from, limit) = match pressed {
             true => (Vec::new(), GO_A_SWEEP),
             false => (std::mem::take(&mut self.retained.after), LOOKED_AT_A_SWEEP),

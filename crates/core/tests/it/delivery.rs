@@ -478,8 +478,10 @@ fn a_nearly_full_disk_refuses_new_mail_and_serves_the_rest() {
     let now = cluster.now;
     // The alarm is an error that this test expects: it is taken out here.
     let node = cluster.nodes.get_mut(&server("s1")).unwrap();
-    node.server
-        .handle(now, grapevine_core::Input::DiskNearlyFull(true));
+    node.server.handle(
+        now,
+        grapevine_core::Input::DiskRoom(grapevine_core::DiskRoom::NearlyFull),
+    );
     node.server.flush();
     while let Some(effect) = node.server.poll_effect() {
         assert!(!matches!(effect, Effect::Commit { .. }), "nothing to write");

@@ -1,7 +1,7 @@
 //! Recipients that servers hand to each other, and what their deputies know of them: whatever order words come in,
 //! somebody keeps each.
 
-use grapevine_core::{Effect, Input, Start};
+use grapevine_core::{DiskRoom, Effect, Input, Start};
 use grapevine_model::{
     CustodyRecord, EntryChange, GroupList, MessageId, PeerMessage, Request, Speaker,
 };
@@ -213,7 +213,7 @@ fn what_is_on_two_disks_is_handed_over_to_two() {
     cluster.part("s2", "s3");
     let message = cluster.submit("s1", "birrell@pa", &["all^@far"], "hello");
     // From now on s1 is nobody's deputy, and s2 finds no other one.
-    cluster.input(&server("s1"), Input::DiskNearlyFull(true));
+    cluster.input(&server("s1"), Input::DiskRoom(DiskRoom::NearlyFull));
     cluster.pass(3_000);
     cluster.effects.clear();
     cluster.broken.clear();
@@ -224,7 +224,7 @@ fn what_is_on_two_disks_is_handed_over_to_two() {
     let handed = |word: &PeerMessage| matches!(word, PeerMessage::Handed { .. });
     assert!(!said(&cluster, "s2", "s1").iter().any(handed));
     cluster.cut.clear();
-    cluster.input(&server("s1"), Input::DiskNearlyFull(false));
+    cluster.input(&server("s1"), Input::DiskRoom(DiskRoom::Enough));
     cluster.pass(120_000);
     assert!(said(&cluster, "s2", "s1").iter().any(handed));
     assert_eq!(cluster.inbox("s3", "ann@pa"), [message]);

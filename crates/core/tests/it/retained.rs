@@ -1,6 +1,6 @@
 //! Copies kept after delivery: how long, what comes back from them, and what does not.
 
-use grapevine_core::{Input, Start};
+use grapevine_core::{DiskRoom, Input, Start};
 use grapevine_model::{
     EntryChange, MessageId, QueueAnswer, QueueAsk, Reply, Request, ServerName, Speaker, Usage,
     Welcome,
@@ -100,7 +100,7 @@ fn a_copy_is_kept_for_its_time_and_goes_with_its_body() {
 }
 
 #[test]
-fn copies_are_the_first_to_go_when_the_disk_is_nearly_full() {
+fn copies_go_when_the_disk_has_little_room_and_no_mail_is_refused() {
     let mut cluster = Cluster::new(3);
     sites(&mut cluster, "needham@pa", &["s1", "s2"]);
     for text in ["one", "two", "three"] {
@@ -108,12 +108,20 @@ fn copies_are_the_first_to_go_when_the_disk_is_nearly_full() {
     }
     cluster.pass(3_000);
     assert_eq!(retained(&mut cluster, "s3").messages, 3);
-    cluster.alarms_expected = true;
-    cluster.input(&server("s3"), Input::DiskNearlyFull(true));
+    cluster.input(&server("s3"), Input::DiskRoom(DiskRoom::Low));
     cluster.pass(20 * 60_000);
     assert_eq!(retained(&mut cluster, "s3"), Usage::default());
     assert!(cluster.nodes[&server("s3")].bodies.is_empty());
     assert_eq!(cluster.inbox("s1", "needham@pa").len(), 3, "mail stays");
+    cluster.submit("s3", "birrell@pa", &["needham@pa"], "four");
+    cluster.pass(3_000);
+    assert_eq!(cluster.inbox("s1", "needham@pa").len(), 4, "mail is taken");
+    cluster.pass(20 * 60_000);
+    assert_eq!(retained(&mut cluster, "s3"), Usage::default());
+    cluster.input(&server("s3"), Input::DiskRoom(DiskRoom::Enough));
+    cluster.submit("s3", "birrell@pa", &["needham@pa"], "five");
+    cluster.pass(20 * 60_000);
+    assert_eq!(retained(&mut cluster, "s3").messages, 1, "kept again");
 }
 
 #[test]
